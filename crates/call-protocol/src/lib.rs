@@ -1,0 +1,20 @@
+//! Everything that crosses a process boundary in Visavis.
+//!
+//! * [`wire`]: JSON messages between a client and `visavis-server` (WebSocket).
+//! * [`peer`]: what two members say to each other inside a sealed `signal`.
+//! * [`ui`]: commands, events and view models between the engine and the web UI, and the binary
+//!   frame header ([`ui::frame`]) in front of every picture.
+//! * [`ids`], [`limits`], [`error`]: the identifiers, bounds and error codes all of them share.
+//!
+//! Deliberately not here: behaviour. Nothing in this crate opens a socket, reads a clock or keeps
+//! state; it parses, validates and serialises.
+
+pub mod error;
+pub mod ids;
+pub mod limits;
+pub mod peer;
+pub mod ui;
+pub mod wire;
+
+pub use error::ErrorCode;
+pub use ids::{MediaSource, MemberId, RoomId, VideoCodec};

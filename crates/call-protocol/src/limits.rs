@@ -1,0 +1,33 @@
+//! Every bound on what crosses a boundary, with its unit. Raising one costs memory per connection
+//! or per room; lowering one rejects what older clients may send.
+
+/// Longest JSON message in either direction, in bytes.
+pub const MESSAGE_BYTES: usize = 64 * 1024;
+/// Longest sealed `signal` payload, in base64 characters. Fits the largest SDP we produce twice.
+pub const SEALED_SIGNAL_CHARS: usize = 48 * 1024;
+/// Longest sealed profile, in base64 characters.
+pub const SEALED_PROFILE_CHARS: usize = 2 * 1024;
+/// Longest display name, in Unicode scalar values.
+pub const NAME_CHARS: usize = 64;
+/// Most members of one room.
+pub const ROOM_MEMBERS: usize = 50;
+/// Interval of WebSocket pings from the server, in milliseconds.
+pub const PING_INTERVAL_MS: u64 = 5_000;
+/// A connection silent for this long is dropped, in milliseconds.
+pub const PING_TIMEOUT_MS: u64 = 15_000;
+/// A seat whose connection is gone stays resumable for this long, in milliseconds.
+pub const RESUME_GRACE_MS: u64 = 30_000;
+/// Longest SDP in bytes.
+pub const SDP_BYTES: usize = 24 * 1024;
+/// Longest ICE candidate line in bytes.
+pub const CANDIDATE_BYTES: usize = 1_024;
+/// Candidates kept for a description that has not arrived; more are dropped, oldest first.
+pub const PENDING_CANDIDATES: usize = 64;
+/// Largest data channel message, in bytes.
+pub const CHANNEL_MESSAGE_BYTES: usize = 256 * 1024;
+/// Bytes a data channel queues before it opens; further sends are refused.
+pub const CHANNEL_PENDING_BYTES: usize = 1024 * 1024;
+/// Largest encoded video frame accepted from a peer or passed to the UI, in bytes.
+pub const ENCODED_FRAME_BYTES: usize = 4 * 1024 * 1024;
+/// Largest picture width or height, in pixels.
+pub const PICTURE_PX: u32 = 4_096;

@@ -1,0 +1,107 @@
+//! What two members say to each other inside a sealed `signal` or profile. The server sees only
+//! the sealed bytes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// What a member shows the others. Sealed with the room key before it leaves the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Display name, at most [`limits::NAME_CHARS`] characters; see [`clean_name`].
+    pub name: String,
+    /// Whether the microphone is muted by its owner.
+    pub muted: bool,
+    /// Whether the camera is on.
+    pub camera_on: bool,
+}
+
+/// One step of negotiating a peer connection (JSEP, RFC 8829), carried in a sealed `signal`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum PeerSignal {
+    /// A session description.
+    Description {
+        /// Offer or answer.
+        kind: SdpKind,
+        /// The SDP, at most [`limits::SDP_BYTES`].
+        sdp: String,
+    },
+    /// A trickled ICE candidate (RFC 8838).
+    Candidate {
+        /// The `candidate:` line, at most [`limits::CANDIDATE_BYTES`]; empty means no more follow.
+        candidate: String,
+        /// The media id it belongs to, if known.
+        mid: Option<String>,
+        /// The index of the media section it belongs to.
+        mline_index: Option<u16>,
+    },
+    /// The sender hangs up this link; nothing follows.
+    Bye,
+}
+
+/// Kind of a session description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SdpKind {
+    /// An offer.
+    Offer,
+    /// An answer.
+    Answer,
+}
+
+impl PeerSignal {
+    /// Whether every field is within its bound.
+    pub fn is_within_limits(&self) -> bool {
+        match self {
+            Self::Description { sdp, .. } => sdp.len() <= limits::SDP_BYTES,
+            Self::Candidate { candidate, mid, .. } => {
+                candidate.len() <= limits::CANDIDATE_BYTES
+                    && mid.as_ref().is_none_or(|mid| mid.len() <= 64)
+            }
+            Self::Bye => true,
+        }
+    }
+}
+
+/// Makes any text a display name: control and bidirectional formatting characters removed, white
+/// space folded, at most [`limits::NAME_CHARS`] characters, `"Guest"` where nothing is left.
+pub fn clean_name(text: &str) -> String {
+    let is_formatting = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let visible: String =
+        text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !is_formatting(*c)).collect();
+    let folded = visible.split_whitespace().collect::<Vec<_>>().join(" ");
+    let name: String = folded.chars().take(limits::NAME_CHARS).collect();
+    let name = name.trim_end();
+    if name.is_empty() { "Guest".to_owned() } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cleaned() {
+        let cases = [
+            ("  Anna \t Berg\n", "Anna Berg"),
+            ("\u{202e}evil\u{0007}", "evil"),
+            ("", "Guest"),
+            ("\u{200b}", "Guest"),
+            ("Zoë 🦊", "Zoë 🦊"),
+        ];
+        for (input, want) in cases {
+            assert_eq!(clean_name(input), want);
+        }
+        assert_eq!(clean_name(&"x".repeat(500)).chars().count(), limits::NAME_CHARS);
+    }
+
+    #[test]
+    fn oversized_signals_are_out_of_limits() {
+        let huge = PeerSignal::Description { kind: SdpKind::Offer, sdp: "x".repeat(limits::SDP_BYTES + 1) };
+        assert!(!huge.is_within_limits());
+        assert!(PeerSignal::Bye.is_within_limits());
+    }
+}

@@ -1,0 +1,326 @@
+//! What crosses between the engine and the web UI.
+//!
+//! Two enums: [`UiCommand`] in, [`UiEvent`] out. State travels as whole view models
+//! ([`AppView`]); only what changes many times a second ([`UiEvent::Levels`]) travels apart.
+//! Pictures travel on a second, binary channel, described in [`frame`].
+//!
+//! The TypeScript side is generated from these types (`cargo xtask codegen`), never mirrored by
+//! hand. The UI owns every word a person reads: errors are [`ErrorCode`]s.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorCode;
+use crate::ids::{MediaSource, MemberId, VideoCodec};
+use crate::wire::TopologyMode;
+
+pub mod frame;
+
+/// A request of the person, through the UI.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum UiCommand {
+    /// Sends the current [`AppView`] again.
+    Refresh,
+    /// Opens a room with a fresh code and joins it.
+    StartCall,
+    /// Joins the room of a code, a `visavis://join/…` link or a pasted text holding one.
+    JoinCall {
+        /// As typed; at most 200 characters are looked at.
+        code: String,
+    },
+    /// Leaves the call, or gives up joining it.
+    LeaveCall,
+    /// Mutes or unmutes the microphone. The only thing that ever unmutes.
+    SetMuted {
+        /// New state.
+        muted: bool,
+    },
+    /// Switches the camera on or off.
+    SetCamera {
+        /// New state.
+        on: bool,
+    },
+    /// Changes the display name.
+    SetName {
+        /// As typed; cleaned by [`crate::peer::clean_name`].
+        name: String,
+    },
+    /// Changes the signalling server; empty means the app hosts rooms itself.
+    SetServer {
+        /// `wss://host[:port]`, `ws://…` or empty.
+        url: String,
+    },
+    /// Lists the devices again.
+    RefreshDevices,
+    /// Chooses a device; it is used at once, mute and camera state stay.
+    SelectDevice {
+        /// Which kind.
+        kind: DeviceKind,
+        /// An id of [`DeviceOption::id`]; `None` follows the system's default.
+        id: Option<String>,
+    },
+    /// Runs camera and microphone for the preview on the home screen.
+    SetPreview {
+        /// Whether the preview is wanted.
+        on: bool,
+    },
+    /// Tells which tiles are on screen and how large; nothing is sent for the others.
+    SetVisibleTiles {
+        /// The visible tiles.
+        tiles: Vec<TileSize>,
+    },
+    /// Returns credits for frame messages taken off the frame channel.
+    FrameCredit {
+        /// The epoch of the messages, as in [`UiEvent::FrameEpoch`]; others are ignored.
+        epoch: u32,
+        /// How many messages.
+        messages: u32,
+    },
+    /// The decoder of a tile failed or lost its place: send a keyframe.
+    NeedKeyframe {
+        /// Whose picture.
+        member: MemberId,
+        /// Which of their pictures.
+        source: MediaSource,
+    },
+    /// How a tile's pictures shall be delivered from now on.
+    SetDelivery {
+        /// Whose picture.
+        member: MemberId,
+        /// Which of their pictures.
+        source: MediaSource,
+        /// How.
+        delivery: Delivery,
+    },
+}
+
+/// How pictures of a tile reach the UI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Encoded frames; the UI decodes them with WebCodecs.
+    Encoded,
+    /// Decoded and scaled by the engine, I420.
+    I420,
+}
+
+/// A visible tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+pub struct TileSize {
+    /// Whose picture.
+    pub member: MemberId,
+    /// Which of their pictures.
+    pub source: MediaSource,
+    /// Width in physical pixels.
+    pub width_px: u32,
+    /// Height in physical pixels.
+    pub height_px: u32,
+}
+
+/// From the engine to the UI.
+// Few and short-lived: boxing the view would only cost every match a dereference.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum UiEvent {
+    /// The whole state; replaces the previous one.
+    View {
+        /// The state.
+        view: AppView,
+    },
+    /// Sound levels, ten times a second while there is sound to measure.
+    Levels {
+        /// One's own microphone, 0 (silent) to 1 (full scale), also while muted.
+        microphone: f32,
+        /// The others in the call.
+        members: Vec<MemberLevel>,
+    },
+    /// Something failed that the state alone does not show (a command, a lost device).
+    Failed {
+        /// What.
+        code: ErrorCode,
+    },
+    /// The frame channel started over: credits and decoders of older epochs are void.
+    FrameEpoch {
+        /// The new epoch.
+        epoch: u32,
+    },
+}
+
+/// A member's sound.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+pub struct MemberLevel {
+    /// Who.
+    pub member: MemberId,
+    /// 0 (silent) to 1 (full scale).
+    pub level: f32,
+    /// Whether they speak, with hysteresis.
+    pub speaking: bool,
+}
+
+/// The whole state of the app.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+pub struct AppView {
+    /// The person's choices.
+    pub settings: SettingsView,
+    /// What there is to capture and play with.
+    pub devices: DevicesView,
+    /// Whether the microphone is muted.
+    pub muted: bool,
+    /// Whether the camera is wanted on.
+    pub camera_on: bool,
+    /// The call, if there is one.
+    pub call: Option<CallView>,
+}
+
+/// The person's choices that outlive the app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+pub struct SettingsView {
+    /// Display name.
+    pub name: String,
+    /// Signalling server, empty when the app hosts rooms itself.
+    pub server: String,
+}
+
+/// The kinds of devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// Cameras.
+    Camera,
+    /// Microphones.
+    Microphone,
+    /// Speakers.
+    Speaker,
+}
+
+/// Devices and their state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+pub struct DevicesView {
+    /// Cameras.
+    pub camera: DeviceView,
+    /// Microphones.
+    pub microphone: DeviceView,
+    /// Speakers.
+    pub speaker: DeviceView,
+}
+
+/// Devices of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+pub struct DeviceView {
+    /// What can be chosen.
+    pub options: Vec<DeviceOption>,
+    /// The chosen one; `None` follows the system's default.
+    pub selected: Option<String>,
+    /// How it is doing.
+    pub state: DeviceState,
+}
+
+/// One device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+pub struct DeviceOption {
+    /// Stable id.
+    pub id: String,
+    /// Name as the system tells it.
+    pub name: String,
+}
+
+/// How a device is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum DeviceState {
+    /// Not in use.
+    Off,
+    /// Being opened.
+    Starting,
+    /// Delivering.
+    Running,
+    /// A microphone that delivers nothing but zeros.
+    Silent,
+    /// Not delivering; tried again by itself.
+    Failed {
+        /// Why.
+        code: ErrorCode,
+    },
+}
+
+/// The call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+pub struct CallView {
+    /// The room code, `XXXX-XXXX-XXXX`.
+    pub code: String,
+    /// The invite link.
+    pub link: String,
+    /// How the call is doing.
+    pub phase: CallPhase,
+    /// One's own id, once joined.
+    pub me: Option<MemberId>,
+    /// Everybody else, in order of joining.
+    pub members: Vec<MemberView>,
+    /// How media flows.
+    pub topology: TopologyMode,
+}
+
+/// How a call is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum CallPhase {
+    /// Keys are derived and the room is looked for.
+    Connecting,
+    /// In the room.
+    Joined,
+    /// The server's connection was lost and is tried again; media goes on.
+    Reconnecting,
+    /// Over. The view stays until the person dismisses it with `leave_call`.
+    Ended {
+        /// Why, unless the person left.
+        code: Option<ErrorCode>,
+    },
+}
+
+/// Another member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+pub struct MemberView {
+    /// Who.
+    pub id: MemberId,
+    /// Their name, cleaned.
+    pub name: String,
+    /// Whether they muted themselves.
+    pub muted: bool,
+    /// Whether their camera is on.
+    pub camera_on: bool,
+    /// The connection to them.
+    pub link: LinkView,
+    /// The codec of their picture, once one arrived.
+    pub codec: Option<VideoCodec>,
+}
+
+/// The connection to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+#[serde(rename_all = "snake_case")]
+pub enum LinkView {
+    /// Being set up.
+    Connecting,
+    /// Media flows.
+    Connected,
+    /// Interrupted, being repaired.
+    Reconnecting,
+    /// Could not be set up.
+    Failed,
+}

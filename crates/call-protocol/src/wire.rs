@@ -1,0 +1,360 @@
+//! Client ↔ server messages: one JSON object per WebSocket text message, tagged by `type`.
+//!
+//! Order: the client sends `hello`, the server answers `hello`; the client sends `join`, the
+//! server answers `joined` or `error`. Everything a member says about itself or to another member
+//! is sealed: the server relays base64 it cannot open. `docs/protocol.md` is the full description;
+//! its examples are parsed by a test in this crate.
+//!
+//! Unknown fields are ignored (so that either side may be newer); unknown types are answered with
+//! [`ErrorCode::UnknownType`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorCode;
+use crate::ids::{MemberId, RoomId};
+use crate::limits;
+
+/// The protocol version spoken here.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// The WebSocket path.
+pub const WEBSOCKET_PATH: &str = "/v1/ws";
+
+/// From the client to the server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClientMessage {
+    /// First message of a connection.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the client.
+        version: u32,
+    },
+    /// Takes a seat in a room, opening the room when nobody is in it.
+    Join {
+        /// Which room.
+        room: RoomId,
+        /// Base64 of the 32-byte room auth key; must equal the first joiner's.
+        auth: String,
+        /// Sealed [`crate::peer::Profile`], base64, at most [`limits::SEALED_PROFILE_CHARS`].
+        profile: String,
+        /// Token of an earlier `joined`, to take the same seat again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<String>,
+    },
+    /// Relays a sealed [`crate::peer::PeerSignal`] to one member.
+    Signal {
+        /// The addressee.
+        to: MemberId,
+        /// Base64, at most [`limits::SEALED_SIGNAL_CHARS`].
+        sealed: String,
+    },
+    /// Replaces one's own profile.
+    Update {
+        /// As in `join`.
+        profile: String,
+    },
+    /// Gives up the seat.
+    Leave,
+    /// Reserved: asks the SFU for tracks and layers.
+    Subscribe,
+    /// Reserved: room care by the host.
+    Moderate,
+    /// Reserved: an offer to the SFU.
+    SfuOffer,
+    /// Reserved: an answer to the SFU.
+    SfuAnswer,
+    /// Reserved: a candidate for the SFU.
+    SfuCandidate,
+}
+
+/// From the server to the client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerMessage {
+    /// Answer to `hello`.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the server.
+        version: u32,
+    },
+    /// The seat is taken.
+    Joined {
+        /// One's own id.
+        member: MemberId,
+        /// Secret that takes this seat again after a lost connection, at most 64 characters.
+        resume: String,
+        /// Whether the seat was resumed (the other members saw nothing).
+        resumed: bool,
+        /// The others in the room.
+        members: Vec<RosterEntry>,
+        /// How media flows in this room.
+        topology: TopologyMode,
+    },
+    /// Somebody took a seat.
+    MemberJoined {
+        /// Who.
+        member: MemberId,
+        /// Their sealed profile.
+        profile: String,
+    },
+    /// Somebody's seat is free.
+    MemberLeft {
+        /// Who.
+        member: MemberId,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// Somebody's profile changed.
+    MemberUpdated {
+        /// Who.
+        member: MemberId,
+        /// The new sealed profile.
+        profile: String,
+    },
+    /// A sealed signal from a member.
+    Signal {
+        /// The sender, as the server knows it.
+        from: MemberId,
+        /// Base64.
+        sealed: String,
+    },
+    /// Media shall flow another way.
+    Topology {
+        /// The new way.
+        mode: TopologyMode,
+        /// Why, for logs and the headless client.
+        reason: String,
+    },
+    /// A request failed. The connection stays usable unless `fatal`.
+    Error {
+        /// Stable code.
+        code: ErrorCode,
+        /// Text for logs.
+        detail: String,
+        /// Whether the server closes the connection after this.
+        fatal: bool,
+    },
+}
+
+/// One member as others see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterEntry {
+    /// Who.
+    pub member: MemberId,
+    /// Their sealed profile, base64.
+    pub profile: String,
+}
+
+/// Why a seat became free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaveReason {
+    /// The member left.
+    Left,
+    /// The connection was lost and not resumed in time.
+    TimedOut,
+    /// The member was removed.
+    Removed,
+}
+
+/// How media flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+#[serde(rename_all = "snake_case")]
+pub enum TopologyMode {
+    /// Everybody directly to everybody.
+    Mesh,
+    /// Through the server's forwarding unit.
+    Sfu,
+}
+
+/// Why a text is not a [`ClientMessage`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct ParseError {
+    /// [`ErrorCode::MessageTooLarge`], [`ErrorCode::UnknownType`] or [`ErrorCode::BadMessage`].
+    pub code: ErrorCode,
+    /// Text for logs; holds nothing of the message's content.
+    pub detail: String,
+}
+
+impl ParseError {
+    fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
+
+/// Every `type` a client may send.
+pub const CLIENT_TYPES: [&str; 10] = [
+    "hello",
+    "join",
+    "signal",
+    "update",
+    "leave",
+    "subscribe",
+    "moderate",
+    "sfu_offer",
+    "sfu_answer",
+    "sfu_candidate",
+];
+
+/// Every `type` the server may send.
+pub const SERVER_TYPES: [&str; 8] = [
+    "hello",
+    "joined",
+    "member_joined",
+    "member_left",
+    "member_updated",
+    "signal",
+    "topology",
+    "error",
+];
+
+impl ClientMessage {
+    /// The `type` on the wire.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Join { .. } => "join",
+            Self::Signal { .. } => "signal",
+            Self::Update { .. } => "update",
+            Self::Leave => "leave",
+            Self::Subscribe => "subscribe",
+            Self::Moderate => "moderate",
+            Self::SfuOffer => "sfu_offer",
+            Self::SfuAnswer => "sfu_answer",
+            Self::SfuCandidate => "sfu_candidate",
+        }
+    }
+
+    /// Parses and validates one text message.
+    ///
+    /// # Errors
+    /// Too large, not JSON, unknown type, or a field missing, ill-typed or out of its bound.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        if text.len() > limits::MESSAGE_BYTES {
+            return Err(ParseError::new(ErrorCode::MessageTooLarge, "message too large"));
+        }
+        let value: serde_json::Value = serde_json::from_str(text)
+            .map_err(|error| ParseError::new(ErrorCode::BadMessage, format!("not JSON: {error}")))?;
+        let kind = value
+            .get("type")
+            .and_then(serde_json::Value::as_str)
+            .ok_or_else(|| ParseError::new(ErrorCode::BadMessage, "no type"))?;
+        if !CLIENT_TYPES.contains(&kind) {
+            return Err(ParseError::new(ErrorCode::UnknownType, "unknown type"));
+        }
+        let message: Self = serde_json::from_value(value)
+            .map_err(|_| ParseError::new(ErrorCode::BadMessage, "missing or ill-typed field"))?;
+        message.check()?;
+        Ok(message)
+    }
+
+    fn check(&self) -> Result<(), ParseError> {
+        let bounded = |text: &str, limit: usize, what: &str| {
+            if text.len() <= limit {
+                Ok(())
+            } else {
+                Err(ParseError::new(ErrorCode::MessageTooLarge, format!("{what} too large")))
+            }
+        };
+        match self {
+            Self::Join { auth, profile, resume, .. } => {
+                bounded(auth, 64, "auth")?;
+                bounded(profile, limits::SEALED_PROFILE_CHARS, "profile")?;
+                bounded(resume.as_deref().unwrap_or_default(), 64, "resume")
+            }
+            Self::Signal { sealed, .. } => bounded(sealed, limits::SEALED_SIGNAL_CHARS, "sealed"),
+            Self::Update { profile } => bounded(profile, limits::SEALED_PROFILE_CHARS, "profile"),
+            Self::Hello { .. }
+            | Self::Leave
+            | Self::Subscribe
+            | Self::Moderate
+            | Self::SfuOffer
+            | Self::SfuAnswer
+            | Self::SfuCandidate => Ok(()),
+        }
+    }
+}
+
+impl ServerMessage {
+    /// The `type` on the wire.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Joined { .. } => "joined",
+            Self::MemberJoined { .. } => "member_joined",
+            Self::MemberLeft { .. } => "member_left",
+            Self::MemberUpdated { .. } => "member_updated",
+            Self::Signal { .. } => "signal",
+            Self::Topology { .. } => "topology",
+            Self::Error { .. } => "error",
+        }
+    }
+
+    /// Parses one text message.
+    ///
+    /// # Errors
+    /// Too large, not JSON, or a field missing or ill-typed.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        if text.len() > limits::MESSAGE_BYTES * 4 {
+            return Err(ParseError::new(ErrorCode::MessageTooLarge, "message too large"));
+        }
+        serde_json::from_str(text)
+            .map_err(|_| ParseError::new(ErrorCode::BadMessage, "not a server message"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn join_round_trips() {
+        let join = ClientMessage::Join {
+            room: RoomId::from_bytes([7; 16]),
+            auth: "YQ==".into(),
+            profile: "Yg==".into(),
+            resume: None,
+        };
+        let text = serde_json::to_string(&join).unwrap();
+        assert_eq!(ClientMessage::parse(&text).unwrap(), join);
+    }
+
+    #[test]
+    fn bad_input_has_its_code() {
+        let huge = format!("{{\"type\":\"leave\",\"x\":\"{}\"}}", "a".repeat(limits::MESSAGE_BYTES));
+        let fat_profile = format!(
+            "{{\"type\":\"update\",\"profile\":\"{}\"}}",
+            "a".repeat(limits::SEALED_PROFILE_CHARS + 1)
+        );
+        let cases = [
+            ("", ErrorCode::BadMessage),
+            ("[]", ErrorCode::BadMessage),
+            ("{\"type\":7}", ErrorCode::BadMessage),
+            ("{\"type\":\"dance\"}", ErrorCode::UnknownType),
+            ("{\"type\":\"signal\",\"to\":\"x\",\"sealed\":\"\"}", ErrorCode::BadMessage),
+            ("{\"type\":\"join\",\"room\":\"zz\",\"auth\":\"\",\"profile\":\"\"}", ErrorCode::BadMessage),
+            (&huge, ErrorCode::MessageTooLarge),
+            (&fat_profile, ErrorCode::MessageTooLarge),
+        ];
+        for (text, want) in cases {
+            assert_eq!(ClientMessage::parse(text).unwrap_err().code, want, "{}", &text[..text.len().min(60)]);
+        }
+    }
+
+    #[test]
+    fn every_client_type_is_listed() {
+        let messages = [
+            ClientMessage::Hello { version: 1 },
+            ClientMessage::Leave,
+            ClientMessage::Subscribe,
+            ClientMessage::Moderate,
+            ClientMessage::SfuOffer,
+            ClientMessage::SfuAnswer,
+            ClientMessage::SfuCandidate,
+        ];
+        for message in messages {
+            let text = serde_json::to_string(&message).unwrap();
+            assert_eq!(ClientMessage::parse(&text).unwrap(), message);
+        }
+    }
+}
