@@ -1,0 +1,64 @@
+//! Every tunable of [`crate::Rooms`], with its unit and what moving it does.
+
+use std::time::Duration;
+
+use call_protocol::limits;
+
+use crate::rate::Rate;
+
+/// Limits and times of a server. The defaults fit one public machine.
+#[derive(Clone, Debug)]
+pub struct RoomsConfig {
+    /// Most rooms at once. A room costs about 1 KiB plus 4 KiB per member; joins that would open
+    /// another one get `server_full`.
+    pub max_rooms: usize,
+    /// Most members of one room, at most [`limits::ROOM_MEMBERS`]; clients size their lists by it.
+    pub room_members: usize,
+    /// Most connections at once, seated or not; further ones get a fatal `server_full`.
+    pub max_connections: usize,
+    /// Most members a room may have before its media should leave the mesh. Kept for the topology
+    /// decision; without a forwarding unit every room stays a mesh.
+    pub mesh_limit: usize,
+    /// How long a seat outlives its connection. Longer survives longer outages; shorter removes
+    /// vanished members from the others' screens sooner.
+    pub resume_grace: Duration,
+    /// How long a new connection may take to say `hello`. Shorter frees the slots of idle
+    /// connections sooner, longer tolerates slower networks.
+    pub hello_timeout: Duration,
+    /// Unparsable or rate-limited messages in a row after which a connection is closed.
+    pub bad_messages: u32,
+    /// Messages of one connection. A join to a room of eight makes some 150 within a second
+    /// (offers and trickled candidates), hence the large burst.
+    pub message_rate: Rate,
+    /// Joins of one connection.
+    pub join_rate: Rate,
+    /// Most connections at once from one [`crate::ClientAddr`]; whole offices share an address.
+    pub address_connections: usize,
+    /// New connections from one address.
+    pub address_connect_rate: Rate,
+    /// Joins from one address. Bounds guessing: a room id has far more values than this lets
+    /// anybody try.
+    pub address_join_rate: Rate,
+    /// Joins to one room, refused ones included. Bounds how fast a roster can be made to flicker.
+    pub room_join_rate: Rate,
+}
+
+impl Default for RoomsConfig {
+    fn default() -> Self {
+        Self {
+            max_rooms: 10_000,
+            room_members: limits::ROOM_MEMBERS,
+            max_connections: 20_000,
+            mesh_limit: 4,
+            resume_grace: Duration::from_millis(limits::RESUME_GRACE_MS),
+            hello_timeout: Duration::from_secs(10),
+            bad_messages: 20,
+            message_rate: Rate::per_second(600, 100),
+            join_rate: Rate::per_second(10, 1),
+            address_connections: 200,
+            address_connect_rate: Rate::per_second(100, 5),
+            address_join_rate: Rate::per_second(100, 5),
+            room_join_rate: Rate::per_second(400, 10),
+        }
+    }
+}

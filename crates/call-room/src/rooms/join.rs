@@ -1,0 +1,166 @@
+//! Taking a seat, for the first time or again.
+
+use std::time::Instant;
+
+use call_protocol::wire::{ServerMessage, TopologyMode};
+use call_protocol::{ErrorCode, RoomId};
+
+use super::{Refusal, Rooms};
+use crate::connection::{ConnId, Phase};
+use crate::io::Reason;
+use crate::room::{PendingSignals, Presence, Room, Seat};
+use crate::token::AuthKey;
+
+impl Rooms {
+    pub(super) fn handle_join(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        room_id: RoomId,
+        auth: &str,
+        profile: String,
+        resume: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return Ok(());
+        };
+        let may_join = connection.joins.take(now, self.config.join_rate)
+            && connection
+                .addr
+                .is_none_or(|addr| self.addresses.join(now, addr, &self.config));
+        if !may_join {
+            return Err((ErrorCode::RateLimited, "too many joins"));
+        }
+        let Some(auth) = AuthKey::parse(auth) else {
+            return Err((ErrorCode::BadMessage, "auth is not base64 of 32 bytes"));
+        };
+        if let Some(room) = self.rooms.get_mut(&room_id) {
+            if !room.joins.take(now, self.config.room_join_rate) {
+                return Err((ErrorCode::RateLimited, "too many joins to this room"));
+            }
+            if !room.auth.matches(&auth) {
+                return Err((ErrorCode::RoomAuthFailed, "auth key differs"));
+            }
+        }
+        match resume {
+            Some(token) => self.resume_seat(now, conn, &room_id, profile, token),
+            None => self.take_seat(conn, room_id, auth, profile),
+        }
+    }
+
+    fn take_seat(
+        &mut self,
+        conn: ConnId,
+        room_id: RoomId,
+        auth: AuthKey,
+        profile: String,
+    ) -> Result<(), Refusal> {
+        let room_members = self.config.room_members;
+        if !self.rooms.contains_key(&room_id) && self.rooms.len() >= self.config.max_rooms {
+            return Err((ErrorCode::ServerFull, "too many rooms"));
+        }
+        let room = self
+            .rooms
+            .entry(room_id.clone())
+            .or_insert_with(|| Room::new(auth));
+        let token = self.tokens.issue();
+        let resume = token.as_str().to_owned();
+        let seat = Seat {
+            profile: profile.clone(),
+            token,
+            presence: Presence::Here(conn),
+        };
+        let added = if room.len() < room_members {
+            room.add(seat)
+        } else {
+            None
+        };
+        let Some(member) = added else {
+            if room.is_empty() {
+                self.rooms.remove(&room_id);
+            }
+            return Err((ErrorCode::RoomFull, "no seat left"));
+        };
+        let joined = ServerMessage::Joined {
+            member,
+            resume,
+            resumed: false,
+            members: room.roster_without(member),
+            topology: TopologyMode::Mesh,
+        };
+        self.set_phase(
+            conn,
+            Phase::Seated {
+                room: room_id.clone(),
+                member,
+            },
+        );
+        self.send(conn, joined);
+        self.tell_others(
+            &room_id,
+            member,
+            &ServerMessage::MemberJoined { member, profile },
+        );
+        Ok(())
+    }
+
+    fn resume_seat(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        room_id: &RoomId,
+        profile: String,
+        token: &str,
+    ) -> Result<(), Refusal> {
+        let failed = (ErrorCode::ResumeFailed, "unknown or expired token");
+        let room = self.rooms.get_mut(room_id).ok_or(failed)?;
+        let member = room.member_of_token(token).ok_or(failed)?;
+        let seat = room.seat_mut(member).ok_or(failed)?;
+        let before = std::mem::replace(&mut seat.presence, Presence::Here(conn));
+        let has_new_profile = seat.profile != profile;
+        let joined = ServerMessage::Joined {
+            member,
+            resume: token.to_owned(),
+            resumed: true,
+            members: room.roster_without(member),
+            topology: TopologyMode::Mesh,
+        };
+        self.set_phase(
+            conn,
+            Phase::Seated {
+                room: room_id.clone(),
+                member,
+            },
+        );
+        self.send(conn, joined);
+        match before {
+            Presence::Here(old) => {
+                // The seat has moved already: closing the old connection must not touch it.
+                self.set_phase(old, Phase::Lobby);
+                self.close(now, old, ErrorCode::SeatTaken, "resumed elsewhere".into());
+            }
+            Presence::Lost { expires, pending } => {
+                self.timers
+                    .remove(&(expires, Reason::SeatExpired(room_id.clone(), member)));
+                self.deliver_pending(conn, room_id, pending);
+            }
+        }
+        if has_new_profile {
+            self.change_profile(room_id, member, profile);
+        }
+        Ok(())
+    }
+
+    fn deliver_pending(&mut self, conn: ConnId, room_id: &RoomId, pending: PendingSignals) {
+        let Some(room) = self.rooms.get(room_id) else {
+            return;
+        };
+        let present: Vec<_> = pending
+            .into_iter()
+            .filter(|(from, _)| room.contains(*from))
+            .collect();
+        for (from, sealed) in present {
+            self.send(conn, ServerMessage::Signal { from, sealed });
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Secrets that members present: resume tokens (made here) and room auth keys (made by clients).
+//! Both are compared in constant time.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Bytes of randomness in a resume token: 192 bits, 48 hex digits.
+const TOKEN_BYTES: usize = 24;
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Proves the right to a seat.
+#[derive(Clone)]
+pub(crate) struct ResumeToken(String);
+
+impl ResumeToken {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn matches(&self, presented: &str) -> bool {
+        self.0.as_bytes().ct_eq(presented.as_bytes()).into()
+    }
+}
+
+/// A stream of tokens no outsider can predict, given a secret seed: SHA-256 over the seed and a
+/// counter.
+pub(crate) struct TokenSource {
+    seed: [u8; 32],
+    issued: u64,
+}
+
+impl TokenSource {
+    pub(crate) fn new(seed: [u8; 32]) -> Self {
+        Self { seed, issued: 0 }
+    }
+
+    pub(crate) fn issue(&mut self) -> ResumeToken {
+        self.issued += 1;
+        let mut hash = Sha256::new();
+        hash.update(b"visavis resume token v1");
+        hash.update(self.seed);
+        hash.update(self.issued.to_be_bytes());
+        let digest = hash.finalize();
+        ResumeToken(
+            digest
+                .iter()
+                .take(TOKEN_BYTES)
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        )
+    }
+}
+
+/// The key every member of a room must present.
+pub(crate) struct AuthKey([u8; 32]);
+
+impl AuthKey {
+    /// Reads base64 (standard alphabet, padding optional) of exactly 32 bytes.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        BASE64.decode(text).ok()?.try_into().ok().map(Self)
+    }
+
+    pub(crate) fn matches(&self, presented: &Self) -> bool {
+        self.0.ct_eq(&presented.0).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_differ_by_seed_and_count() {
+        let mut source = TokenSource::new([1; 32]);
+        let mut other = TokenSource::new([2; 32]);
+        let (first, second, foreign) = (source.issue(), source.issue(), other.issue());
+        assert_eq!(first.as_str().len(), 2 * TOKEN_BYTES);
+        assert!(first.matches(first.as_str()));
+        assert!(!first.matches(second.as_str()));
+        assert!(!first.matches(foreign.as_str()));
+        assert!(!first.matches(""));
+    }
+
+    #[test]
+    fn auth_key_is_32_bytes_of_base64() {
+        let key = |text: &str| AuthKey::parse(text);
+        let padded = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+        assert!(key(padded).is_some());
+        assert!(key(padded.trim_end_matches('=')).is_some());
+        for bad in [
+            "",
+            "BwcH",
+            "not base64!",
+            "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBw==",
+        ] {
+            assert!(key(bad).is_none(), "{bad}");
+        }
+    }
+}

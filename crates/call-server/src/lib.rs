@@ -1,0 +1,34 @@
+//! The signalling server: WebSocket at `/v1/ws`, `/health`, `/metrics`, and STUN on the media port.
+//!
+//! [`serve`] binds both sockets and returns a [`RunningServer`]; the binary `visavis-server` and
+//! the app (hosting its own rooms) use the same function. All decisions are made by
+//! [`call_room::Rooms`], owned by one task; everything here moves bytes to and from it:
+//!
+//! ```text
+//! TCP → connection task ── bounded queue ──→ actor (owns Rooms)
+//!       connection task ←─ bounded queue ── actor          (one per connection)
+//! UDP → media task (STUN)
+//! ```
+//!
+//! Invariants: every queue is bounded; the actor never waits for a connection, a connection may wait
+//! for the actor; every task ends within the drain timeout after shutdown.
+//!
+//! Deliberately not here: anything that could open a sealed payload, media forwarding, TURN.
+
+mod accept;
+mod actor;
+mod config;
+mod connection;
+mod http;
+mod media;
+mod metrics;
+mod outbound;
+mod running;
+mod stun;
+mod tls;
+
+pub use call_room::{Rate, RoomsConfig};
+pub use config::ServerConfig;
+pub use running::{RunningServer, ServeError, ShutdownHandle, serve};
+pub use stun::handle_stun;
+pub use tls::{TlsError, TlsFiles};
