@@ -1,0 +1,127 @@
+//! What a session is told.
+
+use call_e2ee::RoomKeys;
+use call_protocol::peer::PeerSignal;
+use call_protocol::ui::{DeviceKind, DeviceOption, DeviceState, UiCommand};
+use call_protocol::wire::ServerMessage;
+use call_protocol::{ErrorCode, MediaSource, MemberId, VideoCodec};
+
+/// One run from starting or joining a call to its end. Answers to an older run are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AttemptId(pub u32);
+
+/// One connection to the server. Inputs of another than the current one are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SocketId(pub u32);
+
+/// One peer connection. Opening it anew makes a new generation; inputs of older ones are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkId {
+    /// The member at the other end.
+    pub member: MemberId,
+    /// Counts all links a session ever opened.
+    pub generation: u32,
+}
+
+/// Everything that can happen to a session.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The person wants something.
+    Command(UiCommand),
+    /// Answer to [`crate::Output::DeriveKeys`].
+    KeysReady {
+        /// As in the request.
+        attempt: AttemptId,
+        /// The keys.
+        keys: RoomKeys,
+    },
+    /// Answer to [`crate::Output::LocateServer`].
+    ServerLocated {
+        /// As in the request.
+        attempt: AttemptId,
+        /// `ws://host:port`, with or without the path.
+        url: String,
+    },
+    /// Answer to [`crate::Output::LocateServer`].
+    ServerNotFound {
+        /// As in the request.
+        attempt: AttemptId,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// The connection stands.
+    SocketOpened {
+        /// Which.
+        socket: SocketId,
+    },
+    /// The connection is gone, or was never made.
+    SocketClosed {
+        /// Which.
+        socket: SocketId,
+        /// Why, as far as known.
+        code: Option<ErrorCode>,
+    },
+    /// A message of the server.
+    Server {
+        /// The connection it came over.
+        socket: SocketId,
+        /// The message.
+        message: ServerMessage,
+    },
+    /// A link did something.
+    Link {
+        /// Which.
+        link: LinkId,
+        /// What.
+        event: LinkEvent,
+    },
+    /// A device's state changed.
+    Device {
+        /// Which kind of device.
+        kind: DeviceKind,
+        /// How it is doing.
+        state: DeviceState,
+    },
+    /// The list of devices of one kind.
+    Devices {
+        /// Which kind.
+        kind: DeviceKind,
+        /// What can be chosen; at most 64 are kept.
+        options: Vec<DeviceOption>,
+        /// The chosen one; `None` follows the system's default.
+        selected: Option<String>,
+    },
+    /// The time of [`crate::Session::poll_timeout`] has come. Too early or too often does no harm.
+    Timeout,
+}
+
+/// What a link reports.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LinkEvent {
+    /// To be sent to the member.
+    Signal(PeerSignal),
+    /// The connection's state changed.
+    State(LinkState),
+    /// The codec in which the member's picture arrives.
+    Codec(VideoCodec),
+    /// The member asked for a keyframe (PLI or FIR).
+    KeyframeRequested {
+        /// Of which of one's own pictures.
+        source: MediaSource,
+    },
+}
+
+/// How a link is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Being set up for the first time.
+    Connecting,
+    /// Media can flow.
+    Connected,
+    /// No packets come through; may recover by itself or by an ICE restart.
+    Reconnecting,
+    /// Given up by the transport. Final.
+    Failed,
+    /// Closed. Final.
+    Closed,
+}

@@ -1,0 +1,39 @@
+//! The pure client: what a call is, without a socket, a clock or a device.
+//!
+//! A [`Session`] lives as long as the app. Its driver feeds it every command of the person, every
+//! message of the server, every event of a link or a device as an [`Input`], drains the
+//! [`Output`]s after each, and arms one timer. Everything it decides is therefore a function of its
+//! configuration (with the seed) and of its inputs with their times, and every test runs in virtual
+//! time.
+//!
+//! ```text
+//! handle_input(now, Input) ──► Session ──► poll_output()   until None
+//!                                    └───► poll_timeout()  when to hand in Input::Timeout
+//! ```
+//!
+//! Inside: `call` is one run from start or join to its end, `signalling` its connection to the
+//! server, `roster` who else is there, `peer_link` the policy for the connection to one of them.
+//! `backoff`, `refusal`, `keyframes` and `server_url` are the tables those decide by.
+//!
+//! Deliberately not here: WebRTC negotiation (call-transport does JSEP), media, frames, levels.
+
+mod backoff;
+mod call;
+mod call_members;
+mod context;
+mod input;
+mod keyframes;
+mod output;
+mod own_profile;
+mod peer_link;
+mod refusal;
+mod roster;
+mod server_url;
+mod session;
+mod signalling;
+mod view;
+
+pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkState, SocketId};
+pub use output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason, SocketOp};
+pub use server_url::websocket_url;
+pub use session::{Session, SessionConfig};

@@ -1,0 +1,254 @@
+//! What a session wants done.
+
+use call_e2ee::RoomCode;
+use call_protocol::peer::PeerSignal;
+use call_protocol::ui::{Delivery, DeviceKind, LinkView, SettingsView, TileSize, UiEvent};
+use call_protocol::wire::{ClientMessage, TopologyMode};
+use call_protocol::{ErrorCode, MediaSource, MemberId};
+
+use crate::input::{AttemptId, LinkId, SocketId};
+
+/// Everything a session can ask for, in the order in which it must be done.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, never stored in numbers"
+)]
+pub enum Output {
+    /// Derive the keys of a code where blocking is allowed; answer with
+    /// [`crate::Input::KeysReady`].
+    DeriveKeys {
+        /// To be echoed.
+        attempt: AttemptId,
+        /// The code.
+        code: RoomCode,
+    },
+    /// No server is configured: host one, or find the room's on the local network. Answer with
+    /// [`crate::Input::ServerLocated`] or [`crate::Input::ServerNotFound`].
+    LocateServer {
+        /// To be echoed.
+        attempt: AttemptId,
+        /// Host or find.
+        purpose: LocatePurpose,
+        /// What is announced and looked for.
+        lan_tag: String,
+    },
+    /// The call is over: stop hosting, announcing and looking.
+    ReleaseServer,
+    /// For the connection to the server.
+    Socket(SocketOp),
+    /// For a link.
+    Link(LinkOp),
+    /// For devices, codecs and frames.
+    Media(MediaOp),
+    /// For the UI.
+    Ui(UiEvent),
+    /// What happened, step by step; for the headless client.
+    Call(CallEvent),
+    /// The person changed a setting: keep it.
+    Settings(SettingsView),
+}
+
+/// What a server is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocatePurpose {
+    /// Start the embedded server and announce the room, until [`Output::ReleaseServer`].
+    Host,
+    /// Find who announces the room.
+    Join,
+}
+
+/// For the connection to the server.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SocketOp {
+    /// Connect.
+    Connect {
+        /// The connection's id from now on.
+        socket: SocketId,
+        /// The complete WebSocket URL.
+        url: String,
+    },
+    /// Send a message.
+    Send {
+        /// Over which connection.
+        socket: SocketId,
+        /// The message.
+        message: ClientMessage,
+    },
+    /// Send what is queued, then close. Nothing needs to be reported back.
+    Close {
+        /// Which connection.
+        socket: SocketId,
+    },
+}
+
+/// For a link.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LinkOp {
+    /// Open a peer connection.
+    Open {
+        /// Its id from now on.
+        link: LinkId,
+        /// Yields when both sides offer at once.
+        polite: bool,
+        /// Makes the first offer.
+        initiator: bool,
+    },
+    /// A signal of the member, opened and within its limits.
+    Signal {
+        /// For which link.
+        link: LinkId,
+        /// The signal.
+        signal: PeerSignal,
+    },
+    /// Restart ICE (RFC 8445 §9).
+    Restart {
+        /// Which link.
+        link: LinkId,
+    },
+    /// Close it and free everything. What it still reports is ignored.
+    Close {
+        /// Which link.
+        link: LinkId,
+    },
+}
+
+/// For devices, codecs and frames.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MediaOp {
+    /// Whether the microphone's sound is kept back. `false` only ever follows the person's own
+    /// command (or the session's configuration, once, at the start).
+    SetMuted {
+        /// The state.
+        muted: bool,
+    },
+    /// Which devices shall run from now on.
+    Run {
+        /// The camera: wanted on, and there is a call or a preview.
+        camera: bool,
+        /// The microphone, also while muted (its level is shown): there is a call or a preview.
+        microphone: bool,
+        /// The speaker: there is a call.
+        speaker: bool,
+    },
+    /// Use another device.
+    SelectDevice {
+        /// Of which kind.
+        kind: DeviceKind,
+        /// Which; `None` follows the system's default.
+        id: Option<String>,
+    },
+    /// List the devices again.
+    RefreshDevices,
+    /// Encode one's own next picture as a keyframe.
+    ForceKeyframe {
+        /// Which picture.
+        source: MediaSource,
+    },
+    /// Ask a member for a keyframe.
+    RequestKeyframe {
+        /// Whom.
+        member: MemberId,
+        /// For which of their pictures.
+        source: MediaSource,
+    },
+    /// Deliver pictures for these tiles only.
+    SetVisibleTiles {
+        /// At most twice the members of a full room.
+        tiles: Vec<TileSize>,
+    },
+    /// The UI took frame messages off the channel.
+    FrameCredit {
+        /// Of this epoch.
+        epoch: u32,
+        /// How many.
+        messages: u32,
+    },
+    /// Deliver a tile's pictures in another way.
+    SetDelivery {
+        /// Whose.
+        member: MemberId,
+        /// Which of theirs.
+        source: MediaSource,
+        /// How.
+        delivery: Delivery,
+    },
+}
+
+/// One step of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallEvent {
+    /// There is a code.
+    Room {
+        /// As shown.
+        code: String,
+        /// The invite link.
+        link: String,
+    },
+    /// One has a seat, the first or a new one.
+    Joined {
+        /// One's own id.
+        member: MemberId,
+        /// Who else is there.
+        members: Vec<MemberId>,
+    },
+    /// Somebody is there now. Also reported for those who were there before, after `Joined`.
+    MemberJoined {
+        /// Who.
+        member: MemberId,
+        /// Their name.
+        name: String,
+    },
+    /// Somebody is gone.
+    MemberLeft {
+        /// Who.
+        member: MemberId,
+        /// Their name.
+        name: String,
+    },
+    /// The connection to a member changed.
+    Link {
+        /// Whom.
+        member: MemberId,
+        /// How it is doing.
+        state: LinkView,
+    },
+    /// How media flows.
+    Topology {
+        /// The way.
+        mode: TopologyMode,
+        /// Why.
+        reason: String,
+    },
+    /// The server's connection was lost.
+    Reconnecting,
+    /// The seat was taken again.
+    Resumed,
+    /// Something failed.
+    Error {
+        /// What.
+        code: ErrorCode,
+        /// Text for logs.
+        detail: String,
+    },
+    /// The call is over. No step follows.
+    Left {
+        /// Why, unless the person left.
+        code: Option<ErrorCode>,
+    },
+}
+
+/// What a timeout is for. For logs only: handing in [`crate::Input::Timeout`] does all that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Connect to the server again.
+    Reconnect,
+    /// The server must have answered by now.
+    Handshake,
+    /// The link to a member needs care.
+    Link(MemberId),
+    /// One's own profile may be sent again.
+    Profile,
+    /// A keyframe may be encoded again.
+    Keyframe,
+}

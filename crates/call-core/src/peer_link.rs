@@ -1,0 +1,409 @@
+//! The policy for the connection to one member: when to open, restart, give up and open anew.
+//!
+//! ```text
+//! Absent ──open──► Connecting ──► Connected ◄──► Reconnecting (ICE restarts, bounded)
+//!                      │ deadline     │ failed        │ restarts used up
+//!                      └──────────────┴───────┬───────┘
+//!                                             ▼
+//!                                          Waiting ──► Connecting …
+//! ```
+//!
+//! The member with the larger id initiates: it makes the first offer and is the only one to open a
+//! link anew, so that both never do so at once. The other end is told with a `Bye` that its half is
+//! void, and opens a new half when the next offer comes. Both may restart ICE (perfect negotiation
+//! settles glare), the initiator first.
+//!
+//! Deliberately not here: signals and sealing; and what the server's connection does, except that
+//! the caller runs [`PeerLink::handle_timeout`] only while signals can travel.
+
+use std::time::{Duration, Instant};
+
+use call_protocol::ui::LinkView;
+
+use crate::backoff::{RESTARTS_MAX, reopen_delay, restart_delay};
+use crate::input::{LinkId, LinkState};
+
+/// Time for a new link to connect. ICE over a bad network with TURN needs up to 10 s; raising it
+/// delays the next try, lowering it kills slow successes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the side that does not initiate leaves the first ICE restart to the other.
+const RESTART_COURTESY: Duration = Duration::from_secs(3);
+/// How long the side that does not initiate waits for a new offer before it says `Bye` again, in
+/// case the other half never noticed. Longer than the longest wait of the initiator.
+const OFFER_PATIENCE: Duration = Duration::from_secs(45);
+/// Shortest time between two openings that the other side can cause.
+const REOPEN_FLOOR: Duration = Duration::from_millis(500);
+/// Failures in a row from which the link counts as failed, not as being repaired.
+const FAILED_AFTER: u32 = 2;
+
+/// The connection to one member.
+#[derive(Debug)]
+pub(crate) struct PeerLink {
+    initiator: bool,
+    phase: Phase,
+    failures: u32,
+    was_connected: bool,
+    opened_at: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Absent,
+    Connecting {
+        link: LinkId,
+        deadline: Instant,
+    },
+    Connected {
+        link: LinkId,
+    },
+    Reconnecting {
+        link: LinkId,
+        restarts: u32,
+        next: Instant,
+    },
+    Waiting {
+        last: LinkId,
+        until: Instant,
+    },
+}
+
+/// What the caller must do, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Open { link: LinkId, initiator: bool },
+    Restart(LinkId),
+    Close(LinkId),
+    SendBye(LinkId),
+}
+
+impl PeerLink {
+    /// A link that is not there yet. `initiator`: one's own id is the larger one.
+    pub(crate) fn new(initiator: bool) -> Self {
+        let phase = Phase::Absent;
+        Self {
+            initiator,
+            phase,
+            failures: 0,
+            was_connected: false,
+            opened_at: None,
+        }
+    }
+
+    /// The peer connection there is.
+    pub(crate) fn current(&self) -> Option<LinkId> {
+        match self.phase {
+            Phase::Connecting { link, .. }
+            | Phase::Connected { link }
+            | Phase::Reconnecting { link, .. } => Some(link),
+            Phase::Absent | Phase::Waiting { .. } => None,
+        }
+    }
+
+    /// Whether nothing was tried yet.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.phase == Phase::Absent
+    }
+
+    /// What the person sees.
+    pub(crate) fn view(&self) -> LinkView {
+        match self.phase {
+            Phase::Connected { .. } => LinkView::Connected,
+            _ if self.is_absent() || self.failures >= FAILED_AFTER => LinkView::Failed,
+            _ if self.was_connected => LinkView::Reconnecting,
+            _ => LinkView::Connecting,
+        }
+    }
+
+    /// Opens a peer connection under the id `link`.
+    pub(crate) fn open(&mut self, now: Instant, link: LinkId) -> Action {
+        self.phase = Phase::Connecting {
+            link,
+            deadline: now + CONNECT_TIMEOUT,
+        };
+        self.opened_at = Some(now);
+        Action::Open {
+            link,
+            initiator: self.initiator,
+        }
+    }
+
+    /// Whether an offer that finds no peer connection may open one.
+    pub(crate) fn accepts_offer(&self, now: Instant) -> bool {
+        let is_late = self
+            .opened_at
+            .is_none_or(|at| now.duration_since(at) >= REOPEN_FLOOR);
+        !self.initiator && matches!(self.phase, Phase::Waiting { .. }) && is_late
+    }
+
+    /// The transport reports a new state.
+    pub(crate) fn handle_state(&mut self, now: Instant, state: LinkState) -> Vec<Action> {
+        match (self.phase, state) {
+            (
+                Phase::Connecting { link, .. } | Phase::Reconnecting { link, .. },
+                LinkState::Connected,
+            ) => {
+                self.phase = Phase::Connected { link };
+                self.was_connected = true;
+                self.failures = 0;
+                Vec::new()
+            }
+            (Phase::Connected { link }, LinkState::Reconnecting) => {
+                let wait = if self.initiator {
+                    Duration::ZERO
+                } else {
+                    RESTART_COURTESY
+                };
+                self.phase = Phase::Reconnecting {
+                    link,
+                    restarts: 0,
+                    next: now + wait,
+                };
+                Vec::new()
+            }
+            (_, LinkState::Failed | LinkState::Closed) => self.fail(now, true),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The member hung up its half.
+    pub(crate) fn handle_bye(&mut self, now: Instant) -> Vec<Action> {
+        self.fail(now, false)
+    }
+
+    /// When [`PeerLink::handle_timeout`] has something to do.
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Connecting { deadline, .. } => Some(deadline),
+            Phase::Reconnecting { next, .. } => Some(next),
+            Phase::Waiting { until, .. } => Some(until),
+            Phase::Absent | Phase::Connected { .. } => None,
+        }
+    }
+
+    /// Does what is due; `fresh` makes the id of a new peer connection.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        fresh: impl FnOnce() -> LinkId,
+    ) -> Vec<Action> {
+        if self.timeout().is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        match self.phase {
+            Phase::Reconnecting { link, restarts, .. } if restarts < RESTARTS_MAX => {
+                let next = now + restart_delay(restarts);
+                self.phase = Phase::Reconnecting {
+                    link,
+                    restarts: restarts + 1,
+                    next,
+                };
+                vec![Action::Restart(link)]
+            }
+            Phase::Connecting { .. } | Phase::Reconnecting { .. } => self.fail(now, true),
+            Phase::Waiting { .. } if self.initiator => vec![self.open(now, fresh())],
+            Phase::Waiting { last, .. } => {
+                self.phase = Phase::Waiting {
+                    last,
+                    until: now + OFFER_PATIENCE,
+                };
+                vec![Action::SendBye(last)]
+            }
+            Phase::Absent | Phase::Connected { .. } => Vec::new(),
+        }
+    }
+
+    /// Signals travel again after an interruption: what was due meanwhile gets a new chance first,
+    /// and an offer that may have been lost is made again.
+    pub(crate) fn handle_resumed(&mut self, now: Instant) -> Vec<Action> {
+        match &mut self.phase {
+            Phase::Connecting { link, deadline } => {
+                *deadline = now + CONNECT_TIMEOUT;
+                if self.initiator {
+                    return vec![Action::Restart(*link)];
+                }
+            }
+            Phase::Reconnecting { restarts, next, .. } => {
+                let wait = if self.initiator {
+                    Duration::ZERO
+                } else {
+                    RESTART_COURTESY
+                };
+                (*restarts, *next) = (0, now + wait);
+            }
+            Phase::Absent | Phase::Connected { .. } | Phase::Waiting { .. } => {}
+        }
+        Vec::new()
+    }
+
+    fn fail(&mut self, now: Instant, tell: bool) -> Vec<Action> {
+        let Some(link) = self.current() else {
+            return Vec::new();
+        };
+        self.failures = self.failures.saturating_add(1);
+        let wait = if self.initiator {
+            reopen_delay(self.failures)
+        } else {
+            OFFER_PATIENCE
+        };
+        self.phase = Phase::Waiting {
+            last: link,
+            until: now + wait,
+        };
+        let mut actions = vec![Action::Close(link)];
+        if tell {
+            actions.push(Action::SendBye(link));
+        }
+        actions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use call_protocol::MemberId;
+
+    use super::*;
+
+    fn id(generation: u32) -> LinkId {
+        LinkId {
+            member: MemberId(1),
+            generation,
+        }
+    }
+
+    fn opened(initiator: bool) -> (PeerLink, Instant) {
+        let now = Instant::now();
+        let mut link = PeerLink::new(initiator);
+        assert_eq!(link.view(), LinkView::Failed);
+        assert_eq!(
+            link.open(now, id(0)),
+            Action::Open {
+                link: id(0),
+                initiator
+            }
+        );
+        assert_eq!(link.view(), LinkView::Connecting);
+        (link, now)
+    }
+
+    fn due(link: &mut PeerLink, fresh: u32) -> (Instant, Vec<Action>) {
+        let at = link.timeout().expect("something is due");
+        assert_eq!(
+            link.handle_timeout(at - Duration::from_millis(1), || id(fresh)),
+            []
+        );
+        (at, link.handle_timeout(at, || id(fresh)))
+    }
+
+    #[test]
+    fn an_interrupted_link_is_restarted_then_opened_anew() {
+        let (mut link, now) = opened(true);
+        assert_eq!(link.handle_state(now, LinkState::Connected), []);
+        assert_eq!((link.view(), link.timeout()), (LinkView::Connected, None));
+        link.handle_state(now, LinkState::Reconnecting);
+        assert_eq!(link.view(), LinkView::Reconnecting);
+        for _ in 0..RESTARTS_MAX {
+            assert_eq!(due(&mut link, 9).1, [Action::Restart(id(0))]);
+        }
+        assert_eq!(
+            due(&mut link, 9).1,
+            [Action::Close(id(0)), Action::SendBye(id(0))]
+        );
+        assert_eq!(link.view(), LinkView::Reconnecting);
+        let (at, actions) = due(&mut link, 1);
+        assert_eq!(
+            actions,
+            [Action::Open {
+                link: id(1),
+                initiator: true
+            }]
+        );
+        assert_eq!(
+            link.handle_state(at, LinkState::Failed),
+            [Action::Close(id(1)), Action::SendBye(id(1))]
+        );
+        assert_eq!(link.view(), LinkView::Failed, "twice in a row");
+        let (at, _) = due(&mut link, 2);
+        assert_eq!(link.view(), LinkView::Failed, "until it connects");
+        link.handle_state(at, LinkState::Connected);
+        assert_eq!(link.view(), LinkView::Connected);
+    }
+
+    #[test]
+    fn a_link_that_recovers_is_left_alone() {
+        let (mut link, now) = opened(false);
+        link.handle_state(now, LinkState::Connected);
+        link.handle_state(now, LinkState::Reconnecting);
+        assert_eq!(link.timeout(), Some(now + RESTART_COURTESY));
+        link.handle_state(now + Duration::from_secs(1), LinkState::Connected);
+        assert_eq!((link.view(), link.timeout()), (LinkView::Connected, None));
+    }
+
+    #[test]
+    fn the_other_side_waits_for_an_offer_and_nudges() {
+        let (mut link, now) = opened(false);
+        assert!(!link.accepts_offer(now));
+        assert_eq!(link.handle_bye(now), [Action::Close(id(0))]);
+        assert!(!link.accepts_offer(now), "too soon");
+        assert!(link.accepts_offer(now + REOPEN_FLOOR));
+        assert_eq!(due(&mut link, 9).1, [Action::SendBye(id(0))]);
+        assert_eq!(due(&mut link, 9).1, [Action::SendBye(id(0))]);
+    }
+
+    #[test]
+    fn an_initiator_opens_anew_after_a_bye_but_takes_no_offer() {
+        let (mut link, now) = opened(true);
+        link.handle_bye(now);
+        assert!(!link.accepts_offer(now + Duration::from_secs(60)));
+        assert_eq!(
+            due(&mut link, 1).1,
+            [Action::Open {
+                link: id(1),
+                initiator: true
+            }]
+        );
+        assert_eq!(link.handle_bye(now), [Action::Close(id(1))]);
+        assert_eq!(link.handle_bye(now), [], "nothing is open");
+    }
+
+    #[test]
+    fn a_resumed_seat_gives_links_a_new_chance() {
+        for initiator in [true, false] {
+            let (mut link, now) = opened(initiator);
+            let later = now + Duration::from_secs(100);
+            let again: &[Action] = if initiator {
+                &[Action::Restart(id(0))]
+            } else {
+                &[]
+            };
+            assert_eq!(link.handle_resumed(later), again);
+            assert_eq!(link.timeout(), Some(later + CONNECT_TIMEOUT));
+            link.handle_state(now, LinkState::Connected);
+            assert_eq!(link.handle_resumed(later), []);
+            link.handle_state(now, LinkState::Reconnecting);
+            for _ in 0..RESTARTS_MAX {
+                due(&mut link, 9);
+            }
+            assert_eq!(link.handle_resumed(later), []);
+            let wait = if initiator {
+                Duration::ZERO
+            } else {
+                RESTART_COURTESY
+            };
+            assert_eq!(link.timeout(), Some(later + wait));
+            assert_eq!(due(&mut link, 9).1, [Action::Restart(id(0))]);
+        }
+    }
+
+    #[test]
+    fn reports_that_fit_no_state_change_nothing() {
+        let (mut link, now) = opened(true);
+        for state in [LinkState::Connecting, LinkState::Reconnecting] {
+            assert_eq!(link.handle_state(now, state), []);
+            assert_eq!(link.view(), LinkView::Connecting);
+        }
+        let mut absent = PeerLink::new(true);
+        assert_eq!(absent.handle_state(now, LinkState::Failed), []);
+        assert_eq!(absent.handle_timeout(now, || id(9)), []);
+        assert!(absent.is_absent());
+    }
+}

@@ -1,0 +1,133 @@
+//! Who else is in the room.
+
+use std::collections::BTreeMap;
+
+use call_protocol::peer::{Profile, clean_name};
+use call_protocol::ui::{LinkView, MemberView};
+use call_protocol::{MemberId, VideoCodec, limits};
+
+use crate::peer_link::PeerLink;
+
+/// Another member.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) muted: bool,
+    pub(crate) camera_on: bool,
+    pub(crate) codec: Option<VideoCodec>,
+    pub(crate) link: PeerLink,
+    /// The link's state as last reported.
+    pub(crate) reported: Option<LinkView>,
+}
+
+impl Member {
+    /// A member of whom nothing could be read yet.
+    fn unknown(initiator: bool) -> Self {
+        Self {
+            name: clean_name(""),
+            muted: false,
+            camera_on: false,
+            codec: None,
+            link: PeerLink::new(initiator),
+            reported: None,
+        }
+    }
+
+    /// Takes over what the member says of itself.
+    pub(crate) fn apply(&mut self, profile: &Profile) {
+        self.name = clean_name(&profile.name);
+        self.muted = profile.muted;
+        self.camera_on = profile.camera_on;
+    }
+}
+
+/// The others, in order of joining (ids grow).
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    members: BTreeMap<MemberId, Member>,
+}
+
+impl Roster {
+    /// Adds a member if there is room; gives the entry unless they were there already. `me` decides
+    /// who initiates.
+    pub(crate) fn add(&mut self, id: MemberId, me: MemberId) -> Option<&mut Member> {
+        let is_full = self.members.len() + 1 >= limits::ROOM_MEMBERS;
+        if id == me || is_full || self.members.contains_key(&id) {
+            return None;
+        }
+        Some(
+            self.members
+                .entry(id)
+                .or_insert_with(|| Member::unknown(me > id)),
+        )
+    }
+
+    pub(crate) fn get_mut(&mut self, id: MemberId) -> Option<&mut Member> {
+        self.members.get_mut(&id)
+    }
+
+    pub(crate) fn contains(&self, id: MemberId) -> bool {
+        self.members.contains_key(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: MemberId) -> Option<Member> {
+        self.members.remove(&id)
+    }
+
+    pub(crate) fn ids(&self) -> Vec<MemberId> {
+        self.members.keys().copied().collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (MemberId, &Member)> {
+        self.members.iter().map(|(id, member)| (*id, member))
+    }
+
+    pub(crate) fn view(&self) -> Vec<MemberView> {
+        self.iter()
+            .map(|(id, member)| MemberView {
+                id,
+                name: member.name.clone(),
+                muted: member.muted,
+                camera_on: member.camera_on,
+                link: member.link.view(),
+                codec: member.codec,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_roster_is_bounded_ordered_and_holds_everybody_once() {
+        let mut roster = Roster::default();
+        let me = MemberId(40);
+        assert!(roster.add(me, me).is_none(), "not oneself");
+        for n in (0..100).rev().filter(|n| *n != 40) {
+            roster.add(MemberId(n), me);
+        }
+        assert!(roster.add(MemberId(99), me).is_none(), "nobody twice");
+        assert_eq!(roster.ids().len(), limits::ROOM_MEMBERS - 1);
+        assert!(roster.ids().is_sorted());
+        let view = roster.view();
+        assert_eq!(
+            (view[0].name.as_str(), view[0].link),
+            ("Guest", LinkView::Failed)
+        );
+    }
+
+    #[test]
+    fn profiles_are_cleaned() {
+        let mut member = Member::unknown(true);
+        let name = format!("\u{202e} Eve\u{0000} {}", "x".repeat(10_000));
+        member.apply(&Profile {
+            name,
+            muted: true,
+            camera_on: true,
+        });
+        assert!(member.name.starts_with("Eve x") && member.muted && member.camera_on);
+        assert!(member.name.chars().count() <= limits::NAME_CHARS);
+    }
+}

@@ -1,0 +1,369 @@
+//! The session: settings, devices, mute and camera wishes, and at most one call.
+//!
+//! Invariants:
+//!
+//! * sound is unmuted by [`UiCommand::SetMuted`] and nothing else;
+//! * devices run only for a call or a preview ([`MediaOp::Run`] says which, whenever it changes);
+//! * one input causes a bounded number of outputs, all of which must be drained before the next;
+//! * the view goes out at most once per drain, and only when it changed.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use call_e2ee::{RoomCode, SeedStream};
+use call_protocol::peer::{Profile, clean_name};
+use call_protocol::ui::frame::SELF_MEMBER;
+use call_protocol::ui::{AppView, DeviceKind, DeviceState, SettingsView, UiCommand, UiEvent};
+use call_protocol::{ErrorCode, MemberId, limits};
+
+use crate::call::Call;
+use crate::context::{Ctx, Ids};
+use crate::input::{AttemptId, Input};
+use crate::output::{CallEvent, LocatePurpose, MediaOp, Output, Reason};
+use crate::server_url::websocket_url;
+use crate::view::{Devices, is_loss};
+
+/// Tiles the UI may show at once: camera and screen of everybody.
+const TILES: usize = 2 * limits::ROOM_MEMBERS;
+/// Longest device id, in bytes.
+const DEVICE_ID_BYTES: usize = 1_024;
+
+/// What a session starts with.
+#[derive(Clone)]
+pub struct SessionConfig {
+    /// 32 bytes of the operating system's randomness, fresh for every session: room codes, nonces
+    /// and jitter come from it. The simulator gives fixed ones.
+    pub seed: [u8; 32],
+    /// Display name, cleaned inside.
+    pub name: String,
+    /// The configured server as typed; empty to host and to look on the local network.
+    pub server: String,
+    /// Whether to start muted.
+    pub muted: bool,
+    /// Whether to start with the camera wanted on.
+    pub camera_on: bool,
+}
+
+/// The whole client, see the crate's documentation.
+#[derive(Debug)]
+pub struct Session {
+    settings: SettingsView,
+    devices: Devices,
+    muted: bool,
+    camera_on: bool,
+    preview: bool,
+    call: Option<Call>,
+    attempts: u32,
+    seed: SeedStream,
+    ids: Ids,
+    out: VecDeque<Output>,
+    run: Option<MediaOp>,
+    view_stale: bool,
+    shown: Option<AppView>,
+}
+
+impl Session {
+    /// Starts without a call. Outputs are waiting already, and nothing is due at `_now`.
+    pub fn new(config: SessionConfig, _now: Instant) -> Self {
+        let settings = SettingsView {
+            name: clean_name(&config.name),
+            server: config.server.trim().to_owned(),
+        };
+        let muted = config.muted;
+        let mut session = Self {
+            settings,
+            devices: Devices::new(),
+            muted,
+            camera_on: config.camera_on,
+            preview: false,
+            call: None,
+            attempts: 0,
+            seed: SeedStream::new(config.seed),
+            ids: Ids::default(),
+            out: VecDeque::from([Output::Media(MediaOp::SetMuted { muted })]),
+            run: None,
+            view_stale: true,
+            shown: None,
+        };
+        session.run_devices();
+        session
+    }
+
+    /// Takes in one thing that happened.
+    pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.view_stale |= !leaves_view(&input);
+        match input {
+            Input::Command(command) => self.handle_command(now, command),
+            Input::KeysReady { attempt, keys } => {
+                self.with_attempt(now, attempt, |call, ctx| call.handle_keys(ctx, keys));
+            }
+            Input::ServerLocated { attempt, url } => {
+                self.with_attempt(now, attempt, |call, ctx| call.handle_located(ctx, &url));
+            }
+            Input::ServerNotFound { attempt, code } => {
+                self.with_attempt(now, attempt, |call, ctx| call.handle_not_found(ctx, code));
+            }
+            Input::SocketOpened { socket } => {
+                self.with_call(now, |call, ctx| call.handle_opened(ctx, socket));
+            }
+            Input::SocketClosed { socket, code } => {
+                self.with_call(now, |call, ctx| call.handle_closed(ctx, socket, code));
+            }
+            Input::Server { socket, message } => {
+                self.with_call(now, |call, ctx| call.handle_message(ctx, socket, message));
+            }
+            Input::Link { link, event } => {
+                self.with_call(now, |call, ctx| call.handle_link(ctx, link, event));
+            }
+            Input::Device { kind, state } => self.handle_device(now, kind, state),
+            Input::Devices {
+                kind,
+                options,
+                selected,
+            } => self.devices.list(kind, options, selected),
+            Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
+        }
+        self.run_devices();
+    }
+
+    /// The next thing to do; `None` when all is drained.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.out.pop_front() {
+            return Some(output);
+        }
+        if !std::mem::take(&mut self.view_stale) {
+            return None;
+        }
+        let call = self.call.as_ref().map(Call::view);
+        let view = self
+            .devices
+            .app_view(&self.settings, self.muted, self.camera_on, call);
+        if self.shown.as_ref() == Some(&view) {
+            return None;
+        }
+        self.shown = Some(view.clone());
+        Some(Output::Ui(UiEvent::View { view }))
+    }
+
+    /// When [`Input::Timeout`] is to be handed in unless something else happens before, and what
+    /// for.
+    pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        self.call.as_ref()?.timeout(&self.profile())
+    }
+
+    fn handle_command(&mut self, now: Instant, command: UiCommand) {
+        match command {
+            UiCommand::Refresh => self.shown = None,
+            UiCommand::StartCall => {
+                let code = RoomCode::from_entropy(self.seed.draw());
+                self.begin(now, code, LocatePurpose::Host);
+            }
+            UiCommand::JoinCall { code } => match RoomCode::parse(&code) {
+                Ok(code) => self.begin(now, code, LocatePurpose::Join),
+                Err(error) => self.refuse(error.code(), "join_call"),
+            },
+            UiCommand::LeaveCall => {
+                if self.call.is_none() {
+                    return self.refuse(ErrorCode::BadState, "leave_call without a call");
+                }
+                self.with_call(now, |call, ctx| call.leave(ctx));
+                self.call = None;
+            }
+            UiCommand::SetMuted { muted } => {
+                if self.muted != muted {
+                    self.muted = muted;
+                    self.out
+                        .push_back(Output::Media(MediaOp::SetMuted { muted }));
+                    self.publish_profile(now);
+                }
+            }
+            UiCommand::SetCamera { on } => {
+                self.camera_on = on;
+                self.publish_profile(now);
+            }
+            UiCommand::SetName { name } => {
+                let name = clean_name(&name);
+                self.set_settings(SettingsView {
+                    name,
+                    ..self.settings.clone()
+                });
+                self.publish_profile(now);
+            }
+            UiCommand::SetServer { url } => {
+                let server = url.trim().to_owned();
+                match websocket_url(&server) {
+                    Err(code) if !server.is_empty() => self.refuse(code, "set_server"),
+                    _ => self.set_settings(SettingsView {
+                        server,
+                        ..self.settings.clone()
+                    }),
+                }
+            }
+            UiCommand::SelectDevice { kind, id } => {
+                if id.as_ref().is_some_and(|id| id.len() > DEVICE_ID_BYTES) {
+                    return self.refuse(ErrorCode::BadArgument, "select_device");
+                }
+                self.devices.select(kind, id.clone());
+                self.out
+                    .push_back(Output::Media(MediaOp::SelectDevice { kind, id }));
+            }
+            UiCommand::SetPreview { on } => self.preview = on,
+            UiCommand::RefreshDevices => self.media(MediaOp::RefreshDevices),
+            UiCommand::SetVisibleTiles { mut tiles } => {
+                tiles.truncate(TILES);
+                tiles.retain(|tile| self.is_shown(tile.member));
+                self.media(MediaOp::SetVisibleTiles { tiles });
+            }
+            UiCommand::FrameCredit { epoch, messages } => {
+                self.media(MediaOp::FrameCredit { epoch, messages });
+            }
+            UiCommand::NeedKeyframe { member, source } if self.is_shown(member) => {
+                self.media(MediaOp::RequestKeyframe { member, source });
+            }
+            UiCommand::SetDelivery {
+                member,
+                source,
+                delivery,
+            } if self.is_shown(member) => {
+                self.media(MediaOp::SetDelivery {
+                    member,
+                    source,
+                    delivery,
+                });
+            }
+            // A tile of a member who just left.
+            UiCommand::NeedKeyframe { .. } | UiCommand::SetDelivery { .. } => {}
+        }
+    }
+
+    fn media(&mut self, op: MediaOp) {
+        self.out.push_back(Output::Media(op));
+    }
+
+    fn is_shown(&self, member: MemberId) -> bool {
+        let is_member = |call: &Call| call.roster.contains(member);
+        member == SELF_MEMBER || self.call.as_ref().is_some_and(is_member)
+    }
+
+    fn begin(&mut self, now: Instant, code: RoomCode, purpose: LocatePurpose) {
+        if self.call.as_ref().is_some_and(|call| !call.is_over()) {
+            return self.refuse(ErrorCode::BadState, "in a call already");
+        }
+        let server = match websocket_url(&self.settings.server) {
+            Ok(url) => Some(url),
+            Err(_) if self.settings.server.is_empty() => None,
+            Err(error) => return self.refuse(error, "configured server"),
+        };
+        self.attempts = self.attempts.wrapping_add(1);
+        let attempt = AttemptId(self.attempts);
+        let profile = self.profile();
+        let (out, seed, ids) = (&mut self.out, &mut self.seed, &mut self.ids);
+        let mut ctx = Ctx {
+            now,
+            out,
+            seed,
+            ids,
+            profile,
+        };
+        self.call = Some(Call::start(&mut ctx, attempt, code, purpose, server));
+    }
+
+    /// A command that cannot be carried out.
+    fn refuse(&mut self, code: ErrorCode, detail: &str) {
+        tracing::debug!(?code, detail, "command refused");
+        self.out.push_back(Output::Ui(UiEvent::Failed { code }));
+        let detail = detail.to_owned();
+        self.out
+            .push_back(Output::Call(CallEvent::Error { code, detail }));
+    }
+
+    fn set_settings(&mut self, settings: SettingsView) {
+        if self.settings != settings {
+            self.settings = settings.clone();
+            self.out.push_back(Output::Settings(settings));
+        }
+    }
+
+    fn handle_device(&mut self, now: Instant, kind: DeviceKind, state: DeviceState) {
+        if let Some(code) = self.devices.set_state(kind, state) {
+            if is_loss(code) {
+                self.out.push_back(Output::Ui(UiEvent::Failed { code }));
+            }
+            let detail = format!("{kind:?}").to_lowercase();
+            self.out
+                .push_back(Output::Call(CallEvent::Error { code, detail }));
+        }
+        self.publish_profile(now);
+    }
+
+    /// What the others shall see of one.
+    fn profile(&self) -> Profile {
+        Profile {
+            name: self.settings.name.clone(),
+            muted: self.muted,
+            camera_on: self.camera_on && !self.devices.camera_failed(),
+        }
+    }
+
+    fn publish_profile(&mut self, now: Instant) {
+        self.with_call(now, |call, ctx| call.publish_profile(ctx));
+    }
+
+    fn with_attempt(
+        &mut self,
+        now: Instant,
+        attempt: AttemptId,
+        work: impl FnOnce(&mut Call, &mut Ctx<'_>),
+    ) {
+        if self
+            .call
+            .as_ref()
+            .is_some_and(|call| call.attempt == attempt)
+        {
+            self.with_call(now, work);
+        }
+    }
+
+    fn with_call(&mut self, now: Instant, work: impl FnOnce(&mut Call, &mut Ctx<'_>)) {
+        let profile = self.profile();
+        let Some(call) = &mut self.call else { return };
+        let (out, seed, ids) = (&mut self.out, &mut self.seed, &mut self.ids);
+        work(
+            call,
+            &mut Ctx {
+                now,
+                out,
+                seed,
+                ids,
+                profile,
+            },
+        );
+    }
+
+    fn run_devices(&mut self) {
+        let in_call = self.call.as_ref().is_some_and(|call| !call.is_over());
+        let wanted = in_call || self.preview;
+        let run = MediaOp::Run {
+            camera: wanted && self.camera_on,
+            microphone: wanted,
+            speaker: in_call,
+        };
+        if self.run.as_ref() != Some(&run) {
+            self.run = Some(run.clone());
+            self.out.push_back(Output::Media(run));
+        }
+    }
+}
+
+/// Whether the input is only passed on, many times a second: not worth comparing views.
+fn leaves_view(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Command(
+            UiCommand::FrameCredit { .. }
+                | UiCommand::NeedKeyframe { .. }
+                | UiCommand::SetVisibleTiles { .. }
+                | UiCommand::SetDelivery { .. }
+        )
+    )
+}

@@ -1,0 +1,242 @@
+//! The connection to the server during one call: connect, greet, join, and come back.
+//!
+//! ```text
+//! Waiting ──► Opening ──► Greeting ──► Joining ──► Joined
+//!    ▲           │            │           │           │
+//!    └───────────┴── lost ────┴───────────┴───────────┘
+//! ```
+//!
+//! Before the first seat only a few tries are made, since a person waits; after it, connecting is
+//! tried for as long as the call lasts, since media goes on without the server.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use call_protocol::ErrorCode;
+use call_protocol::wire::{ClientMessage, PROTOCOL_VERSION};
+
+use crate::backoff::reconnect_delay;
+use crate::context::Ctx;
+use crate::input::SocketId;
+use crate::output::{Output, Reason, SocketOp};
+use crate::refusal::{Reaction, Seat, reaction};
+
+/// Time from connecting to a seat. A TLS handshake over a bad mobile network takes a few seconds.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tries before the first seat.
+const FIRST_TRIES: u32 = 3;
+/// A seat held for less counts as a failed try, so that a server that drops everybody at once is
+/// not stormed.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// The connection to the server.
+#[derive(Debug)]
+pub(crate) struct Signalling {
+    url: String,
+    state: State,
+    /// Connects since the last stable seat.
+    tries: u32,
+    had_seat: bool,
+    /// Takes the same seat again.
+    pub(crate) resume: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting { until: Instant },
+    Opening { socket: SocketId, deadline: Instant },
+    Greeting { socket: SocketId, deadline: Instant },
+    Joining { socket: SocketId, deadline: Instant },
+    Joined { socket: SocketId, since: Instant },
+}
+
+/// What became of a connection or a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The call cannot go on.
+    End(ErrorCode),
+    /// The connection is lost and will be made again.
+    Lost,
+    /// Ask for a new seat now.
+    JoinAnew,
+    /// Nothing changes.
+    Note,
+}
+
+impl Signalling {
+    /// Connects at the first [`Signalling::handle_timeout`].
+    pub(crate) fn new(url: String, now: Instant) -> Self {
+        let state = State::Waiting { until: now };
+        Self {
+            url,
+            state,
+            tries: 0,
+            had_seat: false,
+            resume: None,
+        }
+    }
+
+    /// The connection there is.
+    pub(crate) fn socket(&self) -> Option<SocketId> {
+        match self.state {
+            State::Waiting { .. } => None,
+            State::Opening { socket, .. }
+            | State::Greeting { socket, .. }
+            | State::Joining { socket, .. }
+            | State::Joined { socket, .. } => Some(socket),
+        }
+    }
+
+    pub(crate) fn is_joined(&self) -> bool {
+        matches!(self.state, State::Joined { .. })
+    }
+
+    pub(crate) fn is_joining(&self) -> bool {
+        matches!(self.state, State::Joining { .. })
+    }
+
+    /// Which step a failure interrupted, for logs.
+    pub(crate) fn step(&self) -> &'static str {
+        match self.state {
+            State::Waiting { .. } | State::Opening { .. } => "connecting to the server",
+            State::Greeting { .. } => "greeting the server",
+            State::Joining { .. } => "joining the room",
+            State::Joined { .. } => "in the room",
+        }
+    }
+
+    pub(crate) fn timeout(&self) -> Option<(Instant, Reason)> {
+        match self.state {
+            State::Waiting { until } => Some((until, Reason::Reconnect)),
+            State::Opening { deadline, .. }
+            | State::Greeting { deadline, .. }
+            | State::Joining { deadline, .. } => Some((deadline, Reason::Handshake)),
+            State::Joined { .. } => None,
+        }
+    }
+
+    /// Connects when it is time, and gives up a handshake that takes too long.
+    pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) -> Outcome {
+        match self.timeout() {
+            Some((at, Reason::Reconnect)) if at <= ctx.now => {
+                let socket = ctx.ids.socket();
+                self.tries = self.tries.saturating_add(1);
+                self.state = State::Opening {
+                    socket,
+                    deadline: ctx.now + HANDSHAKE_TIMEOUT,
+                };
+                let url = self.url.clone();
+                ctx.out
+                    .push_back(Output::Socket(SocketOp::Connect { socket, url }));
+                Outcome::Note
+            }
+            Some((at, Reason::Handshake)) if at <= ctx.now => {
+                self.handle_error(ctx, ErrorCode::ServerUnreachable, true)
+            }
+            _ => Outcome::Note,
+        }
+    }
+
+    /// The connection stands: greets.
+    pub(crate) fn handle_opened(&mut self, out: &mut VecDeque<Output>) {
+        if let State::Opening { socket, deadline } = self.state {
+            self.state = State::Greeting { socket, deadline };
+            self.send(
+                out,
+                ClientMessage::Hello {
+                    version: PROTOCOL_VERSION,
+                },
+            );
+        }
+    }
+
+    /// The server greets back; `Note` means: join now, `None`: out of turn.
+    pub(crate) fn handle_hello(&mut self, version: u32) -> Option<Outcome> {
+        let State::Greeting { socket, deadline } = self.state else {
+            return None;
+        };
+        if version != PROTOCOL_VERSION {
+            return Some(Outcome::End(ErrorCode::BadVersion));
+        }
+        self.state = State::Joining { socket, deadline };
+        Some(Outcome::Note)
+    }
+
+    /// The seat is taken.
+    pub(crate) fn handle_joined(&mut self, now: Instant, resume: String) {
+        if let State::Joining { socket, .. } = self.state {
+            self.state = State::Joined { socket, since: now };
+            self.had_seat = true;
+            self.resume = Some(resume);
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn handle_closed(&mut self, ctx: &mut Ctx<'_>, code: Option<ErrorCode>) -> Outcome {
+        self.fail(ctx, code.unwrap_or(ErrorCode::ServerUnreachable), true)
+    }
+
+    /// The server reports an error, or does not answer. A connection that is given up is closed
+    /// here rather than left for the server to close.
+    pub(crate) fn handle_error(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        code: ErrorCode,
+        fatal: bool,
+    ) -> Outcome {
+        let socket = self.socket();
+        let outcome = self.fail(ctx, code, fatal);
+        if let (Outcome::Lost, Some(socket)) = (outcome, socket) {
+            ctx.out
+                .push_back(Output::Socket(SocketOp::Close { socket }));
+        }
+        outcome
+    }
+
+    fn fail(&mut self, ctx: &mut Ctx<'_>, code: ErrorCode, fatal: bool) -> Outcome {
+        let seat = match self.state {
+            State::Joined { .. } => Seat::Taken,
+            _ if self.had_seat => Seat::Lost,
+            _ => Seat::Wanted,
+        };
+        match reaction(code, seat, fatal) {
+            Reaction::End => Outcome::End(code),
+            Reaction::Note => Outcome::Note,
+            Reaction::JoinAnew => {
+                self.resume = None;
+                Outcome::JoinAnew
+            }
+            Reaction::Retry => {
+                if code == ErrorCode::ResumeFailed {
+                    self.resume = None;
+                }
+                if !self.had_seat && self.tries >= FIRST_TRIES {
+                    return Outcome::End(ErrorCode::ServerUnreachable);
+                }
+                if let State::Joined { since, .. } = self.state
+                    && ctx.now.duration_since(since) >= STABLE_AFTER
+                {
+                    self.tries = 0;
+                }
+                let [jitter] = ctx.seed.draw();
+                let until = ctx.now + reconnect_delay(self.tries, jitter);
+                self.state = State::Waiting { until };
+                Outcome::Lost
+            }
+        }
+    }
+
+    /// Sends over the connection there is.
+    pub(crate) fn send(&self, out: &mut VecDeque<Output>, message: ClientMessage) {
+        if let Some(socket) = self.socket() {
+            out.push_back(Output::Socket(SocketOp::Send { socket, message }));
+        }
+    }
+
+    /// Closes the connection there is. Closing one that is gone already does no harm.
+    pub(crate) fn close(&self, out: &mut VecDeque<Output>) {
+        if let Some(socket) = self.socket() {
+            out.push_back(Output::Socket(SocketOp::Close { socket }));
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! Members and servers that do not keep to the rules.
+
+use std::time::Duration;
+
+use call_core::{
+    Input, LinkEvent, LinkId, LinkOp, LinkState, MediaOp, Output, Session, SessionConfig, SocketId,
+};
+use call_e2ee::{SeedStream, SignalSealer};
+use call_protocol::limits;
+use call_protocol::peer::{PeerSignal, Profile, SdpKind};
+use call_protocol::ui::{DeviceKind, DeviceState, LinkView, UiCommand};
+use call_protocol::wire::{ClientMessage, LeaveReason, RosterEntry, ServerMessage, TopologyMode};
+use call_protocol::{ErrorCode, MediaSource, MemberId, RoomId, VideoCodec};
+
+use crate::world::{SETTLE, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+const EVE: MemberId = MemberId(500);
+
+/// A sealer that knows the room's keys and client 0.
+fn insider(world: &mut World) -> SignalSealer {
+    let code = world.call(0).code.clone();
+    let mut sealer = SignalSealer::new(&world.keys(&code), [0xee; 16]);
+    let joined = world.clients[0]
+        .sent
+        .iter()
+        .find_map(|message| match message {
+            ClientMessage::Join { profile, .. } => Some(profile.clone()),
+            _ => None,
+        });
+    let me = world.me(0);
+    sealer.open_profile(me, &joined.unwrap()).unwrap();
+    sealer
+}
+
+fn profile(sealer: &mut SignalSealer, name: &str) -> String {
+    let profile = Profile {
+        name: name.to_owned(),
+        muted: false,
+        camera_on: false,
+    };
+    sealer
+        .seal_profile(&serde_json::to_vec(&profile).unwrap())
+        .unwrap()
+}
+
+fn view_of(world: &World, id: MemberId) -> (String, LinkView) {
+    let member = world
+        .call(0)
+        .members
+        .iter()
+        .find(|member| member.id == id)
+        .unwrap();
+    (member.name.clone(), member.link)
+}
+
+#[test]
+fn a_profile_that_does_not_open_makes_a_guest_without_a_link() {
+    for bad in ["", "%", "AAAA", &"A".repeat(3_000)] {
+        let mut world = World::in_call(2);
+        let links = world.open_links(0);
+        world.say(
+            0,
+            ServerMessage::MemberJoined {
+                member: EVE,
+                profile: bad.into(),
+            },
+        );
+        assert_eq!(view_of(&world, EVE), ("Guest".to_owned(), LinkView::Failed));
+        world.say(
+            0,
+            ServerMessage::Signal {
+                from: EVE,
+                sealed: "AAAA".into(),
+            },
+        );
+        assert_eq!(world.open_links(0), links);
+        let mut sealer = insider(&mut world);
+        let good = profile(&mut sealer, "Late");
+        world.say(
+            0,
+            ServerMessage::MemberUpdated {
+                member: EVE,
+                profile: good,
+            },
+        );
+        assert_eq!(
+            view_of(&world, EVE),
+            ("Late".to_owned(), LinkView::Connecting)
+        );
+        world.say(
+            0,
+            ServerMessage::MemberLeft {
+                member: EVE,
+                reason: LeaveReason::Removed,
+            },
+        );
+        world.assert_full_mesh(&[0, 1]);
+    }
+}
+
+#[test]
+fn a_hundred_members_may_come_and_go() {
+    let mut world = World::in_call(1);
+    let code = world.call(0).code.clone();
+    let keys = world.keys(&code);
+    for n in 0..100 {
+        let member = MemberId(1_000 + u32::from(n));
+        let profile = profile(&mut SignalSealer::new(&keys, [n; 16]), "Guest star");
+        world.say(0, ServerMessage::MemberJoined { member, profile });
+        assert_eq!(
+            view_of(&world, member),
+            ("Guest star".to_owned(), LinkView::Connecting)
+        );
+        world.say(
+            0,
+            ServerMessage::MemberLeft {
+                member,
+                reason: LeaveReason::Left,
+            },
+        );
+    }
+    assert!(world.open_links(0).is_empty());
+}
+
+#[test]
+fn a_sealed_profile_that_is_no_profile_makes_a_guest() {
+    let mut world = World::in_call(1);
+    let mut sealer = insider(&mut world);
+    let profile = sealer.seal_profile(b"{\"name\":7}").unwrap();
+    world.say(
+        0,
+        ServerMessage::MemberJoined {
+            member: EVE,
+            profile,
+        },
+    );
+    assert_eq!(view_of(&world, EVE), ("Guest".to_owned(), LinkView::Failed));
+}
+
+#[test]
+fn signals_out_of_bounds_or_shape_are_dropped() {
+    let mut world = World::in_call(1);
+    let mut sealer = insider(&mut world);
+    let me = world.me(0);
+    let good = profile(&mut sealer, "Eve");
+    world.say(
+        0,
+        ServerMessage::MemberJoined {
+            member: EVE,
+            profile: good,
+        },
+    );
+    let big = "x".repeat(limits::SDP_BYTES + 1);
+    let huge = PeerSignal::Description {
+        kind: SdpKind::Offer,
+        sdp: big,
+    };
+    let before = world.clients[0].ops.len();
+    for plain in [
+        serde_json::to_vec(&huge).unwrap(),
+        b"{}".to_vec(),
+        b"\xff\xfe".to_vec(),
+    ] {
+        let sealed = sealer.seal(EVE, me, &plain).unwrap();
+        world.say(0, ServerMessage::Signal { from: EVE, sealed });
+    }
+    assert_eq!(world.clients[0].ops.len(), before);
+}
+
+#[test]
+fn replayed_and_redirected_signals_reach_no_link() {
+    let mut world = World::in_call(3);
+    let sent: Vec<(MemberId, String)> = world.clients[1]
+        .sent
+        .iter()
+        .filter_map(|message| match message {
+            ClientMessage::Signal { to, sealed } => Some((*to, sealed.clone())),
+            _ => None,
+        })
+        .collect();
+    assert!(!sent.is_empty());
+    let before = [world.clients[0].ops.len(), world.clients[2].ops.len()];
+    let from = world.me(1);
+    for (_, sealed) in sent {
+        for client in [0, 2] {
+            world.say(
+                client,
+                ServerMessage::Signal {
+                    from,
+                    sealed: sealed.clone(),
+                },
+            );
+        }
+    }
+    world.run(SECOND);
+    assert_eq!(
+        [world.clients[0].ops.len(), world.clients[2].ops.len()],
+        before
+    );
+    world.assert_full_mesh(&[0, 1, 2]);
+}
+
+#[test]
+fn a_member_that_hangs_up_and_offers_all_the_time_cannot_churn_links() {
+    let mut world = World::in_call(1);
+    let mut sealer = insider(&mut world);
+    let me = world.me(0);
+    let good = profile(&mut sealer, "Eve");
+    world.say(
+        0,
+        ServerMessage::MemberJoined {
+            member: EVE,
+            profile: good,
+        },
+    );
+    let offer = PeerSignal::Description {
+        kind: SdpKind::Offer,
+        sdp: "v=0".into(),
+    };
+    for _ in 0..1_000 {
+        for signal in [&PeerSignal::Bye, &offer] {
+            let plain = serde_json::to_vec(signal).unwrap();
+            let sealed = sealer.seal(EVE, me, &plain).unwrap();
+            world.say(0, ServerMessage::Signal { from: EVE, sealed });
+        }
+        world.run(Duration::from_millis(10));
+    }
+    let is_open = |op: &&LinkOp| matches!(op, LinkOp::Open { .. });
+    let opens = world.clients[0].ops.iter().filter(is_open).count();
+    assert!((2..=22).contains(&opens), "{opens} links in ten seconds");
+}
+
+#[test]
+fn a_roster_of_nonsense_is_bounded() {
+    let mut world = World::new(1);
+    world.command(0, UiCommand::StartCall);
+    world.run(Duration::from_millis(135));
+    let member = MemberId(7);
+    let entry = |n: u32| RosterEntry {
+        member: MemberId(n % 600),
+        profile: "x".into(),
+    };
+    world.say(
+        0,
+        ServerMessage::Joined {
+            member,
+            resume: "r".into(),
+            resumed: true,
+            members: (0..2_000).map(entry).collect(),
+            topology: TopologyMode::Sfu,
+        },
+    );
+    let call = world.call(0);
+    assert_eq!(
+        (call.me, call.members.len()),
+        (Some(member), limits::ROOM_MEMBERS - 1)
+    );
+    assert!(call.members.iter().all(|other| other.id != member));
+}
+
+struct Dice(SeedStream);
+
+impl Dice {
+    fn below(&mut self, count: u32) -> u32 {
+        u32::from_be_bytes(self.0.draw()) % count
+    }
+
+    fn member(&mut self) -> MemberId {
+        MemberId(self.below(5))
+    }
+
+    fn text(&mut self) -> String {
+        ["", "AAAA", "ws://a:1", "%%%", "K7MQ-2X9D-RTB4"][self.below(5) as usize].to_owned()
+    }
+}
+
+fn random_code(dice: &mut Dice) -> ErrorCode {
+    use ErrorCode as E;
+    let codes = [
+        E::ResumeFailed,
+        E::RoomFull,
+        E::UnknownMember,
+        E::ServerClosing,
+        E::Internal,
+    ];
+    codes[dice.below(5) as usize]
+}
+
+fn random_message(dice: &mut Dice) -> ServerMessage {
+    let member = dice.member();
+    match dice.below(9) {
+        0 | 1 => ServerMessage::Hello {
+            version: 1 + dice.below(40) / 39,
+        },
+        2 | 3 => ServerMessage::Joined {
+            member,
+            resume: dice.text(),
+            resumed: dice.below(2) == 0,
+            members: (0..dice.below(4))
+                .map(|_| RosterEntry {
+                    member: dice.member(),
+                    profile: dice.text(),
+                })
+                .collect(),
+            topology: TopologyMode::Mesh,
+        },
+        4 => ServerMessage::MemberJoined {
+            member,
+            profile: dice.text(),
+        },
+        5 => ServerMessage::MemberLeft {
+            member,
+            reason: LeaveReason::TimedOut,
+        },
+        6 => ServerMessage::MemberUpdated {
+            member,
+            profile: dice.text(),
+        },
+        7 => ServerMessage::Signal {
+            from: member,
+            sealed: dice.text(),
+        },
+        _ => {
+            let (code, detail, fatal) = (random_code(dice), dice.text(), dice.below(4) == 0);
+            ServerMessage::Error {
+                code,
+                detail,
+                fatal,
+            }
+        }
+    }
+}
+
+fn random_command(dice: &mut Dice) -> UiCommand {
+    let (member, source) = (dice.member(), MediaSource::Screen);
+    match dice.below(11) {
+        0 => UiCommand::StartCall,
+        1 => UiCommand::JoinCall { code: dice.text() },
+        2 if dice.below(4) == 0 => UiCommand::LeaveCall,
+        3 => UiCommand::SetMuted {
+            muted: dice.below(2) == 0,
+        },
+        4 => UiCommand::SetCamera {
+            on: dice.below(2) == 0,
+        },
+        5 => UiCommand::SetName { name: dice.text() },
+        6 => UiCommand::SetServer { url: dice.text() },
+        7 => UiCommand::SetPreview {
+            on: dice.below(2) == 0,
+        },
+        8 => UiCommand::NeedKeyframe { member, source },
+        9 => UiCommand::SelectDevice {
+            kind: DeviceKind::Speaker,
+            id: None,
+        },
+        _ => UiCommand::Refresh,
+    }
+}
+
+fn random_input(dice: &mut Dice, seen: &Seen) -> Input {
+    let socket = seen.socket.unwrap_or(SocketId(1));
+    let link = LinkId {
+        member: dice.member(),
+        generation: dice.below(6),
+    };
+    match dice.below(12) {
+        0 | 1 => Input::Command(random_command(dice)),
+        2 => match seen.attempt.clone() {
+            Some((attempt, keys)) => Input::KeysReady { attempt, keys },
+            None => Input::Timeout,
+        },
+        3 => match seen.attempt.clone() {
+            Some((attempt, _)) => Input::ServerLocated {
+                attempt,
+                url: dice.text(),
+            },
+            None => Input::Timeout,
+        },
+        4 => Input::SocketOpened { socket },
+        5 if dice.below(5) == 0 => Input::SocketClosed {
+            socket,
+            code: Some(random_code(dice)),
+        },
+        6 => {
+            let states = [
+                LinkState::Connected,
+                LinkState::Reconnecting,
+                LinkState::Failed,
+            ];
+            Input::Link {
+                link,
+                event: LinkEvent::State(states[dice.below(3) as usize]),
+            }
+        }
+        7 => Input::Link {
+            link,
+            event: LinkEvent::Codec(VideoCodec::Vp8),
+        },
+        8 => Input::Device {
+            kind: DeviceKind::Microphone,
+            state: DeviceState::Silent,
+        },
+        9 => Input::Timeout,
+        _ => Input::Server {
+            socket,
+            message: random_message(dice),
+        },
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    socket: Option<SocketId>,
+    attempt: Option<(call_core::AttemptId, call_e2ee::RoomKeys)>,
+}
+
+/// Whatever comes in, whenever: no panic, and only the person unmutes.
+#[test]
+fn random_input_never_panics_and_never_unmutes() {
+    let mut most_joined = 0;
+    for run in 0..150_u8 {
+        let mut dice = Dice(SeedStream::new([run; 32]));
+        let mut now = std::time::Instant::now();
+        let config = SessionConfig {
+            seed: [run; 32],
+            name: String::new(),
+            server: if run % 2 == 0 {
+                "ws://a:1".into()
+            } else {
+                String::new()
+            },
+            muted: true,
+            camera_on: false,
+        };
+        let mut session = Session::new(config, now);
+        while session.poll_output().is_some() {}
+        let (mut seen, mut wish, mut joined) = (Seen::default(), true, 0);
+        for _ in 0..400 {
+            now += Duration::from_millis(u64::from(dice.below(400)));
+            let input = random_input(&mut dice, &seen);
+            if let Input::Command(UiCommand::SetMuted { muted }) = input {
+                wish = muted;
+            }
+            session.handle_input(now, input);
+            let mut outputs = 0;
+            while let Some(output) = session.poll_output() {
+                outputs += 1;
+                match output {
+                    Output::Media(MediaOp::SetMuted { muted }) => {
+                        assert_eq!(muted, wish, "run {run}");
+                    }
+                    Output::Socket(call_core::SocketOp::Connect { socket, .. }) => {
+                        seen.socket = Some(socket);
+                    }
+                    Output::DeriveKeys { attempt, .. } => {
+                        let keys = call_e2ee::RoomKeys::from_root([run; 32]);
+                        seen.attempt = Some((attempt, keys));
+                    }
+                    Output::Call(call_core::CallEvent::Joined { .. }) => joined += 1,
+                    _ => {}
+                }
+            }
+            assert!(outputs < 2_000, "run {run}: {outputs} outputs");
+        }
+        most_joined = most_joined.max(joined);
+    }
+    assert!(most_joined > 0, "the dice reach a room");
+}
+
+#[test]
+fn a_room_id_tells_the_server_nothing_that_is_sent_elsewhere() {
+    let world = World::in_call(2);
+    let code = world.call(0).code.replace('-', "");
+    for client in &world.clients {
+        for message in &client.sent {
+            let text = serde_json::to_string(message).unwrap();
+            assert!(
+                !text.contains(&code) && !text.contains("C1") && !text.contains("C0"),
+                "{text}"
+            );
+        }
+    }
+    assert!(RoomId::try_from(code).is_err());
+    let mut world = world;
+    world.run(SETTLE);
+    world.assert_full_mesh(&[0, 1]);
+}

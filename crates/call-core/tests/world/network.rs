@@ -1,0 +1,140 @@
+//! What sockets and links do in the world.
+
+use std::time::Duration;
+
+use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkState, SocketOp};
+use call_protocol::ErrorCode;
+use call_protocol::peer::PeerSignal;
+use call_room::ConnId;
+
+use super::link::FakeLink;
+use super::{Event, LATENCY, World};
+
+impl World {
+    pub(super) fn socket_op(&mut self, client: usize, op: SocketOp) {
+        match op {
+            SocketOp::Connect { socket, url } => {
+                assert!(url.starts_with("ws://") && url.ends_with("/v1/ws"), "{url}");
+                self.clients[client].connects.push(self.now);
+                if !self.server_up {
+                    let code = Some(ErrorCode::ServerUnreachable);
+                    let input = Input::SocketClosed { socket, code };
+                    return self.at(LATENCY, Event::ToSession { client, input });
+                }
+                self.count += 1;
+                let conn = ConnId(self.count);
+                self.owners.insert(conn, (client, socket));
+                self.clients[client].sockets.insert(socket, conn);
+                self.server(call_room::Input::Connected { conn, addr: None });
+                let input = Input::SocketOpened { socket };
+                self.at(LATENCY, Event::ToSession { client, input });
+            }
+            SocketOp::Send { socket, message } => {
+                self.clients[client].sent.push(message.clone());
+                if let Some(conn) = self.clients[client].sockets.get(&socket).copied() {
+                    self.at(LATENCY, Event::ToServer { conn, message });
+                }
+            }
+            SocketOp::Close { socket } => {
+                if let Some(conn) = self.clients[client].sockets.remove(&socket) {
+                    self.owners.remove(&conn);
+                    self.at(LATENCY, Event::HangUp { conn });
+                }
+            }
+        }
+    }
+
+    pub(super) fn link_op(&mut self, client: usize, op: LinkOp) {
+        self.clients[client].ops.push(op.clone());
+        match op {
+            LinkOp::Open {
+                link,
+                polite,
+                initiator,
+            } => {
+                assert_eq!(polite, !initiator);
+                assert!(
+                    self.clients[client]
+                        .links
+                        .keys()
+                        .all(|open| open.member != link.member)
+                );
+                let fake = FakeLink::new(client, link);
+                if initiator {
+                    self.link_event(client, link, LinkEvent::Signal(fake.offer()));
+                }
+                self.clients[client].links.insert(link, fake);
+            }
+            LinkOp::Signal { link, signal } => self.link_signal(client, link, &signal),
+            LinkOp::Restart { link } => {
+                let offer = self.clients[client].links[&link].offer();
+                self.link_event(client, link, LinkEvent::Signal(offer));
+            }
+            LinkOp::Close { link } => {
+                self.clients[client]
+                    .links
+                    .remove(&link)
+                    .expect("only open links are closed");
+            }
+        }
+    }
+
+    fn link_signal(&mut self, client: usize, link: LinkId, signal: &PeerSignal) {
+        let fake = self.clients[client]
+            .links
+            .get_mut(&link)
+            .expect("signals go to open links");
+        let taken = fake.take(signal);
+        match taken {
+            Err(state) => self.link_event(client, link, LinkEvent::State(state)),
+            Ok(answer) => {
+                let remote = fake.remote().map(|(other, _)| other);
+                if let Some(signal) = answer {
+                    self.link_event(client, link, LinkEvent::Signal(signal));
+                }
+                if let Some(other) = remote {
+                    self.meet(client, other);
+                }
+            }
+        }
+    }
+
+    /// Connects the two halves of a link if they know each other and the path is up.
+    pub(super) fn meet(&mut self, a: usize, b: usize) {
+        if self.outages.contains_key(&(a.min(b), a.max(b))) {
+            return;
+        }
+        let halves: Vec<(usize, LinkId)> = [(a, b), (b, a)]
+            .iter()
+            .flat_map(|&(client, other)| {
+                let links = self.clients[client].links.iter();
+                links
+                    .filter(move |(_, fake)| fake.is_to(other))
+                    .map(move |(link, _)| (client, *link))
+            })
+            .collect();
+        for (client, link) in &halves {
+            let remote = self.clients[*client].links[link].remote();
+            let knows = |(other, id): (usize, LinkId)| {
+                let back = self.clients[other]
+                    .links
+                    .get(&id)
+                    .and_then(FakeLink::remote);
+                back == Some((*client, *link))
+            };
+            if remote.is_some_and(knows)
+                && self.clients[*client]
+                    .links
+                    .get_mut(link)
+                    .is_some_and(FakeLink::connect)
+            {
+                self.link_event(*client, *link, LinkEvent::State(LinkState::Connected));
+            }
+        }
+    }
+
+    pub(super) fn link_event(&mut self, client: usize, link: LinkId, event: LinkEvent) {
+        let input = Input::Link { link, event };
+        self.at(Duration::from_millis(1), Event::ToSession { client, input });
+    }
+}
