@@ -1,0 +1,160 @@
+/** The states the fake backend can start in, as data. */
+
+import type { AppView } from "../generated/AppView";
+import type { CallView } from "../generated/CallView";
+import type { DeviceView } from "../generated/DeviceView";
+import type { ErrorCode } from "../generated/ErrorCode";
+import type { MemberView } from "../generated/MemberView";
+
+export const SCENES = [
+  "home",
+  "connecting",
+  "call-1",
+  "call-2",
+  "call-4",
+  "call-9",
+  "reconnecting",
+  "error-code",
+  "no-server",
+  "device-trouble",
+  "call-trouble",
+] as const;
+export type Scene = (typeof SCENES)[number];
+
+export interface SceneStart {
+  view: AppView;
+  failure?: ErrorCode;
+}
+
+export const FAKE_CODE = "K7MQ-2X9D-RTB4";
+const NAMES = [
+  "Ada",
+  "Ben Okafor",
+  "Chiara Russo",
+  "Dmitri",
+  "Elif Yılmaz",
+  "Fatou",
+  "Grace",
+  "Hiro",
+];
+
+function device(names: string[]): DeviceView {
+  return {
+    options: names.map((name, at) => ({ id: `device-${String(at)}`, name })),
+    selected: null,
+    state: { state: "running" },
+  };
+}
+
+export function homeView(): AppView {
+  return {
+    settings: { name: "Mina", server: "" },
+    devices: {
+      camera: device(["Integrated Camera", "Studio Webcam 4K"]),
+      microphone: device(["Built-in Microphone", "Podcast USB Microphone"]),
+      speaker: device(["Built-in Speakers", "Headphones"]),
+    },
+    muted: false,
+    camera_on: true,
+    call: null,
+  };
+}
+
+/** The `at`-th of the people the fake knows. */
+export function fakeMember(at: number, more: Partial<MemberView> = {}): MemberView {
+  return {
+    id: at + 2,
+    name: NAMES[at % NAMES.length] ?? "",
+    muted: false,
+    camera_on: true,
+    link: "connected",
+    codec: "vp8",
+    ...more,
+  };
+}
+
+export function callView(members: MemberView[], more: Partial<CallView> = {}): CallView {
+  return {
+    code: FAKE_CODE,
+    link: `visavis://join/${FAKE_CODE}`,
+    phase: { phase: "joined" },
+    me: 1,
+    members,
+    topology: "mesh",
+    ...more,
+  };
+}
+
+/** Where a scene starts. */
+export function startOf(scene: Scene): SceneStart {
+  const home = homeView();
+  const three = [fakeMember(0), fakeMember(1, { muted: true }), fakeMember(2)];
+  switch (scene) {
+    case "home":
+      return { view: home };
+    case "connecting":
+      return {
+        view: { ...home, call: callView([], { phase: { phase: "connecting" }, me: null }) },
+      };
+    case "call-1":
+      return { view: { ...home, call: callView([]) } };
+    case "call-2":
+      return { view: { ...home, call: callView([fakeMember(0)]) } };
+    case "call-4":
+      return { view: { ...home, call: callView(three) } };
+    case "call-9": {
+      const members = NAMES.map((_, at) => fakeMember(at, { muted: at % 3 === 1 }));
+      members[3] = fakeMember(3, { camera_on: false });
+      members[5] = fakeMember(5, { link: "connecting", codec: null });
+      return { view: { ...home, call: callView(members) } };
+    }
+    case "reconnecting": {
+      const members = [...three.slice(0, 2), fakeMember(2, { link: "reconnecting" })];
+      return {
+        view: { ...home, call: callView(members, { phase: { phase: "reconnecting" } }) },
+      };
+    }
+    case "error-code":
+      return { view: home, failure: "room_not_found_on_lan" };
+    case "no-server": {
+      const phase = { phase: "ended", code: "server_unreachable" } as const;
+      return {
+        view: {
+          ...home,
+          settings: { ...home.settings, server: "wss://calls.example.org" },
+          call: callView([], { phase, me: null }),
+        },
+      };
+    }
+    case "device-trouble":
+      return {
+        view: {
+          ...home,
+          devices: {
+            camera: { ...home.devices.camera, state: { state: "failed", code: "camera_busy" } },
+            microphone: { ...home.devices.microphone, state: { state: "silent" } },
+            speaker: {
+              options: [],
+              selected: null,
+              state: { state: "failed", code: "speaker_lost" },
+            },
+          },
+        },
+      };
+    case "call-trouble":
+      return {
+        view: {
+          ...home,
+          devices: {
+            ...home.devices,
+            microphone: {
+              ...home.devices.microphone,
+              state: { state: "failed", code: "microphone_lost" },
+            },
+          },
+          camera_on: false,
+          call: callView([fakeMember(0), fakeMember(1, { link: "failed", codec: null })]),
+        },
+      };
+  }
+}

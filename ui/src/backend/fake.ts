@@ -1,0 +1,199 @@
+/**
+ * A backend without an engine: a small script that behaves like a call. For development in a
+ * browser (`?scene=…` picks where it starts), for tests and for screenshots.
+ */
+
+import type { AppView } from "../generated/AppView";
+import type { CallView } from "../generated/CallView";
+import type { ErrorCode } from "../generated/ErrorCode";
+import type { MemberView } from "../generated/MemberView";
+import type { UiCommand } from "../generated/UiCommand";
+import { checkCode } from "../input/code";
+import { SELF_MEMBER } from "../video/header";
+import type { Backend, BackendSink } from "./backend";
+import { FakePictures } from "./fake-pictures";
+import { callView, fakeMember, SCENES, startOf, type Scene } from "./fake-scenes";
+
+/** Joining this code finds no room. */
+export const UNKNOWN_CODE = "0000-0000-0000";
+const LEVELS_MS = 100;
+
+export class FakeBackend implements Backend {
+  /** Commands received, newest last; the last 1000 of them. */
+  readonly commands: UiCommand[] = [];
+  private view: AppView;
+  private failure: ErrorCode | undefined;
+  private sink: BackendSink | null = null;
+  private epoch = 0;
+  private visible: number[] = [];
+  private preview = false;
+  private readonly pictures: FakePictures;
+  private levels: ReturnType<typeof setInterval> | undefined;
+  private script: ReturnType<typeof setTimeout>[] = [];
+
+  constructor(scene: Scene) {
+    const start = startOf(scene);
+    this.view = start.view;
+    this.failure = start.failure;
+    this.pictures = new FakePictures((message) => this.sink?.handleFrames(message));
+  }
+
+  /** The scene named in the address, or home. */
+  static fromUrl(href: string): FakeBackend {
+    const asked = new URL(href).searchParams.get("scene");
+    return new FakeBackend(SCENES.find((scene) => scene === asked) ?? "home");
+  }
+
+  attach(sink: BackendSink): Promise<void> {
+    this.sink = sink;
+    this.epoch += 1;
+    sink.handleEvent({ type: "frame_epoch", epoch: this.epoch });
+    sink.handleEvent({ type: "view", view: this.view });
+    if (this.failure) sink.handleEvent({ type: "failed", code: this.failure });
+    this.failure = undefined;
+    this.pictures.start(this.epoch);
+    this.levels ??= setInterval(() => {
+      this.sendLevels();
+    }, LEVELS_MS);
+    return Promise.resolve();
+  }
+
+  dispatch(command: UiCommand): Promise<void> {
+    this.commands.push(command);
+    if (this.commands.length > 1000) this.commands.shift();
+    this.obey(command);
+    return Promise.resolve();
+  }
+
+  /** Stops timers. */
+  close(): void {
+    clearInterval(this.levels);
+    this.cancelScript();
+    this.pictures.close();
+  }
+
+  /** Changes the state and tells the UI, as the engine would. */
+  update(more: Partial<AppView>): void {
+    this.view = { ...this.view, ...more };
+    this.sink?.handleEvent({ type: "view", view: this.view });
+    this.aim();
+  }
+
+  fail(code: ErrorCode): void {
+    this.sink?.handleEvent({ type: "failed", code });
+  }
+
+  private obey(command: UiCommand): void {
+    const { devices, settings } = this.view;
+    switch (command.type) {
+      case "refresh":
+      case "refresh_devices":
+        this.update({});
+        break;
+      case "start_call":
+        this.enter(callView([]), [
+          [2500, () => this.setMembers([fakeMember(0, { link: "connecting", codec: null })])],
+          [700, () => this.setMembers([fakeMember(0)])],
+          [4000, () => this.setMembers([fakeMember(0), fakeMember(1, { muted: true })])],
+        ]);
+        break;
+      case "join_call": {
+        const check = checkCode(command.code);
+        if (check.kind !== "complete") this.fail("code_invalid");
+        else if (check.code === UNKNOWN_CODE) this.fail("room_not_found_on_lan");
+        else this.enter(callView([fakeMember(0), fakeMember(2)], { code: check.code }), []);
+        break;
+      }
+      case "leave_call":
+        this.cancelScript();
+        this.update({ call: null });
+        break;
+      case "set_muted":
+        this.update({ muted: command.muted });
+        break;
+      case "set_camera":
+        this.update({ camera_on: command.on });
+        break;
+      case "set_name":
+        this.update({ settings: { ...settings, name: command.name.trim() } });
+        break;
+      case "set_server":
+        this.update({ settings: { ...settings, server: command.url } });
+        break;
+      case "select_device": {
+        const device = { ...devices[command.kind], selected: command.id };
+        this.update({ devices: { ...devices, [command.kind]: device } });
+        break;
+      }
+      case "set_preview":
+        this.preview = command.on;
+        this.aim();
+        break;
+      case "set_visible_tiles":
+        this.visible = command.tiles.map((tile) => tile.member);
+        this.aim();
+        break;
+      case "frame_credit":
+        this.pictures.credit(command.epoch, command.messages);
+        break;
+      case "need_keyframe":
+        this.pictures.keyframe(command.member);
+        break;
+      case "set_delivery":
+        if (command.delivery === "i420") this.pictures.deliverI420(command.member);
+        break;
+    }
+  }
+
+  private enter(call: CallView, then: [after_ms: number, act: () => void][]): void {
+    this.cancelScript();
+    this.update({ call: { ...call, phase: { phase: "connecting" }, me: null, members: [] } });
+    let at_ms = 900;
+    const steps: [number, () => void][] = [[at_ms, () => this.update({ call })]];
+    for (const [after_ms, act] of then) {
+      at_ms += after_ms;
+      steps.push([at_ms, act]);
+    }
+    this.script = steps.map(([after_ms, act]) => setTimeout(act, after_ms));
+  }
+
+  private setMembers(members: MemberView[]): void {
+    if (this.view.call) this.update({ call: { ...this.view.call, members } });
+  }
+
+  private cancelScript(): void {
+    for (const timer of this.script) clearTimeout(timer);
+    this.script = [];
+  }
+
+  /** Only people who are visible and whose camera is on are drawn. */
+  private aim(): void {
+    const { call, camera_on, devices } = this.view;
+    const own = camera_on && devices.camera.state.state === "running" && (call ?? this.preview);
+    const members = call?.members.filter((one) => one.camera_on && one.codec !== null) ?? [];
+    const sending = [...members.map((one) => one.id), ...(own ? [SELF_MEMBER] : [])];
+    this.pictures.setWanted(sending.filter((member) => this.visible.includes(member)));
+  }
+
+  private sendLevels(): void {
+    const now = Date.now();
+    const members = this.view.call?.members ?? [];
+    const turn = Math.floor(now / 4000) % Math.max(1, members.length);
+    const running = this.view.devices.microphone.state.state === "running";
+    this.sink?.handleEvent({
+      type: "levels",
+      // In company one listens.
+      microphone: running ? wave(now) * (members.length === 0 ? 0.5 : 0.05) : 0,
+      members: members.map((member, at) => {
+        const speaking = at === turn && !member.muted && member.link === "connected";
+        return { member: member.id, level: speaking ? wave(now + at * 70) : 0, speaking };
+      }),
+    });
+  }
+}
+
+/** Something that moves like a voice, 0 to 1. */
+function wave(now_ms: number): number {
+  const slow = Math.abs(Math.sin(now_ms / 700));
+  return Math.min(1, slow * (0.55 + 0.35 * Math.abs(Math.sin(now_ms / 90))));
+}

@@ -1,0 +1,80 @@
+import { describe, expect, it } from "vitest";
+import { arrange, contain, MOST_TILES, TILE_ASPECT } from "./arrange";
+
+describe("arrange", () => {
+  it.each([
+    // count, width, height, columns, rows
+    [1, 1280, 720, 1, 1],
+    [2, 1280, 720, 2, 1],
+    [3, 1280, 720, 2, 2],
+    [4, 1280, 720, 2, 2],
+    [5, 1280, 720, 3, 2],
+    [7, 1280, 720, 3, 3],
+    [9, 1280, 720, 3, 3],
+    [10, 1280, 720, 4, 3],
+    [16, 1280, 720, 4, 4],
+    [49, 1280, 720, 7, 7],
+    [2, 460, 560, 1, 2],
+    [3, 460, 560, 1, 3],
+    [4, 460, 560, 1, 4],
+    [9, 460, 560, 2, 5],
+    [3, 2400, 400, 3, 1],
+  ])("%i tiles in %i×%i: %i columns, %i rows", (count, width, height, columns, rows) => {
+    const grid = arrange(count, width, height, 8);
+    expect([grid.columns, grid.rows]).toEqual([columns, rows]);
+    expect(grid.tiles).toHaveLength(count);
+  });
+
+  it("keeps every tile inside the box, 16:9 and apart from the others", () => {
+    for (const [width, height] of [
+      [1280, 720],
+      [900, 480],
+      [460, 560],
+      [333, 777],
+    ] as const) {
+      for (let count = 1; count <= MOST_TILES; count += 1) {
+        const { tiles } = arrange(count, width, height, 8);
+        for (const [at, tile] of tiles.entries()) {
+          expect(tile.x).toBeGreaterThanOrEqual(0);
+          expect(tile.y).toBeGreaterThanOrEqual(0);
+          expect(tile.x + tile.width).toBeLessThanOrEqual(width);
+          expect(tile.y + tile.height).toBeLessThanOrEqual(height);
+          expect(Math.abs(tile.height * TILE_ASPECT - tile.width)).toBeLessThan(TILE_ASPECT + 1);
+          for (const other of tiles.slice(at + 1)) {
+            const apart =
+              tile.x + tile.width <= other.x ||
+              other.x + other.width <= tile.x ||
+              tile.y + tile.height <= other.y ||
+              other.y + other.height <= tile.y;
+            expect(apart, `${String(count)} tiles in ${String(width)}`).toBe(true);
+          }
+        }
+      }
+    }
+  });
+
+  it("centres an incomplete last row", () => {
+    const { tiles } = arrange(3, 1280, 720, 8);
+    const last = tiles[2];
+    expect(last && last.x + last.width / 2).toBeCloseTo(640, 0);
+  });
+
+  it("lays out nothing without room or tiles, and never more than the most", () => {
+    expect(arrange(0, 1280, 720, 8).tiles).toEqual([]);
+    expect(arrange(4, 0, 720, 8).tiles).toEqual([]);
+    expect(arrange(60, 1280, 720, 8).tiles).toHaveLength(MOST_TILES);
+  });
+});
+
+describe("contain", () => {
+  it.each([
+    [1280, 720, 640, 360, { x: 0, y: 0, width: 640, height: 360 }],
+    [1280, 720, 225, 126, { x: 0, y: 0, width: 225, height: 126 }],
+    [640, 480, 640, 360, { x: 80, y: 0, width: 480, height: 360 }],
+    [720, 1280, 640, 360, { x: 219, y: 0, width: 203, height: 360 }],
+    [320, 90, 640, 360, { x: 0, y: 90, width: 640, height: 180 }],
+    [0, 90, 640, 360, { x: 0, y: 0, width: 0, height: 0 }],
+  ])("%i×%i in %i×%i", (width, height, boxWidth, boxHeight, expected) => {
+    expect(contain(width, height, boxWidth, boxHeight)).toEqual(expected);
+  });
+});

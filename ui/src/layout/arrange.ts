@@ -1,0 +1,75 @@
+/** Tile geometry: pure functions from numbers to numbers, in CSS pixels. */
+
+/** Most tiles laid out at once; the remaining ones are not on screen. */
+export const MOST_TILES = 49;
+/** Width divided by height of every tile. */
+export const TILE_ASPECT = 16 / 9;
+
+export interface Rect {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+export interface Arrangement {
+  columns: number;
+  rows: number;
+  /** One rectangle per tile, row by row; an incomplete last row is centred. */
+  tiles: Rect[];
+}
+
+/**
+ * The grid in which `count` equal 16:9 tiles are largest inside a `width` × `height` box.
+ * Of equally large grids the one with fewer empty cells wins.
+ */
+export function arrange(count: number, width: number, height: number, gap: number): Arrangement {
+  const n = Math.max(0, Math.min(MOST_TILES, Math.floor(count)));
+  if (n === 0 || width <= 0 || height <= 0) return { columns: 0, rows: 0, tiles: [] };
+
+  let best = { columns: 1, rows: n, tileWidth: 0 };
+  for (let columns = 1; columns <= n; columns += 1) {
+    const rows = Math.ceil(n / columns);
+    const byWidth = (width - gap * (columns - 1)) / columns;
+    const byHeight = ((height - gap * (rows - 1)) / rows) * TILE_ASPECT;
+    const tileWidth = Math.max(0, Math.min(byWidth, byHeight));
+    const gain = tileWidth - best.tileWidth;
+    if (gain > 0.5 || (gain > -0.5 && columns * rows < best.columns * best.rows)) {
+      best = { columns, rows, tileWidth };
+    }
+  }
+
+  const tileWidth = Math.floor(best.tileWidth);
+  const tileHeight = Math.floor(best.tileWidth / TILE_ASPECT);
+  const top = (height - best.rows * tileHeight - (best.rows - 1) * gap) / 2;
+  const tiles = Array.from({ length: n }, (_, index) => {
+    const row = Math.floor(index / best.columns);
+    const inRow = Math.min(best.columns, n - row * best.columns);
+    const left = (width - inRow * tileWidth - (inRow - 1) * gap) / 2;
+    return {
+      x: Math.round(left + (index % best.columns) * (tileWidth + gap)),
+      y: Math.round(top + row * (tileHeight + gap)),
+      width: tileWidth,
+      height: tileHeight,
+    };
+  });
+  return { columns: best.columns, rows: best.rows, tiles };
+}
+
+/** A picture whose shape differs from its box by less fills it: bars of a pixel look like faults. */
+const FILL_TOLERANCE = 0.015;
+
+/** Where a `width` × `height` picture goes inside a box so that all of it shows, centred. */
+export function contain(width: number, height: number, boxWidth: number, boxHeight: number): Rect {
+  if (width <= 0 || height <= 0) return { x: 0, y: 0, width: 0, height: 0 };
+  const scale = Math.min(boxWidth / width, boxHeight / height);
+  if (scale * (1 + FILL_TOLERANCE) >= Math.max(boxWidth / width, boxHeight / height)) {
+    return { x: 0, y: 0, width: boxWidth, height: boxHeight };
+  }
+  const fitted = { width: Math.round(width * scale), height: Math.round(height * scale) };
+  return {
+    x: Math.round((boxWidth - fitted.width) / 2),
+    y: Math.round((boxHeight - fitted.height) / 2),
+    ...fitted,
+  };
+}

@@ -1,0 +1,12 @@
+import { mount } from "svelte";
+import { App } from "./app.svelte";
+import { openBackend } from "./backend/backend";
+import "./styles/tokens.css";
+import "./styles/base.css";
+import Root from "./views/Root.svelte";
+
+const target = document.getElementById("app");
+if (!target) throw new Error("index.html lacks #app");
+const app = new App(await openBackend());
+app.start();
+mount(Root, { target, props: { app } });

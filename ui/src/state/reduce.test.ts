@@ -1,0 +1,50 @@
+import { describe, expect, it } from "vitest";
+import { callView, fakeMember, homeView } from "../backend/fake-scenes";
+import { dismissFailure, initialState, reduce, type State } from "./reduce";
+
+const home = homeView();
+const inCall = { ...home, call: callView([fakeMember(0)]) };
+const seen = (view = home): State => reduce(initialState, { type: "view", view });
+
+describe("reduce", () => {
+  it("replaces the view", () => {
+    const state = reduce(seen(), { type: "view", view: inCall });
+    expect(state.view).toBe(inCall);
+  });
+
+  it("keeps levels in bounds and forgets those of members who left", () => {
+    let state = reduce(seen(inCall), {
+      type: "levels",
+      microphone: 7,
+      members: [
+        { member: 2, level: -1, speaking: true },
+        { member: 9, level: Number.NaN, speaking: false },
+      ],
+    });
+    expect(state.microphone).toBe(1);
+    expect(state.levels.get(2)).toEqual({ member: 2, level: 0, speaking: true });
+    expect(state.levels.get(9)?.level).toBe(0);
+    state = reduce(state, { type: "view", view: inCall });
+    expect([...state.levels.keys()]).toEqual([2]);
+    state = reduce(state, { type: "view", view: home });
+    expect(state.levels.size).toBe(0);
+  });
+
+  it("numbers failures, so that dismissing an old one spares a new one", () => {
+    const first = reduce(seen(), { type: "failed", code: "camera_busy" });
+    const second = reduce(first, { type: "failed", code: "camera_busy" });
+    expect(dismissFailure(second, first.failure?.serial ?? 0).failure).toEqual(second.failure);
+    expect(dismissFailure(second, second.failure?.serial ?? 0).failure).toBeNull();
+  });
+
+  it("forgets a failure once a call begins, not at every view", () => {
+    const failed = reduce(seen(), { type: "failed", code: "code_invalid" });
+    expect(reduce(failed, { type: "view", view: home }).failure).not.toBeNull();
+    expect(reduce(failed, { type: "view", view: inCall }).failure).toBeNull();
+  });
+
+  it("changes nothing for a frame epoch", () => {
+    const state = seen();
+    expect(reduce(state, { type: "frame_epoch", epoch: 4 })).toBe(state);
+  });
+});

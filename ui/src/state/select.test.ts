@@ -1,0 +1,179 @@
+import { describe, expect, it } from "vitest";
+import { callView, fakeMember, homeView, startOf, type Scene } from "../backend/fake-scenes";
+import type { AppView } from "../generated/AppView";
+import type { CallView } from "../generated/CallView";
+import type { DeviceState } from "../generated/DeviceState";
+import { SELF_MEMBER } from "../video/header";
+import { initialState, reduce, type State } from "./reduce";
+import {
+  bannerOf,
+  callTiles,
+  codeFailure,
+  framesExpected,
+  initialsOf,
+  memberTiles,
+  previewNote,
+  screenOf,
+  selfTile,
+  serverFailure,
+  tintOf,
+} from "./select";
+
+const home = homeView();
+const seen = (view: AppView): State => reduce(initialState, { type: "view", view });
+const calling = (members = [fakeMember(0)], more: Partial<CallView> = {}): AppView => ({
+  ...home,
+  call: callView(members, more),
+});
+const withDevice = (
+  view: AppView,
+  kind: "camera" | "microphone" | "speaker",
+  state: DeviceState,
+): AppView => ({
+  ...view,
+  devices: { ...view.devices, [kind]: { ...view.devices[kind], state } },
+});
+
+it.each([
+  ["home", "home"],
+  ["connecting", "connecting"],
+  ["call-1", "call"],
+  ["reconnecting", "call"],
+  ["no-server", "ended"],
+] as [Scene, string][])("scene %s is on screen %s", (scene, screen) => {
+  expect(screenOf(startOf(scene).view)).toBe(screen);
+});
+it("is starting before the first view", () => {
+  expect(screenOf(null)).toBe("starting");
+});
+
+it.each([
+  ["Ada", "A"],
+  ["ada lovelace", "AL"],
+  ["Ada King of Lovelace", "AL"],
+  ["  ", ""],
+  ["🦊", ""],
+  ["Émile (work)", "ÉW"],
+  ["李 小龙", "李小"],
+])("initials of %j are %j", (name, initials) => {
+  expect(initialsOf(name)).toBe(initials);
+});
+
+it("tints stay in range", () => {
+  for (const member of [0, 1, 2, 77, 0xffff_fffe, SELF_MEMBER]) {
+    expect([0, 1, 2, 3, 4, 5, 6, 7]).toContain(tintOf(member));
+  }
+});
+
+describe("tiles", () => {
+  it("shows oneself alone, floating beside one, in the grid among more", () => {
+    const layout = (count: number) => {
+      const members = Array.from({ length: count }, (_, at) => fakeMember(at));
+      const { grid, floating, hidden } = callTiles(seen(calling(members)));
+      return [grid.length, grid.at(-1)?.self ?? false, floating?.self ?? false, hidden];
+    };
+    expect(layout(0)).toEqual([1, true, false, 0]);
+    expect(layout(1)).toEqual([1, false, true, 0]);
+    expect(layout(2)).toEqual([3, true, false, 0]);
+    expect(layout(48)).toEqual([49, true, false, 0]);
+    expect(layout(49)).toEqual([49, true, false, 1]);
+  });
+
+  it("never shows a muted one as speaking", () => {
+    const levels = {
+      type: "levels",
+      microphone: 0.5,
+      members: [
+        { member: 2, level: 0.5, speaking: true },
+        { member: 3, level: 0.5, speaking: true },
+      ],
+    } as const;
+    const view = calling([fakeMember(0), fakeMember(1, { muted: true })]);
+    const state = reduce(seen(view), { ...levels, members: [...levels.members] });
+    expect(memberTiles(state).map((tile) => tile.speaking)).toEqual([true, false]);
+    expect(selfTile(state).speaking).toBe(true);
+    expect(selfTile(reduce(state, { type: "view", view: { ...view, muted: true } })).speaking).toBe(
+      false,
+    );
+  });
+
+  it("shows initials while one's camera fails", () => {
+    const view = withDevice(home, "camera", { state: "failed", code: "camera_busy" });
+    expect(selfTile(seen(home)).camera_on).toBe(true);
+    expect(selfTile(seen(view)).camera_on).toBe(false);
+  });
+});
+
+it("says why the preview shows nothing", () => {
+  expect(previewNote(seen(home))).toBeNull();
+  expect(previewNote(seen({ ...home, camera_on: false }))).toBe("off");
+  expect(previewNote(seen(withDevice(home, "camera", { state: "starting" })))).toBe("starting");
+});
+
+describe("banner", () => {
+  it("puts losing the server before everything else", () => {
+    const view = withDevice(calling([], { phase: { phase: "reconnecting" } }), "camera", {
+      state: "failed",
+      code: "camera_lost",
+    });
+    const state = reduce(seen(view), { type: "failed", code: "internal" });
+    expect(bannerOf(state)).toEqual({ kind: "reconnecting" });
+  });
+
+  it("tells of device trouble in a call only, silence only while unmuted", () => {
+    const busy = withDevice(calling(), "camera", { state: "failed", code: "camera_busy" });
+    expect(bannerOf(seen(busy))).toEqual({ kind: "device", device: "camera", code: "camera_busy" });
+    expect(bannerOf(seen({ ...busy, call: null }))).toBeNull();
+    const silent = withDevice(calling(), "microphone", { state: "silent" });
+    expect(bannerOf(seen(silent))).toEqual({ kind: "silent" });
+    expect(bannerOf(seen({ ...silent, muted: true }))).toBeNull();
+  });
+
+  it("names a member who cannot be reached", () => {
+    const view = calling([fakeMember(0), fakeMember(1, { link: "failed" })]);
+    expect(bannerOf(seen(view))).toEqual({ kind: "link", name: "Ben Okafor" });
+  });
+
+  it("leaves failures of a field to the field", () => {
+    const wrongCode = reduce(seen(home), { type: "failed", code: "room_not_found_on_lan" });
+    expect(bannerOf(wrongCode)).toBeNull();
+    expect(codeFailure(wrongCode)).toBe("room_not_found_on_lan");
+    const wrongServer = reduce(seen(home), { type: "failed", code: "server_address_invalid" });
+    expect(bannerOf(wrongServer)).toBeNull();
+    expect(serverFailure(wrongServer)).toBe("server_address_invalid");
+    const unreachable = reduce(seen(home), { type: "failed", code: "server_unreachable" });
+    expect(bannerOf(unreachable)).toMatchObject({ kind: "failure", code: "server_unreachable" });
+  });
+});
+
+describe("framesExpected", () => {
+  const off = { ...home, camera_on: false };
+  it.each<[string, AppView, boolean]>([
+    ["preview running", home, true],
+    ["camera off", off, false],
+    ["camera starting", withDevice(home, "camera", { state: "starting" }), false],
+    ["a member with a picture", { ...calling(), camera_on: false }, true],
+    [
+      "a member not connected yet",
+      { ...off, call: callView([fakeMember(0, { link: "connecting" })]) },
+      false,
+    ],
+    [
+      "a member without a picture yet",
+      { ...off, call: callView([fakeMember(0, { codec: null })]) },
+      false,
+    ],
+    [
+      "a member's camera off",
+      { ...off, call: callView([fakeMember(0, { camera_on: false })]) },
+      false,
+    ],
+    ["still connecting", calling([], { phase: { phase: "connecting" } }), false],
+    ["ended", calling([fakeMember(0)], { phase: { phase: "ended", code: null } }), false],
+  ])("%s: %s", (_, view, expected) => {
+    expect(framesExpected(seen(view))).toBe(expected);
+  });
+  it("expects nothing before the first view", () => {
+    expect(framesExpected(initialState)).toBe(false);
+  });
+});

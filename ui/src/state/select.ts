@@ -1,0 +1,182 @@
+/** What the views show, derived from the state. Pure. */
+
+import type { AppView } from "../generated/AppView";
+import type { CallView } from "../generated/CallView";
+import type { DeviceKind } from "../generated/DeviceKind";
+import type { ErrorCode } from "../generated/ErrorCode";
+import type { LinkView } from "../generated/LinkView";
+import type { MemberId } from "../generated/MemberId";
+import type { State } from "./reduce";
+import { MOST_TILES } from "../layout/arrange";
+import { SELF_MEMBER } from "../video/header";
+
+export type Screen = "starting" | "home" | "connecting" | "call" | "ended";
+
+/** Which screen is shown. */
+export function screenOf(view: AppView | null): Screen {
+  if (!view) return "starting";
+  switch (view.call?.phase.phase) {
+    case undefined:
+      return "home";
+    case "connecting":
+      return "connecting";
+    case "ended":
+      return "ended";
+    default:
+      return "call";
+  }
+}
+
+/** A microphone louder than this, unmuted, is shown as speaking. */
+const SPEAKING_LEVEL = 0.06;
+
+export interface TileView {
+  member: MemberId;
+  self: boolean;
+  name: string;
+  initials: string;
+  muted: boolean;
+  camera_on: boolean;
+  speaking: boolean;
+  link: LinkView;
+}
+
+/** One's own tile. */
+export function selfTile(state: State): TileView {
+  const view = state.view;
+  const name = view?.settings.name ?? "";
+  const muted = view?.muted ?? true;
+  return {
+    member: SELF_MEMBER,
+    self: true,
+    name,
+    initials: initialsOf(name),
+    muted,
+    camera_on: (view?.camera_on ?? false) && view?.devices.camera.state.state !== "failed",
+    speaking: !muted && state.microphone > SPEAKING_LEVEL,
+    link: "connected",
+  };
+}
+
+/** The others' tiles, in order of joining. */
+export function memberTiles(state: State): TileView[] {
+  return (state.view?.call?.members ?? []).map((member) => ({
+    member: member.id,
+    self: false,
+    name: member.name,
+    initials: initialsOf(member.name),
+    muted: member.muted,
+    camera_on: member.camera_on,
+    speaking: !member.muted && (state.levels.get(member.id)?.speaking ?? false),
+    link: member.link,
+  }));
+}
+
+export interface CallTiles {
+  grid: TileView[];
+  /** One's own tile when it floats above the only other one. */
+  floating: TileView | null;
+  /** Others who have no room on screen. */
+  hidden: number;
+}
+
+/** Which tile goes where. */
+export function callTiles(state: State): CallTiles {
+  const self = selfTile(state);
+  const others = memberTiles(state);
+  if (others.length === 1) return { grid: others, floating: self, hidden: 0 };
+  const shown = others.slice(0, MOST_TILES - 1);
+  return { grid: [...shown, self], floating: null, hidden: others.length - shown.length };
+}
+
+/** One or two letters standing in for a face; empty when the name has none. */
+export function initialsOf(name: string): string {
+  const words = name.split(/\s+/).filter((word) => /\p{L}|\p{N}/u.test(word));
+  const first = words[0];
+  const last = words.length > 1 ? words[words.length - 1] : undefined;
+  return [first, last]
+    .map((word) => /[\p{L}\p{N}]/u.exec(word ?? "")?.[0] ?? "")
+    .join("")
+    .toUpperCase();
+}
+
+/** One of the eight tints of avatars: the same for a member on every screen. */
+export function tintOf(member: MemberId): number {
+  return member === SELF_MEMBER ? 0 : (Math.imul(member, 0x9e37_79b1) >>> 29) & 7;
+}
+
+/** Why the preview shows no picture, unless the device says so itself. */
+export function previewNote(state: State): "off" | "starting" | null {
+  const view = state.view;
+  if (!view) return null;
+  if (!view.camera_on) return "off";
+  return view.devices.camera.state.state === "starting" ? "starting" : null;
+}
+
+export type BannerView =
+  | { kind: "reconnecting" }
+  | { kind: "failure"; code: ErrorCode; serial: number }
+  | { kind: "device"; device: DeviceKind; code: ErrorCode }
+  | { kind: "silent" }
+  | { kind: "link"; name: string };
+
+/** Errors that belong to the code that was typed; they are shown beside it. */
+const CODE_ERRORS: readonly ErrorCode[] = [
+  "code_invalid",
+  "room_not_found_on_lan",
+  "room_auth_failed",
+  "room_full",
+];
+
+/** Errors that belong to the server's address; they are shown beside it. */
+const SERVER_ERRORS: readonly ErrorCode[] = ["server_address_invalid"];
+
+/** The failure to show beside the code field on the home screen. */
+export function codeFailure(state: State): ErrorCode | null {
+  const code = state.failure?.code;
+  return code !== undefined && CODE_ERRORS.includes(code) ? code : null;
+}
+
+/** The failure to show beside the server's address. */
+export function serverFailure(state: State): ErrorCode | null {
+  const code = state.failure?.code;
+  return code !== undefined && SERVER_ERRORS.includes(code) ? code : null;
+}
+
+/** The one sentence at the top of the screen, most urgent first. */
+export function bannerOf(state: State): BannerView | null {
+  const view = state.view;
+  if (!view) return null;
+  const screen = screenOf(view);
+  if (screen === "call" && view.call?.phase.phase === "reconnecting") {
+    return { kind: "reconnecting" };
+  }
+  const failure = state.failure;
+  const shownElsewhere =
+    screen === "home" && (codeFailure(state) !== null || serverFailure(state) !== null);
+  if (failure && !shownElsewhere) return { kind: "failure", ...failure };
+  // On the home screen device trouble stands beside the device.
+  if (screen !== "call") return null;
+  for (const device of ["microphone", "speaker", "camera"] as const) {
+    const { state: doing } = view.devices[device];
+    if (doing.state === "failed") return { kind: "device", device, code: doing.code };
+    if (doing.state === "silent" && !view.muted) return { kind: "silent" };
+  }
+  const failed = view.call?.members.find((member) => member.link === "failed");
+  return failed ? { kind: "link", name: failed.name } : null;
+}
+
+/** Whether frames should be arriving, so that silence means a broken channel. */
+export function framesExpected(state: State): boolean {
+  const view = state.view;
+  if (!view) return false;
+  const screen = screenOf(view);
+  if (screen !== "home" && screen !== "call") return false;
+  if (view.camera_on && view.devices.camera.state.state === "running") return true;
+  return screen === "call" && (view.call?.members ?? []).some(deliversPicture);
+}
+
+function deliversPicture(member: CallView["members"][number]): boolean {
+  // Without a codec no picture of theirs ever arrived at the engine.
+  return member.camera_on && member.link === "connected" && member.codec !== null;
+}

@@ -1,0 +1,94 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { Picture } from "./picture";
+import { Renderer, type TileState } from "./renderer";
+
+let loop: (() => void)[];
+let renderer: Renderer;
+let states: TileState[];
+const context = { fillRect: vi.fn(), clearRect: vi.fn(), fillStyle: "" };
+const canvas = () =>
+  ({ width: 640, height: 360, getContext: () => context }) as unknown as HTMLCanvasElement;
+const picture = (width = 1280, height = 720) =>
+  ({ width, height, draw: vi.fn(), close: vi.fn() }) satisfies Picture;
+const animate = () => {
+  for (const callback of loop.splice(0)) callback();
+};
+
+beforeEach(() => {
+  loop = [];
+  states = [];
+  vi.stubGlobal("requestAnimationFrame", (callback: () => void) => loop.push(callback));
+  vi.stubGlobal("cancelAnimationFrame", vi.fn());
+  renderer = new Renderer();
+  renderer.add("7/camera", canvas(), (state) => states.push(state));
+});
+afterEach(() => {
+  vi.unstubAllGlobals();
+});
+
+it("draws only the newest picture of a tile and closes all", () => {
+  const [old, newest] = [picture(), picture()];
+  renderer.show("7/camera", old);
+  renderer.show("7/camera", newest);
+  expect(loop).toHaveLength(1);
+  animate();
+  expect(old.draw).not.toHaveBeenCalled();
+  expect(newest.draw).toHaveBeenCalledWith(context, 0, 0, 640, 360);
+  expect(old.close).toHaveBeenCalledTimes(1);
+  expect(newest.close).toHaveBeenCalledTimes(1);
+  expect(states).toEqual([{ live: true, drawn_frames: 1 }]);
+  expect(loop).toHaveLength(0);
+});
+
+it("draws all tiles in one loop and letterboxes", () => {
+  renderer.add("8/camera", canvas(), () => undefined);
+  const [wide, square] = [picture(), picture(100, 100)];
+  renderer.show("7/camera", wide);
+  renderer.show("8/camera", square);
+  expect(loop).toHaveLength(1);
+  animate();
+  expect(square.draw).toHaveBeenCalledWith(context, 140, 0, 360, 360);
+  expect(context.fillRect).toHaveBeenCalledTimes(1);
+});
+
+it("follows the tile's size with the next picture", () => {
+  const small = canvas();
+  renderer.add("7/camera", small, () => undefined);
+  renderer.resize("7/camera", 320, 180);
+  expect(small.width).toBe(640);
+  renderer.show("7/camera", picture());
+  animate();
+  expect([small.width, small.height]).toEqual([320, 180]);
+});
+
+it("closes what it cannot draw", () => {
+  const [stranger, left, refused] = [picture(), picture(), picture()];
+  renderer.show("9/camera", stranger);
+  expect(stranger.close).toHaveBeenCalled();
+  refused.draw.mockImplementation(() => {
+    throw new Error("closed");
+  });
+  renderer.show("7/camera", refused);
+  animate();
+  expect(refused.close).toHaveBeenCalled();
+  renderer.show("7/camera", left);
+  renderer.remove("7/camera");
+  expect(left.close).toHaveBeenCalled();
+  expect(states).toEqual([]);
+});
+
+it("reports counters that moved and goes blank", () => {
+  for (let count = 0; count < 3; count += 1) {
+    renderer.show("7/camera", picture());
+    animate();
+  }
+  renderer.report();
+  renderer.report();
+  renderer.blank("7/camera");
+  renderer.blank("7/camera");
+  expect(states).toEqual([
+    { live: true, drawn_frames: 1 },
+    { live: true, drawn_frames: 3 },
+    { live: false, drawn_frames: 3 },
+  ]);
+});

@@ -1,0 +1,135 @@
+/**
+ * Draws the newest picture of every tile onto its canvas, all in one animation loop.
+ *
+ * Invariants: at most one picture per tile is held; a picture that is replaced, drawn, or left
+ * behind by its tile is closed; the loop runs only while something waits to be drawn.
+ */
+
+import { contain } from "../layout/arrange";
+import type { Picture } from "./picture";
+
+export interface TileState {
+  /** The canvas shows a picture. */
+  live: boolean;
+  /** Pictures drawn since the tile is on screen. */
+  drawn_frames: number;
+}
+
+interface Tile {
+  canvas: HTMLCanvasElement;
+  context: CanvasRenderingContext2D | null;
+  width_px: number;
+  height_px: number;
+  waiting: Picture | null;
+  state: TileState;
+  reported: number;
+  onState: (state: TileState) => void;
+}
+
+export class Renderer {
+  private readonly tiles = new Map<string, Tile>();
+  private scheduled = 0;
+
+  /** Puts a tile on screen. `onState` is called at the first picture and about once a second. */
+  add(key: string, canvas: HTMLCanvasElement, onState: (state: TileState) => void): void {
+    this.remove(key);
+    this.tiles.set(key, {
+      canvas,
+      // Opaque and unsynchronised: the cheapest way to put video on screen without a GPU.
+      context: canvas.getContext("2d", { alpha: false, desynchronized: true }),
+      width_px: canvas.width,
+      height_px: canvas.height,
+      waiting: null,
+      state: { live: false, drawn_frames: 0 },
+      reported: 0,
+      onState,
+    });
+  }
+
+  remove(key: string): void {
+    this.tiles.get(key)?.waiting?.close();
+    this.tiles.delete(key);
+  }
+
+  /** The tile's size in physical pixels; the canvas follows with the next picture. */
+  resize(key: string, width_px: number, height_px: number): void {
+    const tile = this.tiles.get(key);
+    if (!tile) return;
+    tile.width_px = width_px;
+    tile.height_px = height_px;
+  }
+
+  /** Takes the picture over. */
+  show(key: string, picture: Picture): void {
+    const tile = this.tiles.get(key);
+    if (!tile) {
+      picture.close();
+      return;
+    }
+    tile.waiting?.close();
+    tile.waiting = picture;
+    if (this.scheduled === 0) this.scheduled = requestAnimationFrame(this.draw);
+  }
+
+  /** The tile's picture is over (camera off): forget it. */
+  blank(key: string): void {
+    const tile = this.tiles.get(key);
+    if (!tile || (!tile.state.live && tile.waiting === null)) return;
+    tile.waiting?.close();
+    tile.waiting = null;
+    tile.context?.clearRect(0, 0, tile.canvas.width, tile.canvas.height);
+    if (!tile.state.live) return;
+    tile.state = { ...tile.state, live: false };
+    tile.onState(tile.state);
+  }
+
+  /** Reports the counters that moved; to be called about once a second. */
+  report(): void {
+    for (const tile of this.tiles.values()) {
+      if (tile.state.drawn_frames === tile.reported) continue;
+      tile.reported = tile.state.drawn_frames;
+      tile.onState(tile.state);
+    }
+  }
+
+  close(): void {
+    cancelAnimationFrame(this.scheduled);
+    for (const key of [...this.tiles.keys()]) this.remove(key);
+  }
+
+  private readonly draw = (): void => {
+    this.scheduled = 0;
+    for (const tile of this.tiles.values()) {
+      const picture = tile.waiting;
+      if (!picture) continue;
+      tile.waiting = null;
+      try {
+        this.drawTile(tile, picture);
+      } catch {
+        // A picture the canvas refuses is skipped; the next one may do.
+        continue;
+      } finally {
+        picture.close();
+      }
+      const wasLive = tile.state.live;
+      tile.state = { live: true, drawn_frames: tile.state.drawn_frames + 1 };
+      if (!wasLive) tile.onState(tile.state);
+    }
+  };
+
+  private drawTile(tile: Tile, picture: Picture): void {
+    const { canvas, context } = tile;
+    if (!context) return;
+    if (canvas.width !== tile.width_px || canvas.height !== tile.height_px) {
+      // Resizing clears, so it happens right before drawing and never flashes.
+      canvas.width = tile.width_px;
+      canvas.height = tile.height_px;
+    }
+    const at = contain(picture.width, picture.height, canvas.width, canvas.height);
+    if (at.width < canvas.width || at.height < canvas.height) {
+      context.fillStyle = "#0b0d12";
+      context.fillRect(0, 0, canvas.width, canvas.height);
+    }
+    picture.draw(context, at.x, at.y, at.width, at.height);
+  }
+}

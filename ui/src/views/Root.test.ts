@@ -1,0 +1,236 @@
+import { flushSync, mount, unmount } from "svelte";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { App } from "../app.svelte";
+import { FakeBackend, UNKNOWN_CODE } from "../backend/fake";
+import { callView, fakeMember, type Scene } from "../backend/fake-scenes";
+import type { UiCommand } from "../generated/UiCommand";
+import { words } from "../words/words";
+import Root from "./Root.svelte";
+
+let backend: FakeBackend;
+let root: ReturnType<typeof mount>;
+let stop: () => void;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  // Nothing is laid out here; the grid needs a size to place tiles in.
+  vi.spyOn(HTMLElement.prototype, "clientWidth", "get").mockReturnValue(1200);
+  vi.spyOn(HTMLElement.prototype, "clientHeight", "get").mockReturnValue(700);
+});
+afterEach(async () => {
+  await unmount(root);
+  stop();
+  backend.close();
+  vi.useRealTimers();
+});
+
+async function settle(ms = 0) {
+  await vi.advanceTimersByTimeAsync(ms);
+  flushSync();
+}
+async function show(scene: Scene) {
+  backend = new FakeBackend(scene);
+  const app = new App(backend);
+  stop = app.start();
+  root = mount(Root, { target: document.body, props: { app } });
+  await settle();
+}
+const find = (testid: string) => document.querySelector<HTMLElement>(`[data-testid="${testid}"]`);
+function get(testid: string): HTMLElement {
+  const element = find(testid);
+  if (!element) throw new Error(`no ${testid}`);
+  return element;
+}
+async function click(testid: string) {
+  get(testid).click();
+  await settle();
+}
+async function type(testid: string, text: string) {
+  const field = get(testid) as HTMLInputElement;
+  field.value = text;
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+  await settle();
+}
+async function press(key: string, target: EventTarget = document.body) {
+  target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  await settle();
+}
+const sent = (kind: UiCommand["type"]) => backend.commands.filter((one) => one.type === kind);
+
+describe("home", () => {
+  it("asks for the preview and ends it with a call", async () => {
+    await show("home");
+    expect(sent("set_preview")).toEqual([{ type: "set_preview", on: true }]);
+    await click("start-call");
+    expect(find("connecting")).not.toBeNull();
+    expect(sent("set_preview").at(-1)).toEqual({ type: "set_preview", on: false });
+    await settle(1000);
+    expect(get("room-code").textContent).toBe("K7MQ-2X9D-RTB4");
+    expect(find("waiting")).not.toBeNull();
+  });
+
+  it("says what is wrong with a code before anything is sent", async () => {
+    await show("home");
+    await click("join-call");
+    expect(get("error").textContent).toBe(words.home.codeEmpty);
+    await type("code-input", "k7mq2x9drt");
+    expect((get("code-input") as HTMLInputElement).value).toBe("K7MQ-2X9D-RT");
+    expect(find("error")).toBeNull();
+    await click("join-call");
+    expect(get("error").textContent).toBe("2 characters are missing.");
+    await type("code-input", "k7mq2x9drtbu");
+    await click("join-call");
+    expect(get("error").textContent).toContain("“U”");
+    expect(sent("join_call")).toEqual([]);
+  });
+
+  it("joins with a pasted link", async () => {
+    await show("home");
+    await type("code-input", "visavis://join/k7mq2x9drtb4");
+    await click("join-call");
+    expect(sent("join_call")).toEqual([{ type: "join_call", code: "K7MQ-2X9D-RTB4" }]);
+  });
+
+  it("shows a room that is not found beside the code until it is changed", async () => {
+    await show("home");
+    await type("code-input", UNKNOWN_CODE);
+    await click("join-call");
+    await settle(60_000);
+    expect(get("error").textContent).toBe(words.errors.room_not_found_on_lan);
+    await type("code-input", "1");
+    expect(find("error")).toBeNull();
+  });
+
+  it("saves the name and checks the server", async () => {
+    await show("home");
+    await type("name-input", "Ada");
+    get("name-input").dispatchEvent(new Event("change", { bubbles: true }));
+    await settle();
+    expect(sent("set_name")).toEqual([{ type: "set_name", name: "Ada" }]);
+    await type("server-input", "https://nope");
+    get("server-input").dispatchEvent(new Event("change", { bubbles: true }));
+    await settle();
+    expect(find("server-error")).not.toBeNull();
+    expect(sent("set_server")).toEqual([]);
+    await type("server-input", "calls.example");
+    expect(find("server-error")).toBeNull();
+    expect((get("connection") as HTMLDetailsElement).open).toBe(true);
+    get("server-input").dispatchEvent(new Event("change", { bubbles: true }));
+    await settle();
+    expect(sent("set_server")).toEqual([{ type: "set_server", url: "wss://calls.example" }]);
+  });
+
+  it("chooses devices and tells their trouble", async () => {
+    await show("device-trouble");
+    expect(get("camera-trouble").textContent).toContain(words.errors.camera_busy);
+    expect(get("microphone-trouble").textContent).toContain(words.preview.silent);
+    const select = get("camera-select") as HTMLSelectElement;
+    select.value = "device-1";
+    select.dispatchEvent(new Event("change", { bubbles: true }));
+    await settle();
+    expect(sent("select_device")).toEqual([
+      { type: "select_device", kind: "camera", id: "device-1" },
+    ]);
+  });
+
+  it("shows a failure in the banner and lets it go after a while", async () => {
+    await show("home");
+    backend.fail("server_unreachable");
+    await settle();
+    expect(get("banner").textContent).toContain(words.errors.server_unreachable);
+    await settle(11_000);
+    expect(find("banner")).toBeNull();
+  });
+});
+
+describe("call", () => {
+  it("names every tile", async () => {
+    await show("call-4");
+    expect(get("tile-2").dataset.name).toBe("Ada");
+    expect(get("tile-3").getAttribute("aria-label")).toContain(words.call.muted);
+    expect(get("tile-self").dataset.drawnFrames).toBe("0");
+    expect(find("tile-canvas-4")?.tagName).toBe("CANVAS");
+  });
+
+  it("mutes by button and key; only `aria-pressed` tells", async () => {
+    await show("call-4");
+    expect(get("mute-button").getAttribute("aria-pressed")).toBe("false");
+    await click("mute-button");
+    expect(get("mute-button").getAttribute("aria-pressed")).toBe("true");
+    expect(get("announcer").textContent).toContain(words.announced.muted(""));
+    await press("m");
+    expect(get("mute-button").getAttribute("aria-pressed")).toBe("false");
+    await press("v");
+    expect(get("camera-button").getAttribute("aria-pressed")).toBe("true");
+    expect(sent("set_muted")).toHaveLength(2);
+  });
+
+  it("opens and closes the device menu", async () => {
+    await show("call-4");
+    await click("device-menu");
+    expect(find("speaker-select")).not.toBeNull();
+    await press("Escape");
+    expect(find("speaker-select")).toBeNull();
+    await click("device-menu");
+    document.body.dispatchEvent(new Event("pointerdown", { bubbles: true }));
+    await settle();
+    expect(find("speaker-select")).toBeNull();
+  });
+
+  it("copies the code and confirms", async () => {
+    const writeText = vi.fn().mockResolvedValue(undefined);
+    vi.stubGlobal("navigator", { clipboard: { writeText } });
+    await show("call-4");
+    await click("copy-code");
+    await click("copy-link");
+    expect(writeText.mock.calls).toEqual([["K7MQ-2X9D-RTB4"], ["visavis://join/K7MQ-2X9D-RTB4"]]);
+    expect(get("copy-code").textContent).toContain(words.invite.copied);
+    await settle(2500);
+    expect(get("copy-code").textContent).toContain(words.invite.copyCode);
+    vi.unstubAllGlobals();
+  });
+
+  it("shows each connection's and the server's state", async () => {
+    await show("reconnecting");
+    expect(get("banner").dataset.kind).toBe("reconnecting");
+    expect(get("tile-link-4").textContent).toContain(words.call.links.reconnecting);
+    expect(find("tile-link-2")).toBeNull();
+  });
+
+  it("announces who comes and goes", async () => {
+    await show("call-1");
+    backend.update({ call: callView([fakeMember(0)]) });
+    await settle();
+    expect(get("announcer").textContent).toContain("Ada joined");
+    expect(get("tile-self").parentElement?.className).toContain("floating");
+    await click("leave-button");
+    expect(find("home")).not.toBeNull();
+  });
+
+  it("tells why a call ended, and joins it again", async () => {
+    await show("no-server");
+    expect(get("error").textContent).toBe(words.errors.server_unreachable);
+    await click("join-again");
+    expect(sent("join_call")).toEqual([{ type: "join_call", code: "K7MQ-2X9D-RTB4" }]);
+    expect(find("connecting")).not.toBeNull();
+  });
+});
+
+it("attaches again when expected frames do not come", async () => {
+  await show("call-4"); // no canvas here, so the fake sends no frames
+  const attach = vi.spyOn(backend, "attach");
+  await settle(1500);
+  expect(attach).not.toHaveBeenCalled();
+  await settle(1500);
+  expect(attach).toHaveBeenCalledTimes(1);
+});
+
+it("opens help with ?, but not while typing", async () => {
+  await show("home");
+  await press("?", get("name-input"));
+  expect(find("help")).toBeNull();
+  await press("?");
+  expect(find("help")).not.toBeNull();
+  await press("Escape");
+  expect(find("help")).toBeNull();
+});

@@ -1,0 +1,183 @@
+/**
+ * Every English word the app shows. Another language is another module of type {@link Words}.
+ */
+
+import type { DeviceKind } from "../generated/DeviceKind";
+import type { ErrorCode } from "../generated/ErrorCode";
+import type { LinkView } from "../generated/LinkView";
+import type { Announcement } from "../state/announce";
+
+const errors: Record<ErrorCode, string> = {
+  bad_message: "The server and this app do not understand each other. Are both up to date?",
+  unknown_type: "The server and this app do not understand each other. Are both up to date?",
+  message_too_large: "Something sent was too large for the server.",
+  bad_version: "The server runs a version this app cannot talk to. Please update.",
+  not_joined: "You are not in this call any more.",
+  already_joined: "You are in this call already.",
+  room_auth_failed: "This code does not open the call. Please check it.",
+  room_full: "This call is full.",
+  server_full: "The server cannot take another call right now. Please try again later.",
+  unknown_member: "This person is not in the call any more.",
+  resume_failed: "You were away too long to be put back. Please join again.",
+  seat_taken: "You joined this call from another window.",
+  rate_limited: "Too many attempts. Please wait a moment and try again.",
+  timed_out: "The server stopped answering.",
+  server_closing: "The server was shut down.",
+  too_slow: "The connection is too slow to keep up with the call.",
+  not_supported: "This is not possible yet.",
+  code_invalid: "This is not a call code. A code has 12 letters and digits, like K7MQ-2X9D-RTB4.",
+  room_not_found_on_lan:
+    "No call with this code was found on your network. Check the code, or set a server under Connection to call over the Internet.",
+  server_address_invalid: "This is not a server address. It looks like wss://calls.example.org.",
+  server_unreachable: "The server cannot be reached. Check your connection and the address.",
+  host_failed: "This app could not open the call on your network.",
+  link_failed: "The connection could not be made.",
+  seal_broken: "A message could not be decrypted and was dropped.",
+  camera_not_found: "No camera was found. Others see your initials.",
+  camera_busy: "Another app is using the camera. It starts here once it is free.",
+  camera_denied:
+    "The system does not let Visavis use the camera. Allow it in the privacy settings.",
+  camera_lost: "The camera stopped. It starts again once it is back.",
+  microphone_not_found: "No microphone was found. Others cannot hear you.",
+  microphone_busy: "Another app is using the microphone. It starts here once it is free.",
+  microphone_denied:
+    "The system does not let Visavis use the microphone. Allow it in the privacy settings.",
+  microphone_lost: "The microphone stopped. It starts again once it is back.",
+  speaker_lost: "There is no working speaker. You cannot hear the others.",
+  codec_failed: "Video or sound could not be processed.",
+  file_failed: "A file could not be read or written.",
+  bad_state: "This is not possible right now.",
+  bad_argument: "This value is not accepted.",
+  internal: "Something went wrong inside Visavis. The log says more.",
+};
+
+const devices: Record<DeviceKind, string> = {
+  camera: "Camera",
+  microphone: "Microphone",
+  speaker: "Speaker",
+};
+
+const noDevices: Record<DeviceKind, string> = {
+  camera: "No camera",
+  microphone: "No microphone",
+  speaker: "No speaker",
+};
+
+const links: Record<LinkView, string> = {
+  connecting: "Connecting…",
+  connected: "",
+  reconnecting: "Reconnecting…",
+  failed: "Cannot connect",
+};
+
+const announced: Record<Announcement["kind"], (name: string) => string> = {
+  member_joined: (name) => `${name} joined`,
+  member_left: (name) => `${name} left`,
+  muted: () => "Microphone muted",
+  unmuted: () => "Microphone on",
+  camera_on: () => "Camera on",
+  camera_off: () => "Camera off",
+  connecting: () => "Connecting to the call",
+  joined: () => "You are in the call",
+  reconnecting: () => "Connection lost, reconnecting",
+  reconnected: () => "Connected again",
+  ended: () => "The call has ended",
+};
+
+export const en = {
+  app: "Visavis",
+  tagline: "Face to face, with nothing but a code.",
+  pitch: "Start a call and share its code, or join with one you were given.",
+  loading: "Starting…",
+  errors,
+  home: {
+    name: "Your name",
+    namePlaceholder: "How others see you",
+    start: "Start a call",
+    or: "or join one",
+    code: "Call code",
+    codeHint: "12 letters and digits, or the whole invite link",
+    join: "Join",
+    codeEmpty: "Type the code you were given, like K7MQ-2X9D-RTB4.",
+    codeShort: (missing: number) =>
+      missing === 1 ? "One character is missing." : `${String(missing)} characters are missing.`,
+    codeLong: "This is too long for a code. A code has 12 letters and digits.",
+    codeBadSymbol: (symbol: string) => `“${symbol}” does not occur in codes.`,
+  },
+  connection: {
+    title: "Connection",
+    local: "Local network",
+    server: "Server",
+    placeholder: "wss://calls.example.org",
+    hint: "Leave it empty to call on your local network. With a server the same codes work over the Internet.",
+  },
+  preview: {
+    region: "Camera and microphone",
+    off: "Your camera is off",
+    starting: "The camera is starting…",
+    silent: "Nothing is heard from this microphone. Is it switched off or turned down?",
+    muted: "Muted",
+    level: "Microphone level",
+  },
+  devices,
+  noDevices,
+  systemDefault: "System default",
+  refreshDevices: "Look for devices again",
+  controls: {
+    mute: "Mute",
+    unmute: "Unmute",
+    cameraOff: "Turn camera off",
+    cameraOn: "Turn camera on",
+    devices: "Camera, microphone and speaker",
+    leave: "Leave",
+    help: "Keyboard shortcuts",
+    close: "Close",
+    dismiss: "Dismiss",
+    region: "Call controls",
+  },
+  invite: {
+    copyCode: "Copy code",
+    copyLink: "Copy link",
+    copied: "Copied",
+    failed: "Could not copy",
+    title: "You are the first one here",
+    say: "Say this code to the other person, or send them the link.",
+    secret: "Whoever knows it can join. Nobody else can, not even the server.",
+  },
+  call: {
+    region: "People in the call",
+    you: "You",
+    nameless: "Guest",
+    muted: "muted",
+    speaking: "speaking",
+    cameraOff: "camera off",
+    links,
+    more: (count: number) => `and ${String(count)} more`,
+  },
+  connecting: { title: "Connecting…", hint: "Looking for the call", cancel: "Cancel" },
+  ended: {
+    title: "The call has ended",
+    failed: "The call could not go on",
+    left: "You can come back any time with the same code.",
+    again: "Join again",
+    home: "Back to start",
+  },
+  banner: {
+    reconnecting: "The connection to the server was lost. Reconnecting; you stay in the call.",
+    silent: "Your microphone delivers no sound. Is it switched off or turned down?",
+    link: (name: string) => `No connection to ${name} could be made. It is tried again.`,
+  },
+  announced,
+  help: {
+    title: "Keyboard shortcuts",
+    keys: [
+      ["M", "Mute or unmute"],
+      ["V", "Camera on or off"],
+      ["Enter", "Join with the code"],
+      ["Esc", "Close what is open"],
+      ["?", "This overview"],
+    ] as [string, string][],
+  },
+};
+
+export type Words = typeof en;
