@@ -1,0 +1,50 @@
+//! Sound: from the microphone to Opus packets, and from packets to the speaker.
+//!
+//! ```text
+//! source (tone, WAV, microphone) -> send: mute gate, level, Opus -> packets
+//! packets -> jitter -> Opus (receive) -> mixer -> speaker (device or paced null sink)
+//! ```
+//!
+//! Everything runs at 48 kHz mono in blocks of 10 ms; a packet carries one Opus frame of 20 ms.
+//! [`jitter`], [`receive`], [`mixer`], [`level`], [`analyse`] are pure: they take `now` and touch
+//! no clock. [`send`] and [`speaker`] own one thread each; a device's own callback thread only
+//! moves samples through a lock-free ring and counts.
+//!
+//! Deliberately not here: echo cancellation and noise suppression (they slot in between source
+//! and level meter, with the mixed block as render reference), time stretching (it replaces the
+//! whole-frame decisions of [`jitter`]), RTP headers and sequence numbers, encryption.
+
+pub mod analyse;
+pub mod codec;
+pub mod device;
+pub mod format;
+pub mod jitter;
+pub mod level;
+pub mod mixer;
+pub mod receive;
+mod resample;
+pub mod send;
+pub mod source;
+pub mod speaker;
+pub mod wav;
+
+mod microphone;
+mod pace;
+mod pipeline;
+mod playback;
+
+pub use analyse::tone_strength;
+pub use codec::{
+    AudioDecoder, AudioEncoder, AudioEncoderConfig, CodecError, OpusDecoder, OpusEncoder,
+};
+pub use device::{AudioDeviceInfo, AudioDeviceState, list_microphones, list_speakers};
+pub use format::{BLOCK_SAMPLES, Block, FRAME_SAMPLES, SAMPLE_RATE_HZ};
+pub use jitter::{JitterBuffer, JitterStats, Pull};
+pub use level::{SILENCE_DBOV, level_dbov};
+pub use mixer::{MemberLevel, Mixer};
+pub use pipeline::{EncodedAudio, InputLevel};
+pub use receive::TrackReceiver;
+pub use send::{AudioSender, AudioSenderConfig};
+pub use source::{AudioSource, AudioSourceConfig, BadAudioSource, SourcePoll};
+pub use speaker::{PlayoutMixer, Speaker, SpeakerConfig, SpeakerStats};
+pub use wav::{WavAudio, WavError, WavWriter, read_wav};

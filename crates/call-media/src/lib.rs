@@ -1,0 +1,15 @@
+//! Capture, codecs, jitter buffers and playout: everything between devices and encoded packets.
+//!
+//! * [`frame`]: pictures, and the latest-wins slot they travel in between threads.
+//! * [`video`]: cameras and synthetic pictures, encoders and decoders, RTP payloads, send pipeline.
+//! * [`audio`]: microphones, speakers and synthetic sound, Opus, jitter buffer, mixer.
+//!
+//! Everything here runs on plain threads and is callable from async code: no runtime, no sockets.
+//! This is the only crate that names the camera, sound and codec libraries.
+//!
+//! Deliberately not here: RTP headers, retransmission and congestion control (call-transport),
+//! encryption (call-e2ee), and the policy that picks bit rates and sizes (call-core).
+
+pub mod audio;
+pub mod frame;
+pub mod video;

@@ -1,0 +1,28 @@
+//! Pictures from a device to RTP payloads and back.
+//!
+//! * [`capture`]: the thread that runs a source and keeps it alive; [`camera`], [`synthetic`] and
+//!   [`y4m`] are the sources, [`source_config`] names one.
+//! * [`scale`]: SIMD scaling of I420 planes.
+//! * [`codec`]: VP8, VP9 and H.264 behind two traits.
+//! * [`rtp`]: payload formats, reordering and frame assembly; [`bitstream`] and [`h264`] read the
+//!   few header fields this needs.
+//! * [`send`] and [`receive`]: the encoder and decoder threads.
+//! * [`mark`]: frame number and capture time as blocks in a picture.
+
+pub mod bitstream;
+pub mod camera;
+pub mod capture;
+pub mod codec;
+mod convert;
+mod ffi;
+pub mod h264;
+mod h264_codec;
+pub mod mark;
+pub mod receive;
+pub mod rtp;
+pub mod scale;
+pub mod send;
+pub mod source_config;
+pub mod synthetic;
+mod vpx;
+pub mod y4m;
