@@ -1,0 +1,197 @@
+//! What a link tells its owner: events, states and received media.
+
+use std::fmt;
+use std::time::Instant;
+
+use bytes::Bytes;
+use call_protocol::VideoCodec;
+use call_protocol::peer::PeerSignal;
+
+/// Sound or picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// Sound.
+    Audio,
+    /// Picture.
+    Video,
+}
+
+/// What an RTP payload is encoded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// Opus, RFC 7587, 48 kHz clock.
+    Opus,
+    /// A video codec, 90 kHz clock.
+    Video(VideoCodec),
+}
+
+impl Codec {
+    /// Whether this is sound or picture.
+    pub fn kind(self) -> MediaKind {
+        match self {
+            Self::Opus => MediaKind::Audio,
+            Self::Video(_) => MediaKind::Video,
+        }
+    }
+
+    /// Ticks of the RTP timestamp per second.
+    pub fn clock_rate_hz(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::Video(_) => 90_000,
+        }
+    }
+}
+
+/// How packets reach the peer; the worse end of the selected candidate pair counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathKind {
+    /// Directly between two host addresses.
+    Host,
+    /// Through a NAT (server or peer reflexive).
+    Srflx,
+    /// Through a TURN server.
+    Relay,
+}
+
+impl fmt::Display for PathKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "host",
+            Self::Srflx => "srflx",
+            Self::Relay => "relay",
+        })
+    }
+}
+
+/// Where a link stands. `Failed` and `Closed` are final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Looking for a path for the first time.
+    Connecting,
+    /// Media and channels flow.
+    Connected {
+        /// Over which kind of path.
+        path: PathKind,
+    },
+    /// The path is gone; a new one is being looked for.
+    Reconnecting,
+    /// No path was found in time.
+    Failed,
+    /// Hung up by either side.
+    Closed,
+}
+
+/// One of the three data channels every link has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChannelLabel {
+    /// Reliable, in order.
+    Control,
+    /// Reliable, in any order: no head-of-line blocking between pieces of files.
+    Bulk,
+    /// At most once, in any order: never retransmitted.
+    Lossy,
+}
+
+impl ChannelLabel {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Control, Self::Bulk, Self::Lossy];
+
+    /// The label on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Bulk => "bulk",
+            Self::Lossy => "lossy",
+        }
+    }
+
+    /// The SCTP stream both ends agree on beforehand (`negotiated: true` in browsers). Above the
+    /// low numbers an in-band channel would take, below the 1024 streams Chromium has.
+    pub fn stream_id(self) -> u16 {
+        match self {
+            Self::Control => 100,
+            Self::Bulk => 101,
+            Self::Lossy => 102,
+        }
+    }
+}
+
+/// What a link tells its owner, in order. Lossless: the link waits for room.
+#[derive(Clone, Debug)]
+pub enum LinkEvent {
+    /// To be sent, sealed, to the other member.
+    Signal(PeerSignal),
+    /// The state changed.
+    State(LinkState),
+    /// What may be sent from now on.
+    Codecs {
+        /// Negotiated video codecs in our order of preference; empty when we may not send video.
+        video: Vec<VideoCodec>,
+        /// Whether Opus may be sent.
+        audio: bool,
+    },
+    /// The peer needs a keyframe (PLI, RFC 4585, or FIR, RFC 5104). Several requests at once are
+    /// reported once.
+    KeyframeRequested,
+    /// The channel is open in both directions.
+    ChannelOpen(ChannelLabel),
+    /// A message arrived.
+    ChannelMessage {
+        /// On which channel.
+        channel: ChannelLabel,
+        /// Its content, at most [`call_protocol::limits::CHANNEL_MESSAGE_BYTES`].
+        data: Bytes,
+        /// Whether the peer sent it as text.
+        is_text: bool,
+    },
+    /// The channel is closed for good.
+    ChannelClosed(ChannelLabel),
+}
+
+/// A received RTP packet, decrypted, repaired and free of duplicates; in order of arrival.
+#[derive(Clone, Debug)]
+pub struct RtpIn {
+    /// Codec of the payload.
+    pub codec: Codec,
+    /// The stream it belongs to.
+    pub ssrc: u32,
+    /// RTP sequence number.
+    pub sequence: u16,
+    /// RTP timestamp in ticks of [`Codec::clock_rate_hz`].
+    pub timestamp: u32,
+    /// RTP marker: last packet of a picture; first packet after a silence.
+    pub marker: bool,
+    /// The payload without padding.
+    pub payload: Bytes,
+    /// When it was taken from the connection.
+    pub arrived_at: Instant,
+    /// Loudness in -dBov, 0 (loudest) to 127 (silence), RFC 6464; `None` where not signalled.
+    pub level_dbov: Option<u8>,
+}
+
+impl RtpIn {
+    /// Whether this is sound or picture.
+    pub fn kind(&self) -> MediaKind {
+        self.codec.kind()
+    }
+}
+
+/// An RTP packet to send; payload type, SSRC and sequence number are the link's.
+#[derive(Clone, Debug)]
+pub struct RtpOut {
+    /// RTP timestamp in ticks of [`Codec::clock_rate_hz`].
+    pub timestamp: u32,
+    /// RTP marker, see [`RtpIn::marker`].
+    pub marker: bool,
+    /// The payload, at most [`RtpOut::PAYLOAD_BYTES`]; larger ones are dropped and counted.
+    pub payload: Bytes,
+    /// Loudness in -dBov, 0 (loudest) to 127 (silence), RFC 6464. Audio only.
+    pub level_dbov: Option<u8>,
+}
+
+impl RtpOut {
+    /// Largest payload that fits an unfragmented datagram on every path: 1280 (the smallest IPv6
+    /// MTU) less IPv6, UDP, TURN framing, RTP with extensions and the SRTP tag.
+    pub const PAYLOAD_BYTES: usize = 1_180;
+}

@@ -1,0 +1,95 @@
+//! The client's transport: peer connections to other members and the WebSocket to the server. The
+//! only crate of the client that names the WebRTC stack (`webrtc` 0.21).
+//!
+//! A [`Link`] is one peer connection to one member: sound and pictures both ways, three data
+//! channels ([`ChannelLabel`]), and an own task that negotiates, recovers lost paths and reports
+//! [`LinkEvent`]s. The pure parts are [`negotiation`] and [`recovery`], and inside loss detection,
+//! bandwidth estimation, pacing, metering. [`ServerConnection`] is the signalling WebSocket.
+//!
+//! Bounded everywhere: media drops the newest packet and counts it, data channels refuse, events
+//! hold the peer back. A peer's nonsense is logged at DEBUG and changes nothing.
+//!
+//! Not here: which members to connect to, sealing of signals and media, packetizing and decoding.
+//! Not yet: IPv6 host candidates, TURN over TCP and TLS, several pictures per link, simulcast,
+//! probing by the estimator.
+//!
+//! # What the stack gets wrong or leaves to us, and where that is handled
+//!
+//! Measured with `webrtc` 0.21.1; each is a reason for the exact version pin.
+//!
+//! | Trap | Here | Test |
+//! |---|---|---|
+//! | Its NACK generator does not see repairs on the RTX stream and asks for ever | `nack`, `loss` | `five_percent_loss_is_repaired_without_a_storm`, `loss::tests` |
+//! | Its NACK responder fixes the RTX payload type when the stream is bound | `responder` | `rtx_carries_the_payload_type_of_the_codec_that_was_sent` |
+//! | Its bandwidth estimator keeps the queue full, its pacer delays sound | `estimator`, `pacer` | their tests |
+//! | Statistics of RTP are zero: RTT, loss, jitter, rates | `tap`, `meter` | `sound_carries_its_level_and_figures_are_plausible` |
+//! | PLI and FIR behind another part of a compound packet get lost | `tap` | `keyframe_requests_arrive_coalesced`, Chromium |
+//! | An answer may turn the DTLS role around; browsers refuse | `setup`: answering role is server | `both_sides_renegotiate_in_turn_and_at_once`, Chromium |
+//! | No implicit rollback | [`negotiation`] | `crossing_first_offers_converge`, table |
+//! | Extension ids by order of registration collide in glare | `setup`: Chromium's order | Chromium |
+//! | An ICE restart keeps candidates of a network that is gone | `setup`: discarded, sockets bound anew | `a_lost_path_is_replaced` |
+//! | Payload types before negotiation, or by name only, are wrong | `formats`: from the answer, by parameters | `formats_are_told_apart_by_their_parameters`, Chromium |
+//! | A track with a codec offers that codec only | `task`: preferences set after adding | `codecs_are_what_both_have_in_our_order` |
+//! | `replace_track` leaves a dead sender | never called; a track lives as long as its link | – |
+//! | Retransmission probes reach the application as duplicates | `dedup` | `dedup::tests`, loss test |
+//! | `OnOpen` of a track repeats, `OnEnded` may be lost | `incoming`: neither is used | renegotiation test |
+//! | A channel's `poll` does not end after `OnClose` | `channels` | `sixty_cycles_leave_no_task_and_no_socket` |
+//! | Messages that arrive together with the end of the SCTP handshake are lost | `channels`: a ready signal first | `messages_queue_before_open_and_keep_their_order` |
+//! | Remote tracks queue 256 events and drop | `incoming`: a reader each | – |
+//! | Handlers run on the driver and stop media while they wait | `handler`: forwards only | – |
+//! | Sends of a data channel are unbounded | `setup`: limit; `channels`: queue | `a_full_queue_refuses_and_then_drains` |
+//! | Small socket buffers lose SCTP bursts | `runtime` | – |
+//! | Dropping without `close` leaks; `close` tells the peer nothing | `task`: always closed, `Bye` signalled | `lifecycle` |
+//! | Wildcard binds skip loopback, and yield `0.0.0.0` where nothing else is | `setup`, `task` | all tests |
+//! | The DTLS client's order decides the SRTP profile, ours only between our own ends | `setup`: AES-128-GCM first | `aead_is_negotiated_between_ours` |
+//! | Chromium as answerer sends the offer's first codec, even one its answer leaves out | [`LinkConfig::video_codecs`] order matters | Chromium |
+//! | Refused packets and negotiation are logged per packet | [`LOG_DIRECTIVES`] | – |
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod channels;
+mod config;
+mod dedup;
+mod estimator;
+mod event;
+mod formats;
+mod handler;
+mod incoming;
+mod link;
+mod loss;
+mod meter;
+mod nack;
+pub mod negotiation;
+mod open;
+mod outgoing;
+mod pacer;
+pub mod recovery;
+mod responder;
+mod runtime;
+mod setup;
+mod shared;
+mod stats;
+mod tap;
+mod task;
+mod ws;
+
+pub use channels::ChannelError;
+pub use config::{IceServer, LinkConfig};
+pub use event::{ChannelLabel, Codec, LinkEvent, LinkState, MediaKind, PathKind, RtpIn, RtpOut};
+pub use link::{Link, LinkError};
+pub use stats::{InStats, LinkStats, OutStats};
+pub use ws::{ConnectError, SendError, ServerConnection, ServerEvent, ServerSender};
+
+/// Filter directives (`tracing_subscriber::EnvFilter`) that silence what the WebRTC stack logs per
+/// packet and per refused candidate.
+pub const LOG_DIRECTIVES: &[&str] = &[
+    "webrtc=error",
+    "rtc=off",
+    "rtc_dtls=error",
+    "rtc_ice=error",
+    "rtc_interceptor=error",
+    "rtc_mdns=error",
+    "rtc_sctp=error",
+    "rtc_srtp=error",
+    "rtc_turn=error",
+];

@@ -1,0 +1,261 @@
+//! The handle of one link: one peer connection to one member.
+//!
+//! States are [`LinkState`]. The link's own task ([`crate::task`]) runs negotiation, recovery and
+//! events; this handle only queues, so none of its synchronous methods waits.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use call_protocol::VideoCodec;
+use call_protocol::peer::PeerSignal;
+use rtc::statistics::StatsSelector;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use webrtc::peer_connection::{PeerConnection, RTCStatsReportEntry};
+
+use crate::channels::{ChannelError, ChannelOut};
+use crate::config::LinkConfig;
+use crate::event::{ChannelLabel, Codec, LinkEvent, LinkState, RtpIn, RtpOut};
+use crate::open;
+use crate::outgoing::TrackOut;
+use crate::shared::Shared;
+use crate::stats::LinkStats;
+
+/// A link could not be opened: no socket, a malformed ICE server URL, or a defect of the stack.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer connection could not be opened: {0}")]
+pub struct LinkError(#[from] pub(crate) webrtc::error::Error);
+
+/// What the handle asks its task for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Signal(PeerSignal),
+    RequestKeyframe,
+    RestartIce,
+    Renegotiate,
+}
+
+/// Commands that may wait; signals of a peer who sends faster than they can be worked off are
+/// dropped beyond it.
+pub(crate) const COMMANDS: usize = 512;
+
+/// One peer connection to one member. See the crate's text.
+pub struct Link {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) audio: Option<TrackOut>,
+    pub(crate) video: Option<TrackOut>,
+    pub(crate) channels: [ChannelOut; 3],
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) connection: Arc<dyn PeerConnection>,
+    pub(crate) state: watch::Receiver<LinkState>,
+    pub(crate) hang_up: Option<oneshot::Sender<()>>,
+    pub(crate) task: Option<JoinHandle<()>>,
+}
+
+impl Link {
+    /// Opens a link and starts its task. Must run inside a tokio runtime.
+    ///
+    /// `events` is lossless: the link waits while it is full. `media` is not: the newest packet is
+    /// dropped and counted while it is full.
+    ///
+    /// # Errors
+    /// No socket could be bound or an ICE server is malformed.
+    pub async fn open(
+        config: LinkConfig,
+        events: mpsc::Sender<LinkEvent>,
+        media: mpsc::Sender<RtpIn>,
+    ) -> Result<Self, LinkError> {
+        Ok(open::open(config, events, media).await?)
+    }
+
+    /// A signal of the peer, already opened. Malformed and untimely ones change nothing.
+    pub fn handle_signal(&self, signal: PeerSignal) {
+        self.command(Command::Signal(signal));
+    }
+
+    /// Sends one Opus packet, or drops and counts it: not connected yet, no Opus negotiated, or
+    /// more than a second waits already.
+    pub fn send_audio(&self, packet: RtpOut) {
+        match &self.audio {
+            Some(track) => track.send(Codec::Opus, packet),
+            None => self.count_dropped(),
+        }
+    }
+
+    /// Sends one packet of a video frame, or drops and counts it, as [`send_audio`](Self::send_audio).
+    /// The receiver sees a dropped packet as a gap.
+    pub fn send_video(&self, codec: VideoCodec, packet: RtpOut) {
+        match &self.video {
+            Some(track) => track.send(Codec::Video(codec), packet),
+            None => self.count_dropped(),
+        }
+    }
+
+    /// Asks the peer for a keyframe on every video stream received. Requests within 100 ms are
+    /// one.
+    pub fn request_keyframe(&self) {
+        self.command(Command::RequestKeyframe);
+    }
+
+    /// Queues a message for a channel; it is sent as soon as the channel is open.
+    ///
+    /// # Errors
+    /// Too large, too much queued already, or closed.
+    pub fn send_channel(&self, channel: ChannelLabel, data: Bytes) -> Result<(), ChannelError> {
+        self.channel(channel).send(data)
+    }
+
+    /// Waits until less than half of the channel's queue is taken, or the channel is closed.
+    pub async fn channel_writable(&self, channel: ChannelLabel) {
+        self.channel(channel).writable().await;
+    }
+
+    /// The figures now. Meant once a second: rates cover the time since the previous call.
+    pub async fn stats(&self) -> LinkStats {
+        let sums = self.shared.meter().snapshot(Instant::now());
+        let state = *self.state.borrow();
+        let path = match state {
+            LinkState::Connected { path } => Some(path),
+            _ => None,
+        };
+        let rtt_ms = match self.shared.measured_rtt() {
+            Some(rtt) => Some(rtt.as_secs_f64() * 1e3),
+            None => self.ice_rtt_ms().await,
+        };
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        LinkStats {
+            state,
+            path,
+            rtt_ms,
+            target_bps: self.target_bitrate_bps(),
+            audio_out: sums.audio_out,
+            video_out: sums.video_out,
+            audio_in: sums.audio_in,
+            video_in: sums.video_in,
+            dropped_out: count(&self.shared.dropped_out),
+            dropped_in: count(&self.shared.dropped_in),
+            keyframe_requests_in: count(&self.shared.keyframe_requests_in),
+            keyframe_requests_out: count(&self.shared.keyframe_requests_out),
+        }
+    }
+
+    /// What the congestion controller thinks the path carries, in bits per second, sound included.
+    pub fn target_bitrate_bps(&self) -> u64 {
+        self.shared.target_bps.load(Ordering::Relaxed)
+    }
+
+    /// Looks for a new path, for example because the machine's network changed. Media goes on over
+    /// the old one as long as it carries.
+    pub fn restart_ice(&self) {
+        self.command(Command::RestartIce);
+    }
+
+    /// Makes a new offer without changing anything.
+    pub fn renegotiate(&self) {
+        self.command(Command::Renegotiate);
+    }
+
+    /// Hangs up: reports `Signal(Bye)` and `State(Closed)` if the owner has room for them, and
+    /// returns when every task and socket is gone. Dropping the link does the same without waiting.
+    pub async fn close(mut self) {
+        self.hang_up = None;
+        if let Some(task) = self.task.take() {
+            // A panic of the task was reported by the runtime; the link is gone either way.
+            let _ = task.await;
+        }
+    }
+
+    async fn ice_rtt_ms(&self) -> Option<f64> {
+        let report = self
+            .connection
+            .get_stats(Instant::now(), StatsSelector::None)
+            .await;
+        let rtt_s = report.iter().find_map(|entry| match entry {
+            RTCStatsReportEntry::IceCandidatePair(pair) if pair.nominated => {
+                Some(pair.current_round_trip_time)
+            }
+            _ => None,
+        })?;
+        (rtt_s > 0.0).then_some(rtt_s * 1e3)
+    }
+
+    fn channel(&self, label: ChannelLabel) -> &ChannelOut {
+        match label {
+            ChannelLabel::Control => &self.channels[0],
+            ChannelLabel::Bulk => &self.channels[1],
+            ChannelLabel::Lossy => &self.channels[2],
+        }
+    }
+
+    fn command(&self, command: Command) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.commands.try_send(command) {
+            tracing::debug!("link command dropped: too many wait");
+        }
+    }
+
+    fn count_dropped(&self) {
+        self.shared.dropped_out.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("state", &*self.state.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the peers agree on to protect media; only the stack's own report tells.
+    #[tokio::test]
+    async fn aead_is_negotiated_between_ours() {
+        let config = |polite| LinkConfig {
+            polite,
+            initiator: polite,
+            include_loopback: true,
+            ..LinkConfig::default()
+        };
+        let (event_sender, mut first_events) = mpsc::channel(64);
+        let first = Link::open(config(true), event_sender, mpsc::channel(1).0)
+            .await
+            .unwrap();
+        let (event_sender, mut second_events) = mpsc::channel(64);
+        let second = Link::open(config(false), event_sender, mpsc::channel(1).0)
+            .await
+            .unwrap();
+        let mut connected = 0;
+        while connected < 2 {
+            let (event, peer) = tokio::select! {
+                Some(event) = first_events.recv() => (event, &second),
+                Some(event) = second_events.recv() => (event, &first),
+            };
+            match event {
+                LinkEvent::Signal(signal) => peer.handle_signal(signal),
+                LinkEvent::State(LinkState::Connected { .. }) => connected += 1,
+                _ => {}
+            }
+        }
+        let report = first
+            .connection
+            .get_stats(Instant::now(), StatsSelector::None)
+            .await;
+        let cipher = report.iter().find_map(|entry| match entry {
+            RTCStatsReportEntry::Transport(transport) => Some(transport.srtp_cipher.clone()),
+            _ => None,
+        });
+        assert!(
+            cipher
+                .as_ref()
+                .is_some_and(|cipher| cipher.contains("128_G")),
+            "{cipher:?}"
+        );
+        first.close().await;
+        second.close().await;
+    }
+}

@@ -1,0 +1,306 @@
+//! Perfect negotiation (W3C WebRTC, section 10.7) as a pure state machine.
+//!
+//! States: *stable* and *have-local-offer*. A remote offer is answered in one go by whoever runs
+//! the [`Step`]s, so there is no lasting have-remote-offer, and as the steps of one input are run
+//! to their end before the next input, no "making an offer" race exists either.
+//!
+//! Invariants:
+//! * at most one local offer is outstanding; further wishes are merged into one wait;
+//! * the impolite side never rolls back, the polite side always does before it takes an offer that
+//!   crossed its own (the stack has no implicit rollback);
+//! * candidates are handed on only while a remote description is set; earlier ones wait, at most
+//!   [`limits::PENDING_CANDIDATES`], the oldest dropped first;
+//! * candidates that follow an ignored offer are dropped until the next description;
+//! * a peer's offer that lacks one of our media sections is answered and followed by our own offer.
+//!   The stack's own "negotiation needed" is not used: what we need never changes, and the event
+//!   may come after the exchange that made it obsolete.
+//!
+//! Not here: running the steps, gathering, timers (see [`crate::recovery`]).
+
+use std::collections::VecDeque;
+
+use call_protocol::limits;
+use call_protocol::peer::{PeerSignal, SdpKind};
+
+/// A trickled candidate, as in [`PeerSignal::Candidate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The `candidate:` line; empty means the end of candidates.
+    pub candidate: String,
+    /// Media id.
+    pub mid: Option<String>,
+    /// Index of the media section.
+    pub mline_index: Option<u16>,
+}
+
+/// What is to be done to the peer connection, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Create an offer, set it locally, send it.
+    Offer {
+        /// With new ICE credentials (RFC 8445, section 9).
+        restart_ice: bool,
+    },
+    /// Withdraw the local offer.
+    Rollback,
+    /// Set the remote description.
+    SetRemote {
+        /// Offer or answer.
+        kind: SdpKind,
+        /// The SDP.
+        sdp: String,
+    },
+    /// Create an answer, set it locally, send it.
+    Answer {
+        /// Send the candidates gathered so far again: the peer dropped them with our offer.
+        resend_candidates: bool,
+    },
+    /// Hand a remote candidate on.
+    AddCandidate(Candidate),
+    /// The peer hung up.
+    HangUp,
+}
+
+impl Step {
+    /// A word for logs.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Offer { .. } => "offer",
+            Self::Rollback => "rollback",
+            Self::SetRemote {
+                kind: SdpKind::Offer,
+                ..
+            } => "remote offer",
+            Self::SetRemote {
+                kind: SdpKind::Answer,
+                ..
+            } => "remote answer",
+            Self::Answer { .. } => "answer",
+            Self::AddCandidate(_) => "candidate",
+            Self::HangUp => "hang up",
+        }
+    }
+
+    pub(crate) fn is_offer(&self) -> bool {
+        matches!(self, Self::Offer { .. })
+    }
+}
+
+/// The state machine; see the module's text.
+#[derive(Debug)]
+pub struct Negotiation {
+    polite: bool,
+    sections: Vec<&'static str>,
+    outstanding: Option<Outstanding>,
+    wanted: Option<Outstanding>,
+    is_ignoring: bool,
+    remote_ufrag: Option<String>,
+    has_remote: bool,
+    pending: VecDeque<Candidate>,
+    dropped_candidates: u64,
+}
+
+/// An offer we made or want to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Outstanding {
+    restart_ice: bool,
+}
+
+impl Negotiation {
+    /// A stable machine without descriptions. `sections` are the kinds of media sections this
+    /// side has (`audio`, `video`, `application`).
+    pub fn new(polite: bool, sections: Vec<&'static str>) -> Self {
+        Self {
+            polite,
+            sections,
+            outstanding: None,
+            wanted: None,
+            is_ignoring: false,
+            remote_ufrag: None,
+            has_remote: false,
+            pending: VecDeque::new(),
+            dropped_candidates: 0,
+        }
+    }
+
+    /// Whether no offer of ours is outstanding.
+    pub fn is_stable(&self) -> bool {
+        self.outstanding.is_none()
+    }
+
+    /// Whether a remote description was ever set.
+    pub fn has_remote(&self) -> bool {
+        self.has_remote
+    }
+
+    /// Candidates that were dropped: too many waiting, or following an ignored offer.
+    pub fn dropped_candidates(&self) -> u64 {
+        self.dropped_candidates
+    }
+
+    /// We want to offer: something changed, or the path is to be looked for anew.
+    pub fn handle_wish(&mut self, restart_ice: bool) -> Vec<Step> {
+        let restart_ice = restart_ice || self.wanted.is_some_and(|wanted| wanted.restart_ice);
+        if self
+            .outstanding
+            .is_some_and(|offer| offer.restart_ice || !restart_ice)
+        {
+            return Vec::new();
+        }
+        self.wanted = Some(Outstanding { restart_ice });
+        self.wanted_offer()
+    }
+
+    /// A signal of the peer. Signals beyond their limits are ignored.
+    pub fn handle_signal(&mut self, signal: PeerSignal) -> Vec<Step> {
+        if !signal.is_within_limits() {
+            return Vec::new();
+        }
+        match signal {
+            PeerSignal::Description {
+                kind: SdpKind::Offer,
+                sdp,
+            } => self.handle_offer(sdp),
+            PeerSignal::Description {
+                kind: SdpKind::Answer,
+                sdp,
+            } => self.handle_answer(sdp),
+            PeerSignal::Candidate {
+                candidate,
+                mid,
+                mline_index,
+            } => self.handle_candidate(Candidate {
+                candidate,
+                mid,
+                mline_index,
+            }),
+            PeerSignal::Bye => vec![Step::HangUp],
+        }
+    }
+
+    /// The peer connection refused a step. Returns what brings both back to stable.
+    pub fn handle_failure(&mut self, step: &Step) -> Vec<Step> {
+        match step {
+            Step::SetRemote {
+                kind: SdpKind::Answer,
+                ..
+            } => {
+                self.outstanding = None;
+                vec![Step::Rollback]
+            }
+            Step::Offer { .. } => {
+                self.outstanding = None;
+                Vec::new()
+            }
+            Step::SetRemote {
+                kind: SdpKind::Offer,
+                ..
+            }
+            | Step::Rollback
+            | Step::Answer { .. }
+            | Step::AddCandidate(_)
+            | Step::HangUp => Vec::new(),
+        }
+    }
+
+    fn handle_offer(&mut self, sdp: String) -> Vec<Step> {
+        let withdrawn = self.outstanding;
+        if withdrawn.is_some() && !self.polite {
+            self.is_ignoring = true;
+            return Vec::new();
+        }
+        self.is_ignoring = false;
+        let ufrag = ice_ufrag(&sdp);
+        let is_restart = self.remote_ufrag.is_some() && self.remote_ufrag != ufrag;
+        let mut steps = Vec::new();
+        if let Some(offer) = withdrawn {
+            self.outstanding = None;
+            steps.push(Step::Rollback);
+            if offer.restart_ice && !is_restart {
+                self.wanted = Some(offer);
+            }
+        }
+        self.remote_ufrag = ufrag;
+        if self.sections.iter().any(|kind| !has_section(&sdp, kind)) {
+            self.wanted
+                .get_or_insert(Outstanding { restart_ice: false });
+        }
+        steps.push(Step::SetRemote {
+            kind: SdpKind::Offer,
+            sdp,
+        });
+        steps.push(Step::Answer {
+            resend_candidates: withdrawn.is_some(),
+        });
+        steps.extend(self.admit_candidates());
+        steps.extend(self.wanted_offer());
+        steps
+    }
+
+    fn handle_answer(&mut self, sdp: String) -> Vec<Step> {
+        if self.outstanding.take().is_none() {
+            return Vec::new();
+        }
+        self.is_ignoring = false;
+        self.remote_ufrag = ice_ufrag(&sdp);
+        let mut steps = vec![Step::SetRemote {
+            kind: SdpKind::Answer,
+            sdp,
+        }];
+        steps.extend(self.admit_candidates());
+        steps.extend(self.wanted_offer());
+        steps
+    }
+
+    fn handle_candidate(&mut self, candidate: Candidate) -> Vec<Step> {
+        if self.is_ignoring {
+            self.dropped_candidates += 1;
+            return Vec::new();
+        }
+        if self.has_remote {
+            return vec![Step::AddCandidate(candidate)];
+        }
+        if self.pending.len() == limits::PENDING_CANDIDATES {
+            self.pending.pop_front();
+            self.dropped_candidates += 1;
+        }
+        self.pending.push_back(candidate);
+        Vec::new()
+    }
+
+    fn admit_candidates(&mut self) -> impl Iterator<Item = Step> {
+        self.has_remote = true;
+        std::mem::take(&mut self.pending)
+            .into_iter()
+            .map(Step::AddCandidate)
+    }
+
+    fn wanted_offer(&mut self) -> Vec<Step> {
+        if self.outstanding.is_some() {
+            return Vec::new();
+        }
+        self.outstanding = self.wanted.take();
+        self.outstanding
+            .map(|offer| Step::Offer {
+                restart_ice: offer.restart_ice,
+            })
+            .into_iter()
+            .collect()
+    }
+}
+
+/// The first ICE user name fragment of a description.
+fn ice_ufrag(sdp: &str) -> Option<String> {
+    sdp.lines()
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))
+        .map(|ufrag| ufrag.trim().to_owned())
+}
+
+fn has_section(sdp: &str, kind: &str) -> bool {
+    let mut media = sdp.lines().filter_map(|line| line.strip_prefix("m="));
+    media.any(|media| media.split(' ').next() == Some(kind))
+}
+
+#[cfg(test)]
+#[path = "negotiation_tests.rs"]
+mod tests;

@@ -1,0 +1,56 @@
+//! One link's figures at one moment.
+
+use std::sync::Arc;
+
+use webrtc::peer_connection::{PeerConnection, RTCIceCandidateType};
+
+use crate::event::{LinkState, PathKind};
+pub use crate::meter::{InStats, OutStats};
+
+/// See [`Link::stats`](crate::Link::stats). Rates and received loss describe the time since the
+/// previous call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinkStats {
+    /// State at that moment.
+    pub state: LinkState,
+    /// Kind of path while connected.
+    pub path: Option<PathKind>,
+    /// Round-trip time in milliseconds, from RTCP or else from ICE checks.
+    pub rtt_ms: Option<f64>,
+    /// What the congestion controller thinks the path carries, bits per second.
+    pub target_bps: u64,
+    /// Sound we send.
+    pub audio_out: OutStats,
+    /// Pictures we send.
+    pub video_out: OutStats,
+    /// Sound we receive.
+    pub audio_in: InStats,
+    /// Pictures we receive.
+    pub video_in: InStats,
+    /// Packets of ours dropped before sending: not connected, not negotiated, too large, or the
+    /// queue was full.
+    pub dropped_out: u64,
+    /// Received packets dropped because the owner's queue was full.
+    pub dropped_in: u64,
+    /// Keyframe requests that arrived.
+    pub keyframe_requests_in: u64,
+    /// Keyframe requests that we sent.
+    pub keyframe_requests_out: u64,
+}
+
+/// Which kind of path a connected peer connection uses. `Host` while the stack knows no pair.
+pub(crate) async fn path(connection: &Arc<dyn PeerConnection>) -> PathKind {
+    let Some(sctp) = connection.sctp().await else {
+        return PathKind::Host;
+    };
+    let ice = sctp.transport().ice_transport();
+    let Ok(Some(pair)) = ice.get_selected_candidate_pair().await else {
+        return PathKind::Host;
+    };
+    let kind = |kind: RTCIceCandidateType| match kind {
+        RTCIceCandidateType::Relay => PathKind::Relay,
+        RTCIceCandidateType::Srflx | RTCIceCandidateType::Prflx => PathKind::Srflx,
+        _ => PathKind::Host,
+    };
+    kind(pair.local().typ).max(kind(pair.remote().typ))
+}

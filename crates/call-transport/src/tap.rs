@@ -1,0 +1,168 @@
+//! The interceptor nearest to the wire: sees every packet, changes none.
+//!
+//! It feeds the [`Meter`](crate::meter::Meter) and turns the peer's PLI and FIR into a wake-up.
+//! RTCP is read here because the stack hands up only what an interceptor marks, and routes a
+//! compound packet by its first part, so that a PLI behind a sender report is lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::rtcp;
+use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtcp::reception_report::ReceptionReport;
+use rtc::rtcp::sender_report::SenderReport;
+use rtc::sansio::Protocol;
+use rtc::shared::error::Error;
+
+use crate::event::MediaKind;
+use crate::shared::Shared;
+
+/// See the module's text.
+pub(crate) struct Tap {
+    shared: Arc<Shared>,
+    inbound: VecDeque<TaggedPacket>,
+    outbound: VecDeque<TaggedPacket>,
+}
+
+impl Tap {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            inbound: VecDeque::new(),
+            outbound: VecDeque::new(),
+        }
+    }
+
+    fn handle_rtcp(&self, now: Instant, packet: &dyn rtcp::Packet) {
+        let packet = packet.as_any();
+        if let Some(pli) = packet.downcast_ref::<PictureLossIndication>() {
+            self.handle_keyframe_request(std::iter::once(pli.media_ssrc));
+        } else if let Some(fir) = packet.downcast_ref::<FullIntraRequest>() {
+            self.handle_keyframe_request(fir.fir.iter().map(|entry| entry.ssrc));
+        } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
+            self.handle_reports(now, &report.reports);
+        } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
+            self.handle_reports(now, &report.reports);
+        }
+    }
+
+    fn handle_keyframe_request(&self, mut ssrcs: impl Iterator<Item = u32>) {
+        let is_ours = {
+            let meter = self.shared.meter();
+            ssrcs.any(|ssrc| meter.is_own_video(ssrc))
+        };
+        if is_ours {
+            self.shared
+                .keyframe_requests_in
+                .fetch_add(1, Ordering::Relaxed);
+            self.shared.keyframe_wanted.notify_one();
+        }
+    }
+
+    fn handle_reports(&self, now: Instant, reports: &[ReceptionReport]) {
+        for report in reports {
+            let rtt = self.shared.meter().handle_reception_report(
+                now,
+                report.ssrc,
+                report.fraction_lost,
+                report.jitter,
+                report.last_sender_report,
+                report.delay,
+            );
+            if let Some(rtt) = rtt {
+                self.shared.set_rtt(rtt);
+            }
+        }
+    }
+}
+
+impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = Error;
+    type Time = Instant;
+
+    fn handle_read(&mut self, msg: TaggedPacket) -> Result<(), Error> {
+        match &msg.message.packet {
+            Packet::Rtp(packet) => self.shared.meter().handle_received(
+                msg.now,
+                packet.header.ssrc,
+                packet.header.sequence_number,
+                packet.header.timestamp,
+                packet.payload.len(),
+            ),
+            Packet::Rtcp(packets) => {
+                for packet in packets {
+                    self.handle_rtcp(msg.now, packet.as_ref());
+                }
+            }
+            _ => {}
+        }
+        self.inbound.push_back(msg);
+        Ok(())
+    }
+
+    fn poll_read(&mut self) -> Option<TaggedPacket> {
+        self.inbound.pop_front()
+    }
+
+    fn handle_write(&mut self, msg: TaggedPacket) -> Result<(), Error> {
+        match &msg.message.packet {
+            Packet::Rtp(packet) => {
+                self.shared
+                    .meter()
+                    .handle_sent(packet.header.ssrc, packet.payload.len());
+            }
+            Packet::Rtcp(packets) => {
+                for packet in packets {
+                    if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
+                        self.shared.meter().handle_sender_report(
+                            msg.now,
+                            report.ssrc,
+                            report.ntp_time,
+                        );
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.outbound.push_back(msg);
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Option<TaggedPacket> {
+        self.outbound.pop_front()
+    }
+}
+
+fn kind(info: &StreamInfo) -> MediaKind {
+    if info.mime_type.to_ascii_lowercase().starts_with("audio/") {
+        MediaKind::Audio
+    } else {
+        MediaKind::Video
+    }
+}
+
+impl Interceptor for Tap {
+    fn bind_local_stream(&mut self, info: &StreamInfo) {
+        self.shared
+            .meter()
+            .bind_out(info.ssrc, kind(info), info.clock_rate, info.ssrc_rtx);
+    }
+
+    fn unbind_local_stream(&mut self, _info: &StreamInfo) {}
+
+    fn bind_remote_stream(&mut self, info: &StreamInfo) {
+        self.shared
+            .meter()
+            .bind_in(info.ssrc, kind(info), info.clock_rate, info.ssrc_rtx);
+    }
+
+    fn unbind_remote_stream(&mut self, _info: &StreamInfo) {}
+}

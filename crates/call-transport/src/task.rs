@@ -1,0 +1,497 @@
+//! The link's own task: runs the steps of [`Negotiation`], the actions of [`Recovery`], and hands
+//! events to the owner.
+//!
+//! Events wait in an outbox while the owner is busy, and the task keeps working meanwhile; only when
+//! [`OUTBOX`] events wait does it stop reading commands and channel messages, so that the peer is
+//! held back and nothing is lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use call_protocol::VideoCodec;
+use call_protocol::peer::{PeerSignal, SdpKind};
+use rtc::peer_connection::configuration::RTCOfferOptions;
+use rtc::rtcp;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use webrtc::error::Result;
+use webrtc::media_stream::track_remote::TrackRemote;
+use webrtc::peer_connection::{
+    PeerConnection, RTCIceCandidateInit, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
+    RTCSessionDescription,
+};
+
+use crate::channels::ChannelNotice;
+use crate::config::LinkConfig;
+use crate::event::{Codec, LinkEvent, LinkState, RtpIn};
+use crate::formats::Formats;
+use crate::handler::Notice;
+use crate::incoming;
+use crate::link::Command;
+use crate::negotiation::{Candidate, Negotiation, Step};
+use crate::recovery::{Action, PathState, Recovery};
+use crate::setup;
+use crate::shared::Shared;
+use crate::stats;
+
+/// Events that may wait before the peer is held back.
+const OUTBOX: usize = 256;
+/// Between keyframe requests; an encoder needs longer than this to answer one.
+const KEYFRAME_EVERY: Duration = Duration::from_millis(100);
+/// How long a hang-up waits for room for its last events.
+const FAREWELL: Duration = Duration::from_millis(200);
+/// Remote video tracks keyframes are asked from.
+const MAX_TRACKS: usize = 4;
+/// Candidates of ours kept for a peer that dropped them.
+const MAX_CANDIDATES: usize = 64;
+
+/// What wakes the task, besides time and the owner's room for events.
+pub(crate) struct Inputs {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) notices: mpsc::Receiver<Notice>,
+    pub(crate) channels: mpsc::Receiver<ChannelNotice>,
+    pub(crate) hung_up: oneshot::Receiver<()>,
+}
+
+/// Whether the task goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    End(LinkState),
+}
+
+/// See the module's text.
+pub(crate) struct Task {
+    config: LinkConfig,
+    connection: Arc<dyn PeerConnection>,
+    events: mpsc::Sender<LinkEvent>,
+    media: mpsc::Sender<RtpIn>,
+    shared: Arc<Shared>,
+    is_flooded: Arc<AtomicBool>,
+    negotiation: Negotiation,
+    recovery: Recovery,
+    outbox: VecDeque<LinkEvent>,
+    pub(crate) children: JoinSet<()>,
+    pub(crate) state: watch::Sender<LinkState>,
+    codecs: Option<(Vec<VideoCodec>, bool)>,
+    local_candidates: VecDeque<Candidate>,
+    video_tracks: Vec<Arc<dyn TrackRemote>>,
+    keyframe_asked_at: Option<Instant>,
+    is_keyframe_due: bool,
+    is_hung_up: bool,
+}
+
+impl Task {
+    pub(crate) fn new(
+        config: LinkConfig,
+        connection: &Arc<dyn PeerConnection>,
+        events: mpsc::Sender<LinkEvent>,
+        media: mpsc::Sender<RtpIn>,
+        shared: &Arc<Shared>,
+        is_flooded: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            negotiation: Negotiation::new(config.polite, setup::sections(&config)),
+            recovery: Recovery::new(Instant::now(), config.polite),
+            config,
+            connection: Arc::clone(connection),
+            events,
+            media,
+            shared: Arc::clone(shared),
+            is_flooded,
+            outbox: VecDeque::new(),
+            children: JoinSet::new(),
+            state: watch::channel(LinkState::Connecting).0,
+            codecs: None,
+            local_candidates: VecDeque::new(),
+            video_tracks: Vec::new(),
+            keyframe_asked_at: None,
+            is_keyframe_due: false,
+            is_hung_up: false,
+        }
+    }
+
+    pub(crate) async fn run(mut self, mut inputs: Inputs) {
+        self.outbox
+            .push_back(LinkEvent::State(LinkState::Connecting));
+        if self.config.initiator {
+            let steps = self.negotiation.handle_wish(false);
+            self.execute(steps).await;
+        }
+        let end = loop {
+            let flow = self.turn(&mut inputs).await;
+            if let Flow::End(state) = flow {
+                break state;
+            }
+            if self.is_flooded.load(Ordering::Relaxed) {
+                tracing::warn!("the peer opens tracks or channels without end; link given up");
+                break LinkState::Failed;
+            }
+        };
+        self.finish(end, inputs.hung_up).await;
+    }
+
+    /// Waits for one input and handles it.
+    async fn turn(&mut self, inputs: &mut Inputs) -> Flow {
+        let has_room = self.outbox.len() < OUTBOX;
+        let shared = Arc::clone(&self.shared);
+        let events = self.events.clone();
+        let wake_at = self.poll_timeout();
+        tokio::select! {
+            // Ends with the handle, whether it was closed or dropped.
+            _ = &mut inputs.hung_up => {
+                self.is_hung_up = true;
+                self.outbox.push_back(LinkEvent::Signal(PeerSignal::Bye));
+                return Flow::End(LinkState::Closed);
+            }
+            permit = events.reserve(), if !self.outbox.is_empty() => match permit {
+                Ok(permit) => {
+                    if let Some(event) = self.outbox.pop_front() {
+                        permit.send(event);
+                    }
+                }
+                // The owner is gone without closing the link.
+                Err(_) => return Flow::End(LinkState::Closed),
+            },
+            Some(command) = inputs.commands.recv(), if has_room => {
+                return self.handle_command(command).await;
+            }
+            Some(notice) = inputs.notices.recv(), if has_room => self.handle_notice(notice).await,
+            Some(notice) = inputs.channels.recv(), if has_room => self.handle_channel(notice),
+            () = shared.keyframe_wanted.notified() => {
+                let is_waiting = self.outbox.iter().any(|event| matches!(event, LinkEvent::KeyframeRequested));
+                if !is_waiting {
+                    self.outbox.push_back(LinkEvent::KeyframeRequested);
+                }
+            }
+            () = sleep_until(wake_at) => return self.handle_timeout(Instant::now()).await,
+        }
+        Flow::Continue
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let keyframe_at = self
+            .keyframe_asked_at
+            .filter(|_| self.is_keyframe_due)
+            .map(|asked_at| asked_at + KEYFRAME_EVERY);
+        [self.recovery.poll_timeout(), keyframe_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    async fn handle_timeout(&mut self, now: Instant) -> Flow {
+        if self.is_keyframe_due {
+            self.request_keyframe(now).await;
+        }
+        match self.recovery.handle_timeout(now) {
+            Some(Action::GiveUp) => return Flow::End(LinkState::Failed),
+            Some(Action::RestartIce) => {
+                tracing::debug!("looking for a new path");
+                let steps = self.negotiation.handle_wish(true);
+                self.execute(steps).await;
+            }
+            None => {}
+        }
+        Flow::Continue
+    }
+
+    async fn handle_command(&mut self, command: Command) -> Flow {
+        match command {
+            Command::Signal(signal) => {
+                let steps = self.negotiation.handle_signal(signal);
+                if steps.contains(&Step::HangUp) {
+                    return Flow::End(LinkState::Closed);
+                }
+                self.execute(steps).await;
+            }
+            Command::RequestKeyframe => self.request_keyframe(Instant::now()).await,
+            Command::RestartIce => {
+                let steps = self.negotiation.handle_wish(true);
+                self.execute(steps).await;
+            }
+            Command::Renegotiate => {
+                let steps = self.negotiation.handle_wish(false);
+                self.execute(steps).await;
+            }
+        }
+        Flow::Continue
+    }
+
+    async fn handle_notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Candidate(event) => self.handle_local_candidate(&event),
+            Notice::State(state) => self.handle_state(state).await,
+            Notice::Channel(channel) => {
+                tracing::debug!("closing a channel the peer opened by itself");
+                if let Err(error) = channel.close().await {
+                    tracing::debug!(%error, "it was closed already");
+                }
+            }
+            Notice::Track(track) => {
+                let is_video = track.kind().await == RtpCodecKind::Video;
+                if is_video && self.video_tracks.len() < MAX_TRACKS {
+                    self.video_tracks.push(Arc::clone(&track));
+                }
+                let (media, shared) = (self.media.clone(), Arc::clone(&self.shared));
+                self.children.spawn(incoming::run(track, media, shared));
+            }
+        }
+    }
+
+    fn handle_channel(&mut self, notice: ChannelNotice) {
+        self.outbox.push_back(match notice {
+            ChannelNotice::Open(channel) => LinkEvent::ChannelOpen(channel),
+            ChannelNotice::Message {
+                channel,
+                data,
+                is_text,
+            } => LinkEvent::ChannelMessage {
+                channel,
+                data,
+                is_text,
+            },
+            ChannelNotice::Closed(channel) => LinkEvent::ChannelClosed(channel),
+        });
+    }
+
+    fn handle_local_candidate(&mut self, event: &RTCPeerConnectionIceEvent) {
+        let is_unspecified = matches!(event.candidate.address.as_str(), "0.0.0.0" | "::" | "");
+        if is_unspecified {
+            return;
+        }
+        let Ok(init) = event.candidate.to_json() else {
+            return;
+        };
+        // The stack leaves the media id empty; everything is bundled into the first section.
+        let candidate = Candidate {
+            candidate: init.candidate,
+            mid: None,
+            mline_index: Some(0),
+        };
+        if self.local_candidates.len() == MAX_CANDIDATES {
+            self.local_candidates.pop_front();
+        }
+        self.local_candidates.push_back(candidate.clone());
+        self.emit_candidate(candidate);
+    }
+
+    fn emit_candidate(&mut self, candidate: Candidate) {
+        let Candidate {
+            candidate,
+            mid,
+            mline_index,
+        } = candidate;
+        let signal = PeerSignal::Candidate {
+            candidate,
+            mid,
+            mline_index,
+        };
+        self.outbox.push_back(LinkEvent::Signal(signal));
+    }
+
+    async fn handle_state(&mut self, state: RTCPeerConnectionState) {
+        let now = Instant::now();
+        match state {
+            RTCPeerConnectionState::Connected => {
+                let path = stats::path(&self.connection).await;
+                self.shared.is_connected.store(true, Ordering::Relaxed);
+                self.recovery.handle_state(now, PathState::Connected);
+                self.set_state(LinkState::Connected { path });
+            }
+            RTCPeerConnectionState::Disconnected => {
+                self.recovery.handle_state(now, PathState::Disconnected);
+                self.set_reconnecting();
+            }
+            RTCPeerConnectionState::Failed => {
+                self.recovery.handle_state(now, PathState::Failed);
+                self.set_reconnecting();
+            }
+            _ => self.recovery.handle_state(now, PathState::Connecting),
+        }
+    }
+
+    fn set_reconnecting(&mut self) {
+        if self.shared.is_connected.load(Ordering::Relaxed) {
+            self.set_state(LinkState::Reconnecting);
+        }
+    }
+
+    fn set_state(&mut self, state: LinkState) {
+        if self.state.send_replace(state) != state {
+            self.outbox.push_back(LinkEvent::State(state));
+        }
+    }
+
+    /// Runs steps to their end. A refused one ends what followed from the same input.
+    async fn execute(&mut self, steps: Vec<Step>) {
+        let mut queue = VecDeque::from(steps);
+        while let Some(step) = queue.pop_front() {
+            let Err(error) = self.run_step(&step).await else {
+                continue;
+            };
+            tracing::debug!(%error, step = step.name(), "negotiation step refused");
+            if matches!(step, Step::AddCandidate(_)) {
+                continue;
+            }
+            let rest = std::mem::take(&mut queue);
+            for refused in std::iter::once(&step).chain(rest.iter().filter(|step| step.is_offer()))
+            {
+                queue.extend(self.negotiation.handle_failure(refused));
+            }
+        }
+    }
+
+    async fn run_step(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::Offer { restart_ice } => {
+                if *restart_ice {
+                    self.local_candidates.clear();
+                    self.recovery.handle_restart(Instant::now());
+                }
+                let options = RTCOfferOptions {
+                    ice_restart: *restart_ice,
+                };
+                let offer = self.connection.create_offer(Some(options)).await?;
+                self.connection.set_local_description(offer.clone()).await?;
+                self.emit_description(SdpKind::Offer, offer.sdp);
+            }
+            Step::Rollback => {
+                let rollback = RTCSessionDescription::rollback(None)?;
+                self.connection.set_local_description(rollback).await?;
+            }
+            Step::SetRemote {
+                kind: SdpKind::Offer,
+                sdp,
+            } => {
+                let offer = RTCSessionDescription::offer(sdp.clone())?;
+                self.connection.set_remote_description(offer).await?;
+                self.recovery.handle_restart(Instant::now());
+            }
+            Step::SetRemote {
+                kind: SdpKind::Answer,
+                sdp,
+            } => {
+                let answer = RTCSessionDescription::answer(sdp.clone())?;
+                self.connection.set_remote_description(answer).await?;
+                self.handle_answered(sdp);
+            }
+            Step::Answer { resend_candidates } => {
+                let answer = self.connection.create_answer(None).await?;
+                self.connection
+                    .set_local_description(answer.clone())
+                    .await?;
+                self.handle_answered(&answer.sdp);
+                self.emit_description(SdpKind::Answer, answer.sdp);
+                if *resend_candidates {
+                    for candidate in self.local_candidates.clone() {
+                        self.emit_candidate(candidate);
+                    }
+                }
+            }
+            Step::AddCandidate(candidate) => {
+                let init = RTCIceCandidateInit {
+                    candidate: candidate.candidate.clone(),
+                    sdp_mid: candidate.mid.clone(),
+                    sdp_mline_index: candidate.mline_index,
+                    ..RTCIceCandidateInit::default()
+                };
+                self.connection.add_ice_candidate(init).await?;
+            }
+            Step::HangUp => {}
+        }
+        Ok(())
+    }
+
+    fn emit_description(&mut self, kind: SdpKind, sdp: String) {
+        self.outbox
+            .push_back(LinkEvent::Signal(PeerSignal::Description { kind, sdp }));
+    }
+
+    /// Offer and answer have met: read what was agreed.
+    fn handle_answered(&mut self, answer: &str) {
+        let formats = Formats::from_answer(answer);
+        let audio = self.config.send_audio && formats.payload_type(Codec::Opus).is_some();
+        let mut video = self.config.video_codecs.clone();
+        video.retain(|codec| {
+            self.config.send_video && formats.payload_type(Codec::Video(*codec)).is_some()
+        });
+        video.dedup();
+        self.shared.set_formats(formats);
+        let codecs = (video, audio);
+        if self.codecs.as_ref() != Some(&codecs) {
+            let (video, audio) = codecs.clone();
+            self.outbox.push_back(LinkEvent::Codecs { video, audio });
+            self.codecs = Some(codecs);
+        }
+    }
+
+    async fn request_keyframe(&mut self, now: Instant) {
+        let is_early = self
+            .keyframe_asked_at
+            .is_some_and(|asked_at| now.saturating_duration_since(asked_at) < KEYFRAME_EVERY);
+        self.is_keyframe_due = is_early;
+        if is_early {
+            return;
+        }
+        for track in &self.video_tracks {
+            for media_ssrc in track.ssrcs().await {
+                let request = PictureLossIndication {
+                    sender_ssrc: 0,
+                    media_ssrc,
+                };
+                let packets: Vec<Box<dyn rtcp::Packet>> = vec![Box::new(request)];
+                if track.write_rtcp(packets).await.is_ok() {
+                    self.keyframe_asked_at = Some(now);
+                    self.shared
+                        .keyframe_requests_out
+                        .fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Reports the end and frees everything: the stack leaks its task and sockets unless closed.
+    async fn finish(mut self, end: LinkState, hung_up: oneshot::Receiver<()>) {
+        self.shared.is_connected.store(false, Ordering::Relaxed);
+        self.set_state(end);
+        let outbox = std::mem::take(&mut self.outbox);
+        let events = self.events.clone();
+        let farewell = async move {
+            for event in outbox {
+                if events.send(event).await.is_err() {
+                    return;
+                }
+            }
+        };
+        if self.is_hung_up {
+            // The owner may be waiting for us in `close` instead of reading events.
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+            self.release().await;
+        } else {
+            self.release().await;
+            tokio::select! {
+                () = farewell => {}
+                _ = hung_up => {}
+            }
+        }
+    }
+
+    async fn release(&mut self) {
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "closing the peer connection");
+        }
+        self.children.shutdown().await;
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,12 @@
+//! The stack's tests: real peer connections over loopback sockets.
+
+// Clippy's exemption for tests does not reach helper functions.
+#![allow(clippy::unwrap_used)]
+
+mod channels;
+mod lifecycle;
+mod media;
+mod negotiation;
+mod recovery;
+mod support;
+mod ws;

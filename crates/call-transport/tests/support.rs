@@ -1,0 +1,342 @@
+//! Two links joined by a signalling path the test controls, and a relay that loses packets.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use call_protocol::VideoCodec;
+use call_protocol::peer::PeerSignal;
+use call_transport::{ChannelLabel, Link, LinkConfig, LinkEvent, LinkState, RtpIn, RtpOut};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Longer than anything here takes on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// One end: the link and what it told.
+pub(crate) struct End {
+    pub(crate) link: Link,
+    pub(crate) events: mpsc::Receiver<LinkEvent>,
+    pub(crate) media: mpsc::Receiver<RtpIn>,
+    /// Everything but signals, in order.
+    pub(crate) told: Vec<LinkEvent>,
+    /// Descriptions it sent.
+    pub(crate) descriptions: usize,
+}
+
+pub(crate) fn config(polite: bool, initiator: bool) -> LinkConfig {
+    LinkConfig {
+        polite,
+        initiator,
+        include_loopback: true,
+        ..LinkConfig::default()
+    }
+}
+
+impl End {
+    pub(crate) async fn open(config: LinkConfig) -> Self {
+        let (event_sender, events) = mpsc::channel(64);
+        let (media_sender, media) = mpsc::channel(4_096);
+        let link = Link::open(config, event_sender, media_sender)
+            .await
+            .expect("a link");
+        Self {
+            link,
+            events,
+            media,
+            told: Vec::new(),
+            descriptions: 0,
+        }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(self.last_state(), Some(LinkState::Connected { .. }))
+    }
+
+    pub(crate) fn last_state(&self) -> Option<LinkState> {
+        self.told.iter().rev().find_map(|event| match event {
+            LinkEvent::State(state) => Some(*state),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn count(&self, is_match: impl Fn(&LinkEvent) -> bool) -> usize {
+        self.told.iter().filter(|event| is_match(event)).count()
+    }
+
+    pub(crate) fn has_open(&self, label: ChannelLabel) -> bool {
+        self.count(|event| matches!(event, LinkEvent::ChannelOpen(open) if *open == label)) > 0
+    }
+
+    pub(crate) fn messages(&self, label: ChannelLabel) -> Vec<Bytes> {
+        let of_label = |event: &LinkEvent| match event {
+            LinkEvent::ChannelMessage { channel, data, .. } if *channel == label => {
+                Some(data.clone())
+            }
+            _ => None,
+        };
+        self.told.iter().filter_map(of_label).collect()
+    }
+}
+
+/// What lies between the two ends' signalling.
+pub(crate) type Filter = Box<dyn FnMut(usize, PeerSignal) -> Option<PeerSignal> + Send>;
+
+/// Two ends and their signalling.
+pub(crate) struct Pair {
+    pub(crate) ends: [End; 2],
+    pub(crate) filter: Filter,
+}
+
+impl Pair {
+    pub(crate) async fn open(configs: [LinkConfig; 2]) -> Self {
+        let [first, second] = configs;
+        let ends = [End::open(first).await, End::open(second).await];
+        Self {
+            ends,
+            filter: Box::new(|_, signal| Some(signal)),
+        }
+    }
+
+    pub(crate) async fn connected(configs: [LinkConfig; 2]) -> Self {
+        let mut pair = Self::open(configs).await;
+        pair.until("connected", |ends| ends.iter().all(End::is_connected))
+            .await;
+        pair
+    }
+
+    /// Carries signals until the condition holds.
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        mut is_done: impl FnMut(&mut [End; 2]) -> bool,
+    ) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        // Media arrives without an event; the condition is looked at again every few packets.
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        while !is_done(&mut self.ends) {
+            let [first, second] = &mut self.ends;
+            let (from, event) = tokio::select! {
+                Some(event) = first.events.recv() => (0, event),
+                Some(event) = second.events.recv() => (1, event),
+                _ = tick.tick() => continue,
+                () = tokio::time::sleep_until(deadline) => panic!(
+                    "not reached: {what}; told {:?} and {:?}", first.told, second.told
+                ),
+            };
+            self.handle(from, event);
+        }
+    }
+
+    fn handle(&mut self, from: usize, event: LinkEvent) {
+        let LinkEvent::Signal(signal) = event else {
+            self.ends[from].told.push(event);
+            return;
+        };
+        let is_description = matches!(signal, PeerSignal::Description { .. });
+        self.ends[from].descriptions += usize::from(is_description);
+        if let Some(signal) = (self.filter)(from, signal) {
+            self.ends[1 - from].link.handle_signal(signal);
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        for end in self.ends {
+            end.link.close().await;
+        }
+    }
+}
+
+/// A packet whose payload carries its number, so that a receiver can tell what is missing. The
+/// first byte makes it a VP8 packet that starts a partition.
+pub(crate) fn numbered(number: u32, bytes: usize) -> RtpOut {
+    let mut payload = vec![0x10; bytes];
+    payload[1..5].copy_from_slice(&number.to_be_bytes());
+    RtpOut {
+        timestamp: number.wrapping_mul(3_000),
+        marker: true,
+        payload: payload.into(),
+        level_dbov: None,
+    }
+}
+
+pub(crate) fn number_of(packet: &RtpIn) -> u32 {
+    u32::from_be_bytes(packet.payload[1..5].try_into().expect("five bytes"))
+}
+
+/// Sends numbered VP8 packets at an even pace; returns their count.
+pub(crate) async fn send_video(link: &Link, from: u32, count: u32, every: Duration) {
+    let mut tick = tokio::time::interval(every);
+    for number in from..from + count {
+        tick.tick().await;
+        link.send_video(VideoCodec::Vp8, numbered(number, 1_000));
+    }
+}
+
+/// A UDP relay one end's candidates are replaced with: every packet of both directions passes it.
+#[derive(Clone)]
+pub(crate) struct Relay {
+    state: Arc<RelayState>,
+}
+
+#[derive(Default)]
+struct RelayState {
+    /// Of 1000 SRTP packets, how many are lost.
+    loss_per_mille: AtomicU64,
+    random: AtomicU64,
+    dropped: AtomicU64,
+    tasks: std::sync::Mutex<JoinSet<()>>,
+}
+
+impl Relay {
+    pub(crate) fn new() -> Self {
+        let state = RelayState {
+            random: AtomicU64::new(0x1234_5678_9abc_def1),
+            ..Default::default()
+        };
+        Self {
+            state: Arc::new(state),
+        }
+    }
+
+    pub(crate) fn set_loss_per_mille(&self, loss: u64) {
+        self.state.loss_per_mille.store(loss, Ordering::Relaxed);
+    }
+
+    /// Loses everything on the present paths; paths of later candidates work again.
+    pub(crate) fn cut(&self) {
+        self.state.tasks.lock().unwrap().abort_all();
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.state.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the first end's candidates and drops the other's, so that the relay is the only
+    /// path.
+    pub(crate) fn filter(&self) -> Filter {
+        let relay = self.clone();
+        Box::new(move |from, signal| match signal {
+            PeerSignal::Candidate { .. } if from == 1 => None,
+            PeerSignal::Candidate {
+                candidate,
+                mid,
+                mline_index,
+            } => {
+                let candidate = relay.replace(&candidate)?;
+                Some(PeerSignal::Candidate {
+                    candidate,
+                    mid,
+                    mline_index,
+                })
+            }
+            PeerSignal::Description { kind, sdp } => {
+                let is_kept = |line: &&str| {
+                    !line.starts_with("a=candidate:") && *line != "a=end-of-candidates"
+                };
+                let lines = sdp.lines().filter(is_kept).flat_map(|line| [line, "\r\n"]);
+                Some(PeerSignal::Description {
+                    kind,
+                    sdp: lines.collect(),
+                })
+            }
+            PeerSignal::Bye => Some(PeerSignal::Bye),
+        })
+    }
+
+    fn replace(&self, candidate: &str) -> Option<String> {
+        let mut fields: Vec<String> = candidate.split(' ').map(str::to_owned).collect();
+        if fields.get(4).map(String::as_str) != Some("127.0.0.1") {
+            return None;
+        }
+        let target: SocketAddr = format!("127.0.0.1:{}", fields[5]).parse().ok()?;
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a relay socket");
+        socket.set_nonblocking(true).expect("nonblocking");
+        fields[5] = socket.local_addr().expect("bound").port().to_string();
+        let socket = UdpSocket::from_std(socket).expect("a tokio socket");
+        let state = Arc::clone(&self.state);
+        self.state
+            .tasks
+            .lock()
+            .unwrap()
+            .spawn(state.run(socket, target));
+        Some(fields.join(" "))
+    }
+}
+
+impl RelayState {
+    /// Like a NAT: every client gets a socket of its own towards the target.
+    async fn run(self: Arc<Self>, socket: UdpSocket, target: SocketAddr) {
+        let socket = Arc::new(socket);
+        let mut clients: BTreeMap<SocketAddr, Arc<UdpSocket>> = BTreeMap::new();
+        let mut returns = JoinSet::new();
+        let mut buffer = vec![0; 2_048];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
+            let outer = match clients.entry(client) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => {
+                    let outer = UdpSocket::bind("127.0.0.1:0")
+                        .await
+                        .expect("a relay socket");
+                    let outer = unknown.insert(Arc::new(outer));
+                    let back =
+                        Arc::clone(&self).run_back(Arc::clone(outer), Arc::clone(&socket), client);
+                    returns.spawn(back);
+                    outer
+                }
+            };
+            if !self.loses(&buffer[..length]) {
+                let _ = outer.send_to(&buffer[..length], target).await;
+            }
+        }
+    }
+
+    async fn run_back(
+        self: Arc<Self>,
+        outer: Arc<UdpSocket>,
+        inner: Arc<UdpSocket>,
+        client: SocketAddr,
+    ) {
+        let mut buffer = vec![0; 2_048];
+        while let Ok((length, _)) = outer.recv_from(&mut buffer).await {
+            if !self.loses(&buffer[..length]) {
+                let _ = inner.send_to(&buffer[..length], client).await;
+            }
+        }
+    }
+
+    /// Only media is lost: RFC 7983 tells it by the first byte, RFC 5761 RTCP by the second.
+    fn loses(&self, packet: &[u8]) -> bool {
+        let is_media = packet.len() > 12
+            && (128..192).contains(&packet[0])
+            && !(192..=223).contains(&packet[1]);
+        let step = |state: u64| {
+            let state = state ^ (state << 13);
+            let state = state ^ (state >> 7);
+            Some(state ^ (state << 17))
+        };
+        let random = self
+            .random
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
+            .unwrap();
+        let is_lost = is_media && random % 1_000 < self.loss_per_mille.load(Ordering::Relaxed);
+        self.dropped
+            .fetch_add(u64::from(is_lost), Ordering::Relaxed);
+        is_lost
+    }
+}
+
+/// Waits for something that has no event, looking every few milliseconds.
+pub(crate) async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    while !is_true() {
+        assert!(Instant::now() < deadline, "not reached: {what}");
+        tick.tick().await;
+    }
+}
