@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use call_protocol::{VideoCodec, limits};
+use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::{
     CongestionControlBuilder, ReceiverReportBuilder, Registry, SenderReportBuilder, Slot,
     TwccReceiverBuilder, TwccSenderBuilder,
 };
+use rtc::mdns::MulticastSocket;
 use rtc::peer_connection::configuration::media_engine::{
     MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9, MediaEngine,
 };
@@ -228,6 +230,7 @@ pub(crate) fn setting_engine(config: &LinkConfig) -> SettingEngine {
             Some(ICE_FAILED_AFTER),
             Some(ICE_KEEPALIVE_EVERY),
         )
+        .with_multicast_dns_mode(multicast_dns_mode())
         .with_relay_acceptance_min_wait(Some(RELAY_WAIT))
         .with_srtp_protection_profiles(vec![
             SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
@@ -238,6 +241,18 @@ pub(crate) fn setting_engine(config: &LinkConfig) -> SettingEngine {
             limits::CHANNEL_MESSAGE_BYTES as u32,
         ))
         .build()
+}
+
+/// Others' `.local` candidates are resolved wherever the host can take part in multicast; where it
+/// cannot (no interface but loopback), the stack would refuse to open at all.
+fn multicast_dns_mode() -> MulticastDnsMode {
+    match MulticastSocket::new().into_std() {
+        Ok(_) => MulticastDnsMode::QueryOnly,
+        Err(error) => {
+            tracing::debug!(%error, "no multicast here: .local candidates stay unresolved");
+            MulticastDnsMode::Disabled
+        }
+    }
 }
 
 /// The ICE servers.

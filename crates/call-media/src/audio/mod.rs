@@ -46,5 +46,5 @@ pub use pipeline::{EncodedAudio, InputLevel};
 pub use receive::TrackReceiver;
 pub use send::{AudioSender, AudioSenderConfig};
 pub use source::{AudioSource, AudioSourceConfig, BadAudioSource, SourcePoll};
-pub use speaker::{PlayoutMixer, Speaker, SpeakerConfig, SpeakerStats};
+pub use speaker::{BadSpeaker, PlayoutMixer, Speaker, SpeakerConfig, SpeakerStats};
 pub use wav::{WavAudio, WavError, WavWriter, read_wav};

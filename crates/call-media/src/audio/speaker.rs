@@ -6,6 +6,7 @@
 //! recordings go on as if somebody listened. A device that glitches is reopened with a longer
 //! period.
 
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -36,6 +37,28 @@ pub enum SpeakerConfig {
         id: Option<String>,
     },
 }
+
+/// `system` is the system's default, `none` plays nowhere, anything else is a device id of at most
+/// 256 bytes.
+impl FromStr for SpeakerConfig {
+    type Err = BadSpeaker;
+
+    fn from_str(text: &str) -> Result<Self, BadSpeaker> {
+        match text {
+            "system" => Ok(Self::Device { id: None }),
+            "none" => Ok(Self::Null),
+            id if (1..=256).contains(&id.len()) => Ok(Self::Device {
+                id: Some(id.to_owned()),
+            }),
+            _ => Err(BadSpeaker),
+        }
+    }
+}
+
+/// The text names no speaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a speaker is `system`, `none` or a device id")]
+pub struct BadSpeaker;
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

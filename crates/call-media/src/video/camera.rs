@@ -169,20 +169,27 @@ pub(super) fn open(
     // From here on the guard closes the camera whatever happens.
     let mut source = CameraSource::new(Camera::new(index, any).map_err(to_capture_error)?);
     let camera = source.camera();
-    let modes: Vec<CameraMode> = camera
+    let mut modes: Vec<CameraMode> = camera
         .compatible_camera_formats()
         .map_err(to_capture_error)?
         .into_iter()
         .filter_map(to_mode)
         .collect();
-    let chosen = choose_mode(&modes, wanted)
-        .ok_or_else(|| CaptureError::Lost("no usable format".to_owned()))?;
-    let request = RequestedFormatType::Exact(to_camera_format(chosen));
-    if let Err(error) = camera.set_camera_requset(RequestedFormat::with_formats(request, &formats))
-    {
-        // Drivers adjust what they are asked for; what they settled on is as good.
-        tracing::debug!(%error, "the camera adjusted the format");
-        camera.refresh_camera_format().map_err(to_capture_error)?;
+    loop {
+        let chosen = choose_mode(&modes, wanted)
+            .ok_or_else(|| CaptureError::Lost("no usable format".to_owned()))?;
+        let request = RequestedFormatType::Exact(to_camera_format(chosen));
+        let request = RequestedFormat::with_formats(request, &formats);
+        match camera.set_camera_requset(request) {
+            Ok(_) => break,
+            // Drivers adjust what they are asked for; what they settled on is as good, as long as
+            // nokhwa can work with it. Where it cannot (a fractional rate), the next best mode may.
+            Err(error) => tracing::debug!(?chosen, %error, "the camera adjusted the format"),
+        }
+        if camera.refresh_camera_format().is_ok() {
+            break;
+        }
+        modes.retain(|mode| *mode != chosen);
     }
     let mode = to_mode(camera.camera_format())
         .ok_or_else(|| CaptureError::Lost("no usable format".to_owned()))?;
@@ -339,6 +346,9 @@ mod v4l2 {
     use super::super::capture::CaptureError;
     use super::classify;
 
+    /// Rates a device is asked for until it reports a whole number of frames per second.
+    const WHOLE_RATES: [u32; 6] = [30, 25, 15, 10, 5, 1];
+
     /// Whether a node delivers pictures; others carry metadata or take output.
     pub(super) fn is_capture_device(index: &CameraIndex) -> bool {
         let Ok(number) = index.as_index() else {
@@ -376,10 +386,13 @@ mod v4l2 {
                 .ok_or_else(|| CaptureError::Lost("no usable format".to_owned()))?;
             device.set_format(&format).map_err(to_error)?;
         }
-        let interval = device.params().map_err(to_error)?.interval;
-        if interval.numerator != 1 {
+        // A driver answers with its nearest rate at this size, which may be fractional again.
+        for fps in WHOLE_RATES {
+            if device.params().map_err(to_error)?.interval.numerator == 1 {
+                return Ok(());
+            }
             device
-                .set_params(&Parameters::with_fps(30))
+                .set_params(&Parameters::with_fps(fps))
                 .map_err(to_error)?;
         }
         Ok(())

@@ -3,8 +3,9 @@
 //! Deliberately not here: cropping and rotation; nothing needs them yet.
 
 use call_protocol::limits;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::frame::I420Frame;
 
@@ -50,13 +51,14 @@ impl Scaler {
     fn plane(&mut self, from: &[u8], from_px: (u32, u32), to: &mut [u8], to_px: (u32, u32)) {
         // Bilinear convolution widens its kernel when shrinking, so it does not alias.
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        let from = ImageRef::new(from_px.0, from_px.1, from, PixelType::U8)
+        let from = TypedImageRef::<U8>::from_buffer(from_px.0, from_px.1, from)
             .expect("invariant: plane length is width times height");
-        let mut to = Image::from_slice_u8(to_px.0, to_px.1, to, PixelType::U8)
+        let mut to = TypedImage::<U8>::from_buffer(to_px.0, to_px.1, to)
             .expect("invariant: plane length is width times height");
+        // Typed: the dynamic call would compile every pixel format there is.
         self.resizer
-            .resize(&from, &mut to, &options)
-            .expect("invariant: both planes have the same pixel type and are not empty");
+            .resize_typed(&from, &mut to, &options)
+            .expect("invariant: neither plane is empty");
     }
 }
 
