@@ -45,7 +45,11 @@ impl TryFrom<String> for RoomId {
 
     fn try_from(text: String) -> Result<Self, BadRoomId> {
         let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if text.len() == 32 && text.bytes().all(hex) { Ok(Self(text)) } else { Err(BadRoomId) }
+        if text.len() == 32 && text.bytes().all(hex) {
+            Ok(Self(text))
+        } else {
+            Err(BadRoomId)
+        }
     }
 }
 
@@ -96,7 +100,12 @@ mod tests {
     fn room_id_accepts_only_lowercase_hex_of_full_length() {
         let good = "00112233445566778899aabbccddeeff".to_owned();
         assert_eq!(RoomId::try_from(good.clone()).unwrap().as_str(), good);
-        for bad in ["", "0011", "00112233445566778899AABBCCDDEEFF", "00112233445566778899aabbccddeefg"] {
+        for bad in [
+            "",
+            "0011",
+            "00112233445566778899AABBCCDDEEFF",
+            "00112233445566778899aabbccddeefg",
+        ] {
             assert!(RoomId::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }

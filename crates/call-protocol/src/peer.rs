@@ -71,12 +71,19 @@ pub fn clean_name(text: &str) -> String {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
-    let visible: String =
-        text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !is_formatting(*c)).collect();
+    let visible: String = text
+        .chars()
+        .map(|c| if c.is_whitespace() { ' ' } else { c })
+        .filter(|c| !is_formatting(*c))
+        .collect();
     let folded = visible.split_whitespace().collect::<Vec<_>>().join(" ");
     let name: String = folded.chars().take(limits::NAME_CHARS).collect();
     let name = name.trim_end();
-    if name.is_empty() { "Guest".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "Guest".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -95,12 +102,18 @@ mod tests {
         for (input, want) in cases {
             assert_eq!(clean_name(input), want);
         }
-        assert_eq!(clean_name(&"x".repeat(500)).chars().count(), limits::NAME_CHARS);
+        assert_eq!(
+            clean_name(&"x".repeat(500)).chars().count(),
+            limits::NAME_CHARS
+        );
     }
 
     #[test]
     fn oversized_signals_are_out_of_limits() {
-        let huge = PeerSignal::Description { kind: SdpKind::Offer, sdp: "x".repeat(limits::SDP_BYTES + 1) };
+        let huge = PeerSignal::Description {
+            kind: SdpKind::Offer,
+            sdp: "x".repeat(limits::SDP_BYTES + 1),
+        };
         assert!(!huge.is_within_limits());
         assert!(PeerSignal::Bye.is_within_limits());
     }

@@ -178,7 +178,10 @@ pub struct ParseError {
 
 impl ParseError {
     fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self {
+            code,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -231,10 +234,14 @@ impl ClientMessage {
     /// Too large, not JSON, unknown type, or a field missing, ill-typed or out of its bound.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         if text.len() > limits::MESSAGE_BYTES {
-            return Err(ParseError::new(ErrorCode::MessageTooLarge, "message too large"));
+            return Err(ParseError::new(
+                ErrorCode::MessageTooLarge,
+                "message too large",
+            ));
         }
-        let value: serde_json::Value = serde_json::from_str(text)
-            .map_err(|error| ParseError::new(ErrorCode::BadMessage, format!("not JSON: {error}")))?;
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+            ParseError::new(ErrorCode::BadMessage, format!("not JSON: {error}"))
+        })?;
         let kind = value
             .get("type")
             .and_then(serde_json::Value::as_str)
@@ -253,11 +260,19 @@ impl ClientMessage {
             if text.len() <= limit {
                 Ok(())
             } else {
-                Err(ParseError::new(ErrorCode::MessageTooLarge, format!("{what} too large")))
+                Err(ParseError::new(
+                    ErrorCode::MessageTooLarge,
+                    format!("{what} too large"),
+                ))
             }
         };
         match self {
-            Self::Join { auth, profile, resume, .. } => {
+            Self::Join {
+                auth,
+                profile,
+                resume,
+                ..
+            } => {
                 bounded(auth, 64, "auth")?;
                 bounded(profile, limits::SEALED_PROFILE_CHARS, "profile")?;
                 bounded(resume.as_deref().unwrap_or_default(), 64, "resume")
@@ -296,7 +311,10 @@ impl ServerMessage {
     /// Too large, not JSON, or a field missing or ill-typed.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         if text.len() > limits::MESSAGE_BYTES * 4 {
-            return Err(ParseError::new(ErrorCode::MessageTooLarge, "message too large"));
+            return Err(ParseError::new(
+                ErrorCode::MessageTooLarge,
+                "message too large",
+            ));
         }
         serde_json::from_str(text)
             .map_err(|_| ParseError::new(ErrorCode::BadMessage, "not a server message"))
@@ -321,7 +339,10 @@ mod tests {
 
     #[test]
     fn bad_input_has_its_code() {
-        let huge = format!("{{\"type\":\"leave\",\"x\":\"{}\"}}", "a".repeat(limits::MESSAGE_BYTES));
+        let huge = format!(
+            "{{\"type\":\"leave\",\"x\":\"{}\"}}",
+            "a".repeat(limits::MESSAGE_BYTES)
+        );
         let fat_profile = format!(
             "{{\"type\":\"update\",\"profile\":\"{}\"}}",
             "a".repeat(limits::SEALED_PROFILE_CHARS + 1)
@@ -331,13 +352,24 @@ mod tests {
             ("[]", ErrorCode::BadMessage),
             ("{\"type\":7}", ErrorCode::BadMessage),
             ("{\"type\":\"dance\"}", ErrorCode::UnknownType),
-            ("{\"type\":\"signal\",\"to\":\"x\",\"sealed\":\"\"}", ErrorCode::BadMessage),
-            ("{\"type\":\"join\",\"room\":\"zz\",\"auth\":\"\",\"profile\":\"\"}", ErrorCode::BadMessage),
+            (
+                "{\"type\":\"signal\",\"to\":\"x\",\"sealed\":\"\"}",
+                ErrorCode::BadMessage,
+            ),
+            (
+                "{\"type\":\"join\",\"room\":\"zz\",\"auth\":\"\",\"profile\":\"\"}",
+                ErrorCode::BadMessage,
+            ),
             (&huge, ErrorCode::MessageTooLarge),
             (&fat_profile, ErrorCode::MessageTooLarge),
         ];
         for (text, want) in cases {
-            assert_eq!(ClientMessage::parse(text).unwrap_err().code, want, "{}", &text[..text.len().min(60)]);
+            assert_eq!(
+                ClientMessage::parse(text).unwrap_err().code,
+                want,
+                "{}",
+                &text[..text.len().min(60)]
+            );
         }
     }
 

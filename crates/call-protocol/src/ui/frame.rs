@@ -111,8 +111,9 @@ impl FrameHeader {
     /// # Errors
     /// Cut short or malformed; nothing is read beyond the announced length.
     pub fn read(bytes: &[u8]) -> Result<(Self, &[u8], &[u8]), FrameHeaderError> {
-        let (head, rest) =
-            bytes.split_first_chunk::<HEADER_BYTES>().ok_or(FrameHeaderError::Short)?;
+        let (head, rest) = bytes
+            .split_first_chunk::<HEADER_BYTES>()
+            .ok_or(FrameHeaderError::Short)?;
         let u16_at = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
         let u32_at =
             |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
@@ -150,7 +151,9 @@ impl FrameHeader {
         if usize::from(header.description_bytes) > length {
             return Err(FrameHeaderError::Malformed);
         }
-        let (payload, rest) = rest.split_at_checked(length).ok_or(FrameHeaderError::Short)?;
+        let (payload, rest) = rest
+            .split_at_checked(length)
+            .ok_or(FrameHeaderError::Short)?;
         Ok((header, payload, rest))
     }
 }
@@ -215,11 +218,17 @@ mod tests {
     fn frames_round_trip() {
         let message = golden();
         let (first, payload, rest) = FrameHeader::read(&message).unwrap();
-        assert_eq!((first.member, payload.len(), first.keyframe), (MemberId(7), 5, true));
+        assert_eq!(
+            (first.member, payload.len(), first.keyframe),
+            (MemberId(7), 5, true)
+        );
         let (second, _, rest) = FrameHeader::read(rest).unwrap();
         assert_eq!((second.description_bytes, second.discontinuity), (8, true));
         let (third, payload, rest) = FrameHeader::read(rest).unwrap();
-        assert_eq!((third.format, payload.len(), rest.len()), (FrameFormat::I420, 12, 0));
+        assert_eq!(
+            (third.format, payload.len(), rest.len()),
+            (FrameFormat::I420, 12, 0)
+        );
     }
 
     #[test]
@@ -230,7 +239,11 @@ mod tests {
         for (at, value) in [(0, b'X'), (7, 0xff), (12, 2), (13, 4), (14, 4), (15, 6)] {
             let mut bad = good.clone();
             bad[at] = value;
-            assert_eq!(FrameHeader::read(&bad), Err(FrameHeaderError::Malformed), "byte {at}");
+            assert_eq!(
+                FrameHeader::read(&bad),
+                Err(FrameHeaderError::Malformed),
+                "byte {at}"
+            );
         }
     }
 }

@@ -1,0 +1,185 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use call_client::{AudioSourceConfig, VideoSourceConfig};
+use call_e2ee::RoomCode;
+use call_protocol::ErrorCode;
+use clap::{Parser, ValueEnum};
+
+/// A call without windows: for tests, bots and hosts. Prints one JSON object per line.
+#[derive(Debug, Parser)]
+#[command(name = "visavis-headless", version)]
+pub(crate) struct Args {
+    /// Signalling server, ws:// or wss://; without it the room is looked for on the local network
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Open a room with a fresh code (what happens without --code, too)
+    #[arg(long, conflicts_with = "code")]
+    pub(crate) create: bool,
+    /// Join the room with this code or invite link
+    #[arg(long)]
+    pub(crate) code: Option<String>,
+    /// Display name
+    #[arg(long, default_value = "Guest")]
+    pub(crate) name: String,
+    /// none, pattern:WxH@FPS, FILE.y4m, camera or camera:ID
+    #[arg(long, default_value = "none")]
+    pub(crate) video: VideoSourceConfig,
+    /// none, tone:HZ, FILE.wav, mic or mic:ID
+    #[arg(long, default_value = "none")]
+    pub(crate) audio: AudioSourceConfig,
+    /// Write every member's decoded picture and sound to DIR
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<PathBuf>,
+    /// Leave after this long, counted from the start
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) duration: Option<f64>,
+    /// How media shall flow
+    #[arg(long, value_enum, default_value = "auto")]
+    pub(crate) topology: Topology,
+    /// Not supported yet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) send_file: Vec<PathBuf>,
+    /// Not supported yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) accept_files: Option<PathBuf>,
+    /// Not supported yet
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) say: Option<String>,
+    /// Not supported yet
+    #[arg(long, value_name = "pattern:WxH@FPS")]
+    pub(crate) share: Option<String>,
+}
+
+/// How media shall flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Topology {
+    /// As the room decides.
+    Auto,
+    /// Directly.
+    Mesh,
+    /// Through the server. Not supported yet.
+    Sfu,
+    /// Through TURN only. Not supported yet.
+    Relay,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && (0.0..=1e7).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds".to_owned()),
+    }
+}
+
+/// Why the arguments cannot be followed.
+pub(crate) type Refusal = (ErrorCode, String);
+
+impl Args {
+    /// What clap cannot check.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        let unsupported = [
+            ("--send-file", !self.send_file.is_empty()),
+            ("--accept-files", self.accept_files.is_some()),
+            ("--say", self.say.is_some()),
+            ("--share", self.share.is_some()),
+            ("--topology sfu", self.topology == Topology::Sfu),
+            ("--topology relay", self.topology == Topology::Relay),
+        ];
+        if let Some((flag, _)) = unsupported.into_iter().find(|(_, given)| *given) {
+            return Err((
+                ErrorCode::NotSupported,
+                format!("{flag} is not supported yet"),
+            ));
+        }
+        if let Some(server) = &self.server {
+            call_core::websocket_url(server)
+                .map_err(|code| (code, "--server is not an address".to_owned()))?;
+        }
+        match &self.code {
+            Some(code) => RoomCode::parse(code)
+                .map(|_| ())
+                .map_err(|error| (ErrorCode::CodeInvalid, error.to_string())),
+            None if self.server.is_none() => Err((
+                ErrorCode::BadArgument,
+                "this client hosts no rooms: give --server, or --code of a room on the local \
+                 network"
+                    .to_owned(),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(arguments: &str) -> Option<ErrorCode> {
+        let words = std::iter::once("visavis-headless").chain(arguments.split_whitespace());
+        Args::try_parse_from(words)
+            .unwrap()
+            .check()
+            .err()
+            .map(|(code, _)| code)
+    }
+
+    #[test]
+    fn arguments_are_checked_before_anything_runs() {
+        let server = "--server ws://127.0.0.1:1";
+        let code = "--code K7MQ-2X9D-RTB4";
+        let cases = [
+            (format!("{server} --create"), None),
+            (server.to_owned(), None),
+            (
+                format!("{server} {code} --topology mesh --duration 1.5"),
+                None,
+            ),
+            (code.to_owned(), None),
+            ("--create".to_owned(), Some(ErrorCode::BadArgument)),
+            (String::new(), Some(ErrorCode::BadArgument)),
+            (
+                format!("{server} --code K7MQ"),
+                Some(ErrorCode::CodeInvalid),
+            ),
+            (
+                "--server ftp://x --create".to_owned(),
+                Some(ErrorCode::ServerAddressInvalid),
+            ),
+            (format!("{server} --say hi"), Some(ErrorCode::NotSupported)),
+            (
+                format!("{server} --send-file a --send-file b"),
+                Some(ErrorCode::NotSupported),
+            ),
+            (
+                format!("{server} --accept-files d"),
+                Some(ErrorCode::NotSupported),
+            ),
+            (
+                format!("{server} --share pattern:640x360@5"),
+                Some(ErrorCode::NotSupported),
+            ),
+            (
+                format!("{server} --topology sfu"),
+                Some(ErrorCode::NotSupported),
+            ),
+            (
+                format!("{server} --topology relay"),
+                Some(ErrorCode::NotSupported),
+            ),
+        ];
+        for (arguments, want) in cases {
+            assert_eq!(check(&arguments), want, "{arguments}");
+        }
+        for bad in [
+            "--create --code X",
+            "--duration -1",
+            "--duration x",
+            "--video 1x",
+            "--what",
+        ] {
+            let words = std::iter::once("visavis-headless").chain(bad.split_whitespace());
+            assert!(Args::try_parse_from(words).is_err(), "{bad}");
+        }
+    }
+}

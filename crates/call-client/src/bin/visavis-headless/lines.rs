@@ -1,0 +1,254 @@
+//! The lines on standard output: one JSON object each, with `event` and `at_ms`.
+//!
+//! A thread of its own writes them, so that a reader that does not read cannot stop the call; past
+//! [`PENDING_LINES`] further lines are dropped and counted.
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use call_client::Observed;
+use call_client::stats::CallStats;
+use call_core::CallEvent;
+use call_protocol::wire::TopologyMode;
+use call_protocol::{ErrorCode, MemberId};
+use call_transport::LinkState;
+use serde::Serialize;
+
+/// Lines waiting for standard output: minutes of a large call.
+const PENDING_LINES: usize = 4_096;
+
+/// One line, apart from its time.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Line {
+    Room {
+        code: String,
+        link: String,
+    },
+    Joined {
+        member: MemberId,
+        members: Vec<MemberId>,
+    },
+    MemberJoined {
+        member: MemberId,
+        name: String,
+    },
+    MemberLeft {
+        member: MemberId,
+        name: String,
+    },
+    Link {
+        member: MemberId,
+        state: &'static str,
+        path: Option<String>,
+        rtt_ms: Option<f64>,
+    },
+    Topology {
+        mode: TopologyMode,
+        reason: String,
+    },
+    Reconnecting,
+    Resumed,
+    FirstFrame {
+        member: MemberId,
+    },
+    FirstAudio {
+        member: MemberId,
+    },
+    Stats(CallStats),
+    Error {
+        code: ErrorCode,
+        detail: String,
+    },
+    Recorded {
+        files: Vec<String>,
+        dropped_pictures: u64,
+        dropped_sound_ms: u64,
+    },
+    Left {
+        reason: String,
+    },
+}
+
+impl Line {
+    /// What an observation is as a line; some are not told.
+    pub(crate) fn of(observed: Observed) -> Option<Self> {
+        Some(match observed {
+            Observed::Call(CallEvent::Room { code, link }) => Self::Room { code, link },
+            Observed::Call(CallEvent::Joined { member, members }) => {
+                Self::Joined { member, members }
+            }
+            Observed::Call(CallEvent::MemberJoined { member, name }) => {
+                Self::MemberJoined { member, name }
+            }
+            Observed::Call(CallEvent::MemberLeft { member, name }) => {
+                Self::MemberLeft { member, name }
+            }
+            // The transport's own report tells the path as well.
+            Observed::Call(CallEvent::Link { .. }) => return None,
+            Observed::Call(CallEvent::Topology { mode, reason }) => Self::Topology { mode, reason },
+            Observed::Call(CallEvent::Reconnecting) => Self::Reconnecting,
+            Observed::Call(CallEvent::Resumed) => Self::Resumed,
+            Observed::Call(CallEvent::Error { code, detail }) => Self::Error { code, detail },
+            Observed::Call(CallEvent::Left { code }) => Self::Left {
+                reason: code.map_or_else(|| "left".to_owned(), code_text),
+            },
+            Observed::Link {
+                member,
+                state,
+                rtt_ms,
+            } => {
+                let (state, path) = match state {
+                    LinkState::Connecting => ("connecting", None),
+                    LinkState::Connected { path } => ("connected", Some(path.to_string())),
+                    LinkState::Reconnecting => ("reconnecting", None),
+                    LinkState::Failed => ("failed", None),
+                    LinkState::Closed => ("closed", None),
+                };
+                Self::Link {
+                    member,
+                    state,
+                    path,
+                    rtt_ms,
+                }
+            }
+            Observed::FirstFrame(member) => Self::FirstFrame { member },
+            Observed::FirstAudio(member) => Self::FirstAudio { member },
+            Observed::DeviceFailed(code) => Self::Error {
+                code,
+                detail: "a device does not deliver".to_owned(),
+            },
+            Observed::Stats(stats) => Self::Stats(*stats),
+        })
+    }
+}
+
+/// The code as on the wire.
+fn code_text(code: ErrorCode) -> String {
+    let json = serde_json::to_string(&code).unwrap_or_default();
+    json.trim_matches('"').to_owned()
+}
+
+#[derive(Serialize)]
+struct Stamped<'a> {
+    at_ms: u64,
+    #[serde(flatten)]
+    line: &'a Line,
+}
+
+/// Standard output.
+pub(crate) struct Lines {
+    started: Instant,
+    writer: Mutex<Option<(SyncSender<String>, JoinHandle<()>)>>,
+    dropped: AtomicU64,
+}
+
+impl Lines {
+    /// Times count from `started`.
+    pub(crate) fn start(started: Instant) -> Self {
+        let (sender, receiver) = sync_channel::<String>(PENDING_LINES);
+        let work = move || {
+            let mut out = std::io::stdout();
+            for line in receiver {
+                // A reader that went away ends the output, not the call.
+                if out
+                    .write_all(line.as_bytes())
+                    .and_then(|()| out.flush())
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("lines".into()).spawn(work);
+        let writer = thread.ok().map(|thread| (sender, thread));
+        Self {
+            started,
+            writer: Mutex::new(writer),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Prints a line. Never waits.
+    pub(crate) fn print(&self, line: &Line) {
+        let text = format_line(self.started.elapsed().as_millis() as u64, line);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((sender, _)) = &*writer
+            && sender.try_send(text).is_err()
+        {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until everything is printed.
+    pub(crate) fn finish(&self) {
+        let writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some((sender, thread)) = writer {
+            drop(sender);
+            if thread.join().is_err() {
+                tracing::error!("the output's thread panicked");
+            }
+        }
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(dropped, "lines were not printed");
+        }
+    }
+}
+
+fn format_line(at_ms: u64, line: &Line) -> String {
+    let mut text = serde_json::to_string(&Stamped { at_ms, line }).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use call_transport::PathKind;
+
+    use super::*;
+
+    #[test]
+    fn lines_keep_their_contract() {
+        let line = |observed| {
+            let text = format_line(7, &Line::of(observed).unwrap());
+            assert!(text.ends_with('\n') && text.lines().count() == 1);
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
+        };
+        let member = MemberId(3);
+        let state = LinkState::Connected {
+            path: PathKind::Host,
+        };
+        let link = line(Observed::Link {
+            member,
+            state,
+            rtt_ms: Some(1.5),
+        });
+        let want = serde_json::json!({
+            "event": "link", "at_ms": 7, "member": 3, "state": "connected", "path": "host",
+            "rtt_ms": 1.5
+        });
+        assert_eq!(link, want);
+        let left = line(Observed::Call(CallEvent::Left {
+            code: Some(ErrorCode::RoomFull),
+        }));
+        assert_eq!(left["reason"], "room_full");
+        let stats = line(Observed::Stats(Box::default()));
+        assert_eq!(stats["event"], "stats");
+        assert!(stats["members"].is_array() && stats["up"]["video_layers"].is_array());
+        let first = line(Observed::FirstFrame(member));
+        assert_eq!(
+            first,
+            serde_json::json!({"event": "first_frame", "at_ms": 7, "member": 3})
+        );
+    }
+}

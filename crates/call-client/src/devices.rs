@@ -1,0 +1,458 @@
+//! The local devices: which of them run, with which source, and how they are doing.
+//!
+//! Opening and closing a camera takes up to half a second, so a thread of its own does it and only
+//! the newest wish counts. Microphone and speaker have such threads inside call-media. States
+//! come back through a watch channel: the newest of each device, never a queue.
+//!
+//! Camera off means the device is closed, not merely ignored.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use call_media::audio::{
+    AudioDeviceInfo, AudioDeviceState, AudioSender, AudioSenderConfig, AudioSourceConfig, Block,
+    InputLevel, Mixer, SILENCE_DBOV, Speaker, SpeakerConfig,
+};
+use call_media::frame::{I420Frame, LatestSlot, Taken};
+use call_media::video::camera::list_cameras;
+use call_media::video::capture::{CaptureOptions, CaptureState, CaptureThread};
+use call_media::video::send::SelfView;
+use call_media::video::source_config::VideoSourceConfig;
+use call_protocol::ErrorCode;
+use call_protocol::ui::{DeviceKind, DeviceOption, DeviceState};
+use tokio::sync::watch;
+
+use crate::config::{CallObserver, Observed};
+use crate::outbound::Outlet;
+
+/// How all devices are doing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct DeviceStates {
+    pub(crate) camera: DeviceState,
+    pub(crate) microphone: DeviceState,
+    pub(crate) speaker: DeviceState,
+    /// Of the microphone, also while muted; every 100 ms while it runs.
+    pub(crate) level: Option<InputLevel>,
+    /// Counts the camera's openings; a state of an earlier one is void.
+    camera_run: u64,
+}
+
+impl DeviceStates {
+    pub(crate) fn new() -> Self {
+        Self {
+            camera: DeviceState::Off,
+            microphone: DeviceState::Off,
+            speaker: DeviceState::Off,
+            level: None,
+            camera_run: 0,
+        }
+    }
+}
+
+/// Everything the devices feed or are fed by.
+pub(crate) struct Wiring {
+    pub(crate) states: watch::Sender<DeviceStates>,
+    pub(crate) outlet: Outlet,
+    pub(crate) mixer: Arc<Mutex<Mixer>>,
+    /// Pictures to the encoder.
+    pub(crate) camera_out: LatestSlot<I420Frame>,
+    pub(crate) self_view: Option<SelfView>,
+    pub(crate) own_wanted: Arc<AtomicBool>,
+    pub(crate) observer: Option<Arc<dyn CallObserver>>,
+    /// Colours of a synthetic picture, so that two members differ.
+    pub(crate) seed: u64,
+}
+
+/// The three devices.
+pub(crate) struct Devices {
+    states: watch::Sender<DeviceStates>,
+    outlet: Outlet,
+    mixer: Arc<Mutex<Mixer>>,
+    observer: Option<Arc<dyn CallObserver>>,
+    video: VideoSourceConfig,
+    audio: AudioSourceConfig,
+    speaker_config: SpeakerConfig,
+    camera: CameraControl,
+    microphone: Option<AudioSender>,
+    speaker: Option<Speaker>,
+    muted: bool,
+    running: Running,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Running {
+    camera: bool,
+    microphone: bool,
+    speaker: bool,
+}
+
+impl Devices {
+    /// Nothing runs yet, and the microphone is muted until [`Self::set_muted`] says otherwise.
+    pub(crate) fn new(
+        wiring: Wiring,
+        video: VideoSourceConfig,
+        audio: AudioSourceConfig,
+        speaker: SpeakerConfig,
+    ) -> Self {
+        let Wiring {
+            states,
+            outlet,
+            mixer,
+            camera_out,
+            self_view,
+            own_wanted,
+            observer,
+            seed,
+        } = wiring;
+        let camera = CameraControl::start(states.clone(), seed, move |frame: I420Frame| {
+            if let Some(self_view) = &self_view
+                && own_wanted.load(Ordering::Relaxed)
+            {
+                self_view.put(frame.clone());
+            }
+            camera_out.put(frame);
+        });
+        Self {
+            states,
+            outlet,
+            mixer,
+            observer,
+            video,
+            audio,
+            speaker_config: speaker,
+            camera,
+            microphone: None,
+            speaker: None,
+            muted: true,
+            running: Running::default(),
+        }
+    }
+
+    /// The picture's source.
+    pub(crate) fn video(&self) -> &VideoSourceConfig {
+        &self.video
+    }
+
+    /// Whether a picture is being captured, or would be if the device were there.
+    pub(crate) fn camera_runs(&self) -> bool {
+        self.running.camera && !self.video.is_none()
+    }
+
+    /// Whether the microphone's level is measured.
+    pub(crate) fn microphone_runs(&self) -> bool {
+        self.running.microphone
+    }
+
+    pub(crate) fn set_muted(&mut self, muted: bool) {
+        self.muted = muted;
+        if let Some(microphone) = &self.microphone {
+            microphone.set_muted(muted);
+        }
+    }
+
+    /// Runs exactly these devices.
+    pub(crate) fn run(&mut self, camera: bool, microphone: bool, speaker: bool) {
+        let wanted = Running {
+            camera,
+            microphone,
+            speaker,
+        };
+        let before = std::mem::replace(&mut self.running, wanted);
+        if before.camera != camera {
+            self.apply_camera();
+        }
+        if before.microphone != microphone {
+            self.apply_microphone();
+        }
+        if before.speaker != speaker {
+            self.apply_speaker();
+        }
+    }
+
+    /// Uses another device from now on.
+    pub(crate) fn select(&mut self, kind: DeviceKind, id: Option<String>) {
+        match kind {
+            DeviceKind::Camera => {
+                self.video = VideoSourceConfig::camera(id);
+                self.apply_camera();
+            }
+            DeviceKind::Microphone => {
+                self.audio = AudioSourceConfig::Microphone { id };
+                self.apply_microphone();
+            }
+            DeviceKind::Speaker => {
+                self.speaker_config = SpeakerConfig::Device { id };
+                if let Some(speaker) = &self.speaker {
+                    speaker.set_device(self.speaker_config.clone());
+                }
+            }
+        }
+    }
+
+    /// Stops everything. The returned work blocks until every device is closed.
+    pub(crate) fn stop(self) -> impl FnOnce() + Send {
+        self.camera.set(None);
+        let (camera, microphone, speaker) = (self.camera, self.microphone, self.speaker);
+        move || {
+            if let Some(microphone) = microphone {
+                microphone.stop();
+            }
+            if let Some(speaker) = speaker {
+                speaker.stop();
+            }
+            camera.stop();
+        }
+    }
+
+    fn apply_camera(&mut self) {
+        let runs = self.running.camera && !self.video.is_none();
+        self.camera.set(runs.then(|| self.video.clone()));
+    }
+
+    fn apply_microphone(&mut self) {
+        let source = if self.running.microphone {
+            self.audio.clone()
+        } else {
+            AudioSourceConfig::None
+        };
+        if let Some(microphone) = &self.microphone {
+            microphone.set_source(source);
+        } else if source != AudioSourceConfig::None {
+            match self.start_microphone(source) {
+                Ok(microphone) => self.microphone = Some(microphone),
+                Err(error) => {
+                    tracing::error!(?error, "the sound encoder did not start");
+                    let state = DeviceState::Failed {
+                        code: ErrorCode::CodecFailed,
+                    };
+                    self.states.send_modify(|states| states.microphone = state);
+                }
+            }
+        }
+    }
+
+    fn start_microphone(
+        &self,
+        source: AudioSourceConfig,
+    ) -> Result<AudioSender, call_media::audio::CodecError> {
+        let config = AudioSenderConfig {
+            source,
+            muted: self.muted,
+            ..AudioSenderConfig::default()
+        };
+        let outlet = self.outlet.clone();
+        let (levels, states) = (self.states.clone(), self.states.clone());
+        AudioSender::start(
+            config,
+            move |packet| outlet.send_audio(packet),
+            move |level| levels.send_modify(|states| states.level = Some(level)),
+            move |state| {
+                let state = audio_state(state, ErrorCode::MicrophoneLost);
+                states.send_modify(|states| {
+                    states.microphone = state;
+                    if state == DeviceState::Off {
+                        states.level = None;
+                    }
+                });
+            },
+        )
+    }
+
+    fn apply_speaker(&mut self) {
+        if !self.running.speaker {
+            if let Some(speaker) = self.speaker.take() {
+                // Closing waits for the device.
+                tokio::task::spawn_blocking(move || speaker.stop());
+            }
+            self.states
+                .send_modify(|states| states.speaker = DeviceState::Off);
+            return;
+        }
+        let states = self.states.clone();
+        let playout = playout(Arc::clone(&self.mixer), self.observer.clone());
+        let speaker = Speaker::start(self.speaker_config.clone(), playout, move |state| {
+            let state = audio_state(state, ErrorCode::SpeakerLost);
+            states.send_modify(|states| states.speaker = state);
+        });
+        self.speaker = Some(speaker);
+    }
+}
+
+/// Pulls the mixed sound; tells the observer what each member contributed.
+fn playout(
+    mixer: Arc<Mutex<Mixer>>,
+    observer: Option<Arc<dyn CallObserver>>,
+) -> Box<dyn FnMut(&mut Block) + Send> {
+    let mut heard = std::collections::BTreeSet::new();
+    Box::new(move |out| {
+        let mut mixer = mixer.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(observer) = &observer else {
+            return mixer.mix(Instant::now(), out);
+        };
+        mixer.mix_with(Instant::now(), out, |member, block| {
+            if block.iter().any(|sample| sample.abs() > 1e-4) && heard.insert(member) {
+                observer.observe(Observed::FirstAudio(member));
+            }
+            observer.sound(member, block);
+        });
+    })
+}
+
+fn audio_state(state: AudioDeviceState, lost: ErrorCode) -> DeviceState {
+    match state {
+        AudioDeviceState::Off => DeviceState::Off,
+        AudioDeviceState::Starting => DeviceState::Starting,
+        AudioDeviceState::Running => DeviceState::Running,
+        AudioDeviceState::Silent => DeviceState::Silent,
+        AudioDeviceState::Failed(code) => DeviceState::Failed { code },
+        AudioDeviceState::Lost => DeviceState::Failed { code: lost },
+    }
+}
+
+fn camera_state(state: &CaptureState) -> DeviceState {
+    match state {
+        CaptureState::Starting => DeviceState::Starting,
+        CaptureState::Running { .. } => DeviceState::Running,
+        CaptureState::Failed(code) => DeviceState::Failed { code: *code },
+        CaptureState::Lost => DeviceState::Failed {
+            code: ErrorCode::CameraLost,
+        },
+    }
+}
+
+/// The system's devices of one kind. Blocks for up to some 100 ms.
+pub(crate) fn list(kind: DeviceKind) -> Vec<DeviceOption> {
+    let sound = |device: AudioDeviceInfo| DeviceOption {
+        id: device.id,
+        name: device.name,
+    };
+    match kind {
+        DeviceKind::Camera => list_cameras()
+            .into_iter()
+            .map(|camera| DeviceOption {
+                id: camera.id,
+                name: camera.name,
+            })
+            .collect(),
+        DeviceKind::Microphone => call_media::audio::list_microphones()
+            .into_iter()
+            .map(sound)
+            .collect(),
+        DeviceKind::Speaker => call_media::audio::list_speakers()
+            .into_iter()
+            .map(sound)
+            .collect(),
+    }
+}
+
+/// The level of a microphone that is not measured.
+pub(crate) const NO_LEVEL_DBOV: u8 = SILENCE_DBOV;
+
+/// Opens and closes the camera on a thread of its own.
+struct CameraControl {
+    wishes: LatestSlot<Option<VideoSourceConfig>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CameraControl {
+    fn start(
+        states: watch::Sender<DeviceStates>,
+        seed: u64,
+        on_frame: impl FnMut(I420Frame) + Send + 'static,
+    ) -> Self {
+        let wishes: LatestSlot<Option<VideoSourceConfig>> = LatestSlot::new();
+        let inbox = wishes.clone();
+        // One camera runs at a time, and its successor takes the same exit.
+        let on_frame = Arc::new(Mutex::new(on_frame));
+        let work = move || {
+            let mut capture: Option<CaptureThread> = None;
+            loop {
+                let wish = match inbox.take_timeout(Duration::from_secs(3_600)) {
+                    Taken::Value(wish) => wish,
+                    Taken::TimedOut => continue,
+                    Taken::Closed => break,
+                };
+                drop(capture.take());
+                let mut run = 0;
+                states.send_modify(|states| {
+                    states.camera_run += 1;
+                    run = states.camera_run;
+                    states.camera = if wish.is_some() {
+                        DeviceState::Starting
+                    } else {
+                        DeviceState::Off
+                    };
+                });
+                if let Some(config) = wish {
+                    capture = open(config, seed, &on_frame, states.clone(), run);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("camera-control".into())
+            .spawn(work);
+        if let Err(error) = &thread {
+            tracing::error!(%error, "no thread for the camera");
+        }
+        Self {
+            wishes,
+            thread: thread.ok(),
+        }
+    }
+
+    fn set(&self, wish: Option<VideoSourceConfig>) {
+        self.wishes.put(wish);
+    }
+
+    fn stop(mut self) {
+        self.wishes.close();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the camera's thread panicked");
+        }
+    }
+}
+
+impl Drop for CameraControl {
+    fn drop(&mut self) {
+        self.wishes.close();
+    }
+}
+
+fn open<F: FnMut(I420Frame) + Send + 'static>(
+    config: VideoSourceConfig,
+    seed: u64,
+    on_frame: &Arc<Mutex<F>>,
+    states: watch::Sender<DeviceStates>,
+    run: u64,
+) -> Option<CaptureThread> {
+    let exit = Arc::clone(on_frame);
+    let failures = states.clone();
+    let report = move |state: CaptureState| {
+        states.send_if_modified(|states| {
+            let fresh = states.camera_run == run;
+            if fresh {
+                states.camera = camera_state(&state);
+            }
+            fresh
+        });
+    };
+    let forward = move |frame| {
+        let mut exit = exit.lock().unwrap_or_else(PoisonError::into_inner);
+        exit(frame);
+    };
+    match CaptureThread::start(config, CaptureOptions { seed }, forward, report) {
+        Ok(capture) => Some(capture),
+        Err(error) => {
+            tracing::error!(%error, "no thread for the camera");
+            let state = DeviceState::Failed {
+                code: ErrorCode::Internal,
+            };
+            failures.send_modify(|states| states.camera = state);
+            None
+        }
+    }
+}

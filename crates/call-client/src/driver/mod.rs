@@ -1,0 +1,474 @@
+//! The driver: one task that owns the session and everything it acts on.
+//!
+//! It waits in one `select!` for the closed set of [`Wake`]s, hands each to its part, and drains
+//! the session's and the frame pump's outputs until both are quiet. Nothing in here waits for
+//! anything else: work that takes time runs elsewhere and comes back as an [`Answer`] or a
+//! [`LinkReport`].
+//!
+//! * `apply`: what each output does.
+//! * `network`: server connections, finding and hosting rooms, keys.
+//! * `links`: peer connections, their frames, the encoder.
+//! * `report`: levels ten times and figures once a second.
+
+mod apply;
+mod links;
+mod network;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use call_core::{AttemptId, CallEvent, Input, LinkId, Session, SessionConfig, SocketId};
+use call_e2ee::RoomKeys;
+use call_media::audio::{AudioSourceConfig, Mixer, SpeakerConfig};
+use call_media::frame::{I420Frame, LatestSlot};
+use call_media::video::send::VideoSender;
+use call_media::video::source_config::VideoSourceConfig;
+use call_protocol::ui::frame::SELF_MEMBER;
+use call_protocol::ui::{Delivery, DeviceKind, DeviceOption, DeviceState, UiCommand, UiEvent};
+use call_protocol::{ErrorCode, MediaSource, VideoCodec};
+use call_transport::{LinkStats, ServerEvent, ServerSender};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep_until;
+
+use crate::config::{CallObserver, EngineConfig, Observed, RoomHost, UiSink, pattern_seed};
+use crate::devices::{DeviceStates, Devices, Wiring};
+use crate::frames::FrameSink;
+use crate::frames::pump::{FramePump, PumpOutput};
+use crate::inbound::LinkReport;
+use crate::lan::Announcement;
+use crate::outbound::Outlet;
+use crate::pictures::Pictures;
+use crate::settings::Settings;
+
+/// Answers of background work waiting for the driver; the work waits when it is full.
+const ANSWERS: usize = 256;
+/// Link reports waiting for the driver; the links' tasks wait when it is full.
+const REPORTS: usize = 256;
+/// How long the engine waits at its end for goodbyes to leave.
+const GOODBYE: Duration = Duration::from_millis(1_500);
+
+/// What a handle asks of the driver.
+pub(crate) enum Request {
+    Command(UiCommand),
+    Attach(Arc<dyn FrameSink>),
+    Shutdown,
+}
+
+/// Everything the driver wakes up for.
+enum Wake {
+    /// `None`: every handle is gone.
+    Request(Option<Request>),
+    Answer(Answer),
+    Link(LinkId, LinkReport),
+    DeviceStates,
+    Pictures,
+    Timeout,
+}
+
+/// What background work came to.
+enum Answer {
+    Keys {
+        attempt: AttemptId,
+        keys: RoomKeys,
+    },
+    Located {
+        attempt: AttemptId,
+        result: Result<network::Located, ErrorCode>,
+    },
+    SocketOpened {
+        socket: SocketId,
+        sender: ServerSender,
+    },
+    Socket {
+        socket: SocketId,
+        event: ServerEvent,
+    },
+    DeviceList {
+        kind: DeviceKind,
+        options: Vec<DeviceOption>,
+    },
+    LinkStats(Vec<(LinkId, LinkStats)>),
+}
+
+struct Driver {
+    ui: Arc<dyn UiSink>,
+    observer: Option<Arc<dyn CallObserver>>,
+    host: Option<Arc<dyn RoomHost>>,
+
+    settings: Settings,
+    /// Given for this run and never saved.
+    server_override: Option<String>,
+    name_override: Option<String>,
+    saver: Option<crate::settings::Saver>,
+
+    session: Session,
+    in_call: bool,
+
+    pump: FramePump,
+    sink: Option<Arc<dyn FrameSink>>,
+    pictures: Pictures,
+
+    devices: Devices,
+    device_states: watch::Receiver<DeviceStates>,
+    reported: DeviceStates,
+    devices_listed: bool,
+    mixer: Arc<Mutex<Mixer>>,
+    outlet: Outlet,
+    camera_out: LatestSlot<I420Frame>,
+    encoder: Option<VideoSender>,
+    encoder_codec: VideoCodec,
+    sent_frames: Arc<Mutex<crate::stats::FrameMeter>>,
+    timestamp_offset: u32,
+
+    links: BTreeMap<LinkId, links::LinkSlot>,
+    sockets: BTreeMap<SocketId, network::Connection>,
+    locating: Option<AbortHandle>,
+    announcement: Option<Announcement>,
+    hosted_tags: BTreeSet<String>,
+    include_loopback: bool,
+
+    answers: mpsc::Sender<Answer>,
+    reports: mpsc::Sender<(LinkId, LinkReport)>,
+    /// Work the engine waits for at its end, for a moment.
+    goodbyes: JoinSet<()>,
+    /// One per link; each ends with its link.
+    link_tasks: JoinSet<()>,
+    /// Everything else in the background; aborted at the end.
+    background: JoinSet<()>,
+    ticks: report::Ticks,
+}
+
+/// Runs an engine until it is shut down.
+pub(crate) async fn run(config: EngineConfig, mut requests: mpsc::Receiver<Request>) {
+    let (answers, mut answered) = mpsc::channel(ANSWERS);
+    let (reports, mut reported) = mpsc::channel(REPORTS);
+    let (states, mut states_changed) = watch::channel(DeviceStates::new());
+    let profile = config.profile_dir.clone();
+    let settings = match profile {
+        None => Settings::default(),
+        Some(profile) => tokio::task::spawn_blocking(move || Settings::load(&profile))
+            .await
+            .unwrap_or_default(),
+    };
+    let mut driver = Driver::new(config, settings, states, answers, reports);
+    let pictures_ready = driver.pictures.ready();
+    driver.drain(Instant::now());
+    loop {
+        let deadline = driver.deadline().into();
+        let wake = tokio::select! {
+            request = requests.recv() => Wake::Request(request),
+            Some(answer) = answered.recv() => Wake::Answer(answer),
+            Some((id, report)) = reported.recv() => Wake::Link(id, report),
+            Ok(()) = states_changed.changed() => Wake::DeviceStates,
+            () = pictures_ready.notified() => Wake::Pictures,
+            () = sleep_until(deadline) => Wake::Timeout,
+        };
+        if driver.handle(Instant::now(), wake) == Flow::End {
+            break;
+        }
+    }
+    // What is still to be reported finds nobody, and links being opened are dropped.
+    drop((answered, reported));
+    driver.finish().await;
+}
+
+#[derive(PartialEq, Eq)]
+enum Flow {
+    Continue,
+    End,
+}
+
+/// Random bytes for seeds. The engine does not start without them: keys depend on them.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("invariant: the system's random generator works");
+    bytes
+}
+
+impl Driver {
+    fn new(
+        config: EngineConfig,
+        settings: Settings,
+        states: watch::Sender<DeviceStates>,
+        answers: mpsc::Sender<Answer>,
+        reports: mpsc::Sender<(LinkId, LinkReport)>,
+    ) -> Self {
+        let now = Instant::now();
+        let name = config.name.clone().unwrap_or_else(|| settings.name.clone());
+        let seed = pattern_seed(&name);
+        let session = Session::new(
+            SessionConfig {
+                seed: random(),
+                name,
+                server: config
+                    .server
+                    .clone()
+                    .unwrap_or_else(|| settings.server.clone()),
+                muted: config.audio == AudioSourceConfig::None,
+                camera_on: !config.video.is_none(),
+            },
+            now,
+        );
+        let pictures = Pictures::new(config.observer.clone());
+        let outlet = Outlet::new(u16::from_le_bytes(random()));
+        let mixer = Arc::new(Mutex::new(Mixer::new()));
+        let camera_out = LatestSlot::new();
+        let self_view = pictures.self_view();
+        if let Err(error) = &self_view {
+            tracing::error!(%error, "no self view");
+        }
+        let device_states = states.subscribe();
+        let devices = Devices::new(
+            Wiring {
+                states,
+                outlet: outlet.clone(),
+                mixer: Arc::clone(&mixer),
+                camera_out: camera_out.clone(),
+                self_view: self_view.ok(),
+                own_wanted: pictures.own_wanted(),
+                observer: config.observer.clone(),
+                seed,
+            },
+            chosen_camera(config.video, &settings),
+            chosen_microphone(config.audio, &settings),
+            chosen_speaker(config.speaker, &settings),
+        );
+        let mut pump = FramePump::new();
+        pump.set_delivery(now, (SELF_MEMBER, MediaSource::Camera), Delivery::I420);
+        let mut driver = Self {
+            ui: config.ui,
+            observer: config.observer,
+            host: config.host,
+            saver: config.profile_dir.map(crate::settings::Saver::new),
+            settings,
+            server_override: config.server,
+            name_override: config.name,
+            session,
+            in_call: false,
+            pump,
+            sink: None,
+            pictures,
+            devices,
+            device_states,
+            reported: DeviceStates::new(),
+            devices_listed: false,
+            mixer,
+            encoder_codec: outlet.codec(),
+            outlet,
+            camera_out,
+            encoder: None,
+            sent_frames: Arc::default(),
+            timestamp_offset: u32::from_le_bytes(random()),
+            links: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            locating: None,
+            announcement: None,
+            hosted_tags: BTreeSet::new(),
+            include_loopback: false,
+            answers,
+            reports,
+            goodbyes: JoinSet::new(),
+            link_tasks: JoinSet::new(),
+            background: JoinSet::new(),
+            ticks: report::Ticks::new(now),
+        };
+        if let Some(sink) = config.frames {
+            driver.attach(now, sink);
+        }
+        driver
+    }
+
+    fn handle(&mut self, now: Instant, wake: Wake) -> Flow {
+        match wake {
+            Wake::Request(None | Some(Request::Shutdown)) => return Flow::End,
+            Wake::Request(Some(Request::Attach(sink))) => self.attach(now, sink),
+            Wake::Request(Some(Request::Command(command))) => self.command(now, command),
+            Wake::Answer(answer) => self.handle_answer(now, answer),
+            Wake::Link(id, report) => self.handle_link(now, id, report),
+            Wake::DeviceStates => self.handle_device_states(now),
+            Wake::Pictures => {
+                for (key, picture) in self.pictures.poll() {
+                    self.pump.handle_picture(now, key, picture);
+                }
+            }
+            Wake::Timeout => {}
+        }
+        self.pump.handle_timeout(now);
+        if self.session.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.session.handle_input(now, Input::Timeout);
+        }
+        self.tick(now);
+        self.drain(now);
+        // Ended work is taken out, or the sets would grow for the life of the app.
+        while self.goodbyes.try_join_next().is_some() {}
+        while self.link_tasks.try_join_next().is_some() {}
+        while self.background.try_join_next().is_some() {}
+        Flow::Continue
+    }
+
+    fn command(&mut self, now: Instant, command: UiCommand) {
+        // Listing devices wakes the sound system, so a client without a UI never does it.
+        if command == UiCommand::Refresh && !self.devices_listed {
+            self.list_devices();
+        }
+        self.session.handle_input(now, Input::Command(command));
+    }
+
+    fn attach(&mut self, now: Instant, sink: Arc<dyn FrameSink>) {
+        self.sink = Some(sink);
+        let epoch = self.pump.attach(now);
+        self.ui.event(UiEvent::FrameEpoch { epoch });
+        self.update_own_picture();
+    }
+
+    /// Does all that session and pump want done.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            if let Some(output) = self.session.poll_output() {
+                self.apply(now, output);
+            } else if let Some(output) = self.pump.poll_output() {
+                match output {
+                    PumpOutput::Message(message) => {
+                        if let Some(sink) = &self.sink {
+                            sink.send(message);
+                        }
+                    }
+                    PumpOutput::NeedKeyframe((member, _)) => self.request_keyframe(now, member),
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let session = self.session.poll_timeout().map(|(at, _)| at);
+        let own = self
+            .ticks
+            .next(!self.links.is_empty(), self.levels_wanted());
+        [session, self.pump.poll_timeout(), own]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600))
+    }
+
+    fn handle_device_states(&mut self, now: Instant) {
+        let states = *self.device_states.borrow_and_update();
+        let before = std::mem::replace(&mut self.reported, states);
+        let changes = [
+            (DeviceKind::Camera, before.camera, states.camera),
+            (DeviceKind::Microphone, before.microphone, states.microphone),
+            (DeviceKind::Speaker, before.speaker, states.speaker),
+        ];
+        for (kind, before, state) in changes {
+            if before == state {
+                continue;
+            }
+            self.session
+                .handle_input(now, Input::Device { kind, state });
+            if let DeviceState::Failed { code } = state {
+                self.observe(Observed::DeviceFailed(code));
+            }
+        }
+    }
+
+    fn observe(&self, observed: Observed) {
+        if let Some(observer) = &self.observer {
+            observer.observe(observed);
+        }
+    }
+
+    async fn finish(mut self) {
+        if self.in_call {
+            let now = Instant::now();
+            self.session
+                .handle_input(now, Input::Command(UiCommand::LeaveCall));
+            self.drain(now);
+        }
+        self.links.clear();
+        let goodbyes = async {
+            while self.goodbyes.join_next().await.is_some() {}
+            while self.link_tasks.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(GOODBYE, goodbyes).await.is_err() {
+            tracing::debug!("some goodbyes did not leave in time");
+        }
+        let Self {
+            devices,
+            pictures,
+            encoder,
+            links,
+            sockets,
+            mut background,
+            saver,
+            ..
+        } = self;
+        drop((links, sockets));
+        background.shutdown().await;
+        let stop = devices.stop();
+        let joined = tokio::task::spawn_blocking(move || {
+            stop();
+            drop((encoder, pictures));
+            if let Some(saver) = saver {
+                saver.finish();
+            }
+        });
+        if joined.await.is_err() {
+            tracing::error!("a device thread panicked at the end");
+        }
+    }
+
+    fn end_of_call(&mut self, event: &CallEvent) {
+        match event {
+            CallEvent::Room { .. } => self.in_call = true,
+            CallEvent::Left { .. } => {
+                self.in_call = false;
+                if let Some(encoder) = self.encoder.take() {
+                    // Its thread is joined when it is dropped.
+                    tokio::task::spawn_blocking(move || drop(encoder));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A camera without id is the setting's.
+fn chosen_camera(config: VideoSourceConfig, settings: &Settings) -> VideoSourceConfig {
+    match config {
+        VideoSourceConfig::Camera {
+            id: None,
+            width,
+            height,
+            fps,
+        } => VideoSourceConfig::Camera {
+            id: settings.camera.clone(),
+            width,
+            height,
+            fps,
+        },
+        other => other,
+    }
+}
+
+fn chosen_microphone(config: AudioSourceConfig, settings: &Settings) -> AudioSourceConfig {
+    match config {
+        AudioSourceConfig::Microphone { id: None } => AudioSourceConfig::Microphone {
+            id: settings.microphone.clone(),
+        },
+        other => other,
+    }
+}
+
+fn chosen_speaker(config: SpeakerConfig, settings: &Settings) -> SpeakerConfig {
+    match config {
+        SpeakerConfig::Device { id: None } => SpeakerConfig::Device {
+            id: settings.speaker.clone(),
+        },
+        other => other,
+    }
+}

@@ -1,0 +1,263 @@
+//! Server connections, finding and hosting rooms, deriving keys.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use call_core::{AttemptId, Input, LocatePurpose, SocketId};
+use call_e2ee::{RoomCode, RoomKeys};
+use call_protocol::ErrorCode;
+use call_protocol::ui::DeviceKind;
+use call_protocol::wire::ClientMessage;
+use call_transport::{ServerConnection, ServerEvent, ServerSender};
+use tokio::task::AbortHandle;
+
+use super::{Answer, Driver};
+use crate::lan::{self, Announcement};
+
+/// How long a server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Rooms hosted by this process that are remembered.
+const HOSTED_TAGS: usize = 16;
+
+/// A connection to the server, or the attempt at one.
+pub(super) struct Connection {
+    sender: Option<ServerSender>,
+    task: AbortHandle,
+}
+
+/// A server for a room without a configured one.
+pub(super) struct Located {
+    url: String,
+    /// Tag and announcement, when this process hosts the room.
+    hosted: Option<(String, Option<Announcement>)>,
+}
+
+impl Driver {
+    pub(super) fn derive_keys(&mut self, attempt: AttemptId, code: RoomCode) {
+        let answers = self.answers.clone();
+        self.background.spawn_blocking(move || {
+            let keys = RoomKeys::derive(&code);
+            // The driver being gone is the only failure, and then nobody waits for keys.
+            let _ = answers.blocking_send(Answer::Keys { attempt, keys });
+        });
+    }
+
+    pub(super) fn handle_answer(&mut self, now: Instant, answer: Answer) {
+        match answer {
+            Answer::Keys { attempt, keys } => {
+                self.session
+                    .handle_input(now, Input::KeysReady { attempt, keys });
+            }
+            Answer::Located { attempt, result } => {
+                self.locating = None;
+                let input = match result {
+                    Ok(Located { url, hosted }) => {
+                        if let Some((tag, announcement)) = hosted {
+                            self.remember_hosted(tag);
+                            self.announcement = announcement;
+                        }
+                        Input::ServerLocated { attempt, url }
+                    }
+                    Err(code) => Input::ServerNotFound { attempt, code },
+                };
+                self.session.handle_input(now, input);
+            }
+            Answer::SocketOpened { socket, sender } => {
+                if let Some(connection) = self.sockets.get_mut(&socket) {
+                    connection.sender = Some(sender);
+                    self.session
+                        .handle_input(now, Input::SocketOpened { socket });
+                }
+            }
+            Answer::Socket { socket, event } => self.handle_socket(now, socket, event),
+            Answer::DeviceList { kind, options } => {
+                let selected = match kind {
+                    DeviceKind::Camera => &self.settings.camera,
+                    DeviceKind::Microphone => &self.settings.microphone,
+                    DeviceKind::Speaker => &self.settings.speaker,
+                };
+                let selected = selected.clone();
+                self.session.handle_input(
+                    now,
+                    Input::Devices {
+                        kind,
+                        options,
+                        selected,
+                    },
+                );
+            }
+            Answer::LinkStats(stats) => self.handle_link_stats(now, &stats),
+        }
+    }
+
+    fn handle_socket(&mut self, now: Instant, socket: SocketId, event: ServerEvent) {
+        if !self.sockets.contains_key(&socket) {
+            return;
+        }
+        match event {
+            ServerEvent::Message(message) => {
+                self.session
+                    .handle_input(now, Input::Server { socket, message });
+            }
+            ServerEvent::Closed { code } => {
+                self.sockets.remove(&socket);
+                self.session
+                    .handle_input(now, Input::SocketClosed { socket, code });
+            }
+        }
+    }
+
+    pub(super) fn connect(&mut self, socket: SocketId, url: String) {
+        self.include_loopback = is_this_machine(&url);
+        let answers = self.answers.clone();
+        let task = self.background.spawn(async move {
+            let closed = |code| Answer::Socket {
+                socket,
+                event: ServerEvent::Closed { code },
+            };
+            match ServerConnection::connect(&url, CONNECT).await {
+                Err(error) => {
+                    let _ = answers.send(closed(Some(error.code()))).await;
+                }
+                Ok((sender, mut events)) => {
+                    let opened = Answer::SocketOpened { socket, sender };
+                    if answers.send(opened).await.is_err() {
+                        return;
+                    }
+                    while let Some(event) = events.recv().await {
+                        let last = matches!(event, ServerEvent::Closed { .. });
+                        if answers
+                            .send(Answer::Socket { socket, event })
+                            .await
+                            .is_err()
+                            || last
+                        {
+                            return;
+                        }
+                    }
+                    let _ = answers.send(closed(None)).await;
+                }
+            }
+        });
+        self.sockets
+            .insert(socket, Connection { sender: None, task });
+    }
+
+    pub(super) fn send(&mut self, now: Instant, socket: SocketId, message: &ClientMessage) {
+        let sender = self
+            .sockets
+            .get(&socket)
+            .and_then(|connection| connection.sender.as_ref());
+        let Some(sender) = sender else {
+            tracing::debug!("message for a connection that is not open");
+            return;
+        };
+        if let Err(error) = sender.send(message) {
+            // A server that does not drain our messages is as good as gone; the session resumes.
+            tracing::debug!(?error, "message not sent");
+            self.close_socket(socket);
+            let code = Some(ErrorCode::ServerUnreachable);
+            self.session
+                .handle_input(now, Input::SocketClosed { socket, code });
+        }
+    }
+
+    pub(super) fn close_socket(&mut self, socket: SocketId) {
+        let Some(Connection { sender, task }) = self.sockets.remove(&socket) else {
+            return;
+        };
+        match sender {
+            Some(sender) => {
+                self.goodbyes.spawn(async move {
+                    sender.close().await;
+                    task.abort();
+                });
+            }
+            None => task.abort(),
+        }
+    }
+
+    pub(super) fn locate(&mut self, attempt: AttemptId, purpose: LocatePurpose, tag: String) {
+        self.release_server();
+        // A room this process hosted may still be in use by those who stayed.
+        let hosts = purpose == LocatePurpose::Host || self.hosted_tags.contains(&tag);
+        let answers = self.answers.clone();
+        let host = self.host.clone().filter(|_| hosts);
+        let task = self.background.spawn(async move {
+            let result = match host {
+                Some(host) => match host.start().await {
+                    Ok(server) => {
+                        let announcement = announce(tag.clone(), server.port).await;
+                        Ok(Located {
+                            url: server.url,
+                            hosted: Some((tag, announcement)),
+                        })
+                    }
+                    Err(code) => Err(code),
+                },
+                None if hosts => Err(ErrorCode::HostFailed),
+                None => lan::find(&tag, lan::BROWSE).await.map(|address| Located {
+                    url: format!("ws://{address}"),
+                    hosted: None,
+                }),
+            };
+            let _ = answers.send(Answer::Located { attempt, result }).await;
+        });
+        self.locating = Some(task);
+    }
+
+    pub(super) fn release_server(&mut self) {
+        if let Some(task) = self.locating.take() {
+            task.abort();
+        }
+        self.announcement = None;
+    }
+
+    fn remember_hosted(&mut self, tag: String) {
+        if self.hosted_tags.len() >= HOSTED_TAGS {
+            self.hosted_tags.pop_first();
+        }
+        self.hosted_tags.insert(tag);
+    }
+}
+
+/// Without an announcement the room still works for who is told the server's address.
+async fn announce(tag: String, port: u16) -> Option<Announcement> {
+    let started = tokio::task::spawn_blocking(move || Announcement::start(&tag, port)).await;
+    started.ok()?.ok()
+}
+
+/// Whether the server, and so maybe other members, run on this very machine.
+fn is_this_machine(url: &str) -> bool {
+    let host = url.split("://").nth(1).unwrap_or_default();
+    let host = host.split('/').next().unwrap_or_default();
+    let host = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_servers_are_recognised() {
+        for url in [
+            "ws://127.0.0.1:1/v1/ws",
+            "ws://[::1]:80/v1/ws",
+            "ws://localhost/v1/ws",
+        ] {
+            assert!(is_this_machine(url), "{url}");
+        }
+        for url in [
+            "wss://host/v1/ws",
+            "ws://192.168.1.2:1",
+            "ws://[2001:db8::1]:1",
+            "",
+        ] {
+            assert!(!is_this_machine(url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Levels ten times a second, figures and the encoder's bit rate once a second.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use call_core::LinkId;
+use call_protocol::ui::{MemberLevel, UiEvent};
+use call_transport::LinkStats;
+
+use super::{Answer, Driver};
+use crate::config::Observed;
+use crate::devices::NO_LEVEL_DBOV;
+use crate::stats::{
+    AudioStats, CallStats, LayerStats, MemberStats, RateMeter, UpStats, camera_bitrate_bps,
+    meter_level, picture_bitrate_bps,
+};
+
+/// Ten times a second is as fast as a meter is read.
+const LEVELS: Duration = Duration::from_millis(100);
+/// The contract of the headless client's `stats`.
+const FIGURES: Duration = Duration::from_secs(1);
+
+/// When the next levels and figures are due.
+pub(super) struct Ticks {
+    levels: Instant,
+    figures: Instant,
+    sent_video: RateMeter,
+    sent_audio: RateMeter,
+}
+
+impl Ticks {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            levels: now,
+            figures: now,
+            sent_video: RateMeter::default(),
+            sent_audio: RateMeter::default(),
+        }
+    }
+
+    pub(super) fn next(&self, figures: bool, levels: bool) -> Option<Instant> {
+        let figures = figures.then_some(self.figures);
+        let levels = levels.then_some(self.levels);
+        figures.into_iter().chain(levels).min()
+    }
+}
+
+impl Driver {
+    /// Whether there is any sound to show the level of.
+    pub(super) fn levels_wanted(&self) -> bool {
+        self.devices.microphone_runs() || !self.links.is_empty()
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) {
+        if self.levels_wanted() && now >= self.ticks.levels {
+            self.ticks.levels = now + LEVELS;
+            self.report_levels();
+        }
+        if !self.links.is_empty() && now >= self.ticks.figures {
+            // From the last due time, so that a late wake-up does not shift all that follow.
+            let due = self.ticks.figures + FIGURES;
+            self.ticks.figures = if due > now { due } else { now + FIGURES };
+            self.collect_figures();
+        }
+    }
+
+    fn report_levels(&self) {
+        let microphone = self
+            .device_states
+            .borrow()
+            .level
+            .map_or(NO_LEVEL_DBOV, |l| l.level_dbov);
+        let mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = mixer
+            .levels()
+            .map(|level| MemberLevel {
+                member: level.member,
+                level: meter_level(level.level_dbov),
+                speaking: level.speaking,
+            })
+            .collect();
+        drop(mixer);
+        self.ui.event(UiEvent::Levels {
+            microphone: meter_level(microphone),
+            members,
+        });
+    }
+
+    fn collect_figures(&mut self) {
+        let links: Vec<_> = self
+            .links
+            .iter()
+            .filter_map(|(id, slot)| Some((*id, Arc::clone(slot.link.as_ref()?))))
+            .collect();
+        let answers = self.answers.clone();
+        self.background.spawn(async move {
+            let mut stats = Vec::with_capacity(links.len());
+            for (id, link) in links {
+                stats.push((id, link.stats().await));
+            }
+            let _ = answers.send(Answer::LinkStats(stats)).await;
+        });
+        if let Some(encoder) = &self.encoder {
+            let (width, height, fps) = super::links::picture_box(self.devices.video());
+            let worth_bps = picture_bitrate_bps(width, height, fps);
+            encoder.set_bitrate_bps(camera_bitrate_bps(worth_bps, &self.outlet.targets_bps()));
+        }
+    }
+
+    pub(super) fn handle_link_stats(&mut self, now: Instant, stats: &[(LinkId, LinkStats)]) {
+        let mut figures = CallStats::default();
+        for (id, stats) in stats {
+            let Some(slot) = self.links.get_mut(id) else {
+                continue;
+            };
+            slot.rtt_ms = stats.rtt_ms;
+            figures.rtt_ms = larger(figures.rtt_ms, stats.rtt_ms);
+            figures.loss = figures
+                .loss
+                .max(stats.video_out.loss)
+                .max(stats.audio_out.loss);
+            let mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut audio = AudioStats {
+                bitrate_bps: slot.sound.sample_bps(now, stats.audio_in.bytes),
+                level_dbov: -i32::from(NO_LEVEL_DBOV),
+                ..AudioStats::default()
+            };
+            if let Some(receiver) = mixer.receiver(id.member) {
+                let jitter = receiver.stats();
+                audio.concealed_ratio = slot.concealed.sample(jitter.concealed, jitter.played);
+                audio.jitter_ms = f64::from(jitter.jitter_ms);
+                audio.level_dbov = -i32::from(receiver.level_dbov());
+            }
+            drop(mixer);
+            let video = slot.frames.sample(now, stats.video_in.missing_packets);
+            figures.members.push(MemberStats {
+                member: id.member,
+                video,
+                audio,
+            });
+        }
+        figures.up = self.up_stats(now);
+        self.observe(Observed::Stats(Box::new(figures)));
+    }
+
+    fn up_stats(&mut self, now: Instant) -> UpStats {
+        let sent = self.outlet.sent();
+        let mut meter = self
+            .sent_frames
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let frames = meter.sample(now, 0);
+        drop(meter);
+        let video_bps = self.ticks.sent_video.sample_bps(now, sent.video);
+        let audio_bps = self.ticks.sent_audio.sample_bps(now, sent.audio);
+        let layer = LayerStats {
+            width: frames.width,
+            height: frames.height,
+            fps: frames.fps,
+            bitrate_bps: video_bps,
+        };
+        UpStats {
+            video_layers: if frames.fps > 0.0 {
+                vec![layer]
+            } else {
+                Vec::new()
+            },
+            bitrate_bps: video_bps + audio_bps,
+            target_bps: self.outlet.targets_bps().into_iter().min().unwrap_or(0),
+        }
+    }
+}
+
+fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (one, other) => one.or(other),
+    }
+}

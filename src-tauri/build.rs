@@ -1,0 +1,5 @@
+//! Generates Tauri's context (configuration, capabilities, icons).
+
+fn main() {
+    tauri_build::build();
+}

@@ -1,0 +1,18 @@
+//! Ground under the end-to-end tests: displays, windows, networks, processes, recordings.
+
+pub mod chromium;
+pub mod display;
+pub mod engine;
+pub mod headless;
+pub mod namespace;
+pub mod recording;
+pub mod window;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Held by a test that runs media in real time: such tests want the machine for themselves.
+/// (`cargo nextest` sees to it by its configuration; this is for plain `cargo test`.)
+pub fn real_time() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::new(());
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,133 @@
+//! Judges recordings by their pixels and samples alone.
+
+use std::path::Path;
+use std::time::Instant;
+
+use call_client::pattern_seed;
+use call_media::audio::{SAMPLE_RATE_HZ, read_wav, tone_strength};
+use call_media::frame::I420Frame;
+use call_media::video::synthetic::{Pattern, read_mark};
+use call_media::video::y4m::Y4mReader;
+
+/// What a recorded picture shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PictureJudgement {
+    /// Pictures in the file.
+    pub pictures: u32,
+    /// Pictures whose mark could be read.
+    pub marked: u32,
+    /// Frame numbers that came, each after a smaller one.
+    pub in_order: u32,
+    /// Frame numbers from the first to the last.
+    pub span: u32,
+    /// Mean chroma of the last picture above the mark.
+    pub colour: (f64, f64),
+    /// Width of the pictures.
+    pub width: u32,
+    /// Height of the pictures.
+    pub height: u32,
+}
+
+impl PictureJudgement {
+    /// Share of the frames sent between the first and the last recorded one that came in order.
+    pub fn ratio(&self) -> f64 {
+        f64::from(self.in_order) / f64::from(self.span.max(1))
+    }
+}
+
+/// Reads a recorded picture file.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn judge_pictures(path: &Path) -> PictureJudgement {
+    let mut file = Y4mReader::open(path)
+        .unwrap_or_else(|error| panic!("{} is a recording: {error}", path.display()));
+    let (width, height) = file.size();
+    let mut judgement = PictureJudgement {
+        width,
+        height,
+        ..PictureJudgement::default()
+    };
+    let mut numbers: Option<(u32, u32)> = None;
+    let mut last = None;
+    while let Some(picture) = file.read_frame().expect("a recorded picture is whole") {
+        judgement.pictures += 1;
+        if let Some(mark) = read_mark(&picture) {
+            judgement.marked += 1;
+            numbers = match numbers {
+                None => {
+                    judgement.in_order += 1;
+                    Some((mark.frame, mark.frame))
+                }
+                Some((first, newest)) if mark.frame > newest => {
+                    judgement.in_order += 1;
+                    Some((first, mark.frame))
+                }
+                other => other,
+            };
+        }
+        last = Some(picture);
+    }
+    judgement.span = numbers.map_or(0, |(first, newest)| newest - first + 1);
+    judgement.colour = last.as_ref().map_or((0.0, 0.0), colour);
+    judgement
+}
+
+/// Mean chroma above the mark.
+pub fn colour(picture: &I420Frame) -> (f64, f64) {
+    let rows = (picture.chroma_height() * 3 / 4) as usize;
+    let mean = |plane: &[u8]| {
+        let above = &plane[..rows * picture.chroma_width() as usize];
+        above.iter().map(|value| f64::from(*value)).sum::<f64>() / above.len().max(1) as f64
+    };
+    (mean(picture.u()), mean(picture.v()))
+}
+
+/// The colour of a member's synthetic picture.
+pub fn colour_of(name: &str) -> (f64, f64) {
+    let pattern = Pattern::new(320, 180, pattern_seed(name));
+    colour(&pattern.draw(0, 30, 0, Instant::now()))
+}
+
+/// Whose picture has this colour.
+///
+/// # Panics
+/// When no member's is close, or `names` is empty.
+pub fn whose<'a>(seen: (f64, f64), names: &[&'a str]) -> &'a str {
+    let distance = |name: &str| {
+        let (u, v) = colour_of(name);
+        (u - seen.0).hypot(v - seen.1)
+    };
+    let nearest = names
+        .iter()
+        .min_by(|a, b| distance(a).total_cmp(&distance(b)));
+    let nearest = nearest.expect("there are members");
+    assert!(
+        distance(nearest) < 20.0,
+        "{seen:?} is nobody's colour, nearest {nearest}"
+    );
+    nearest
+}
+
+/// Share of the tone's energy in the recorded sound, without its first half second.
+///
+/// # Panics
+/// When the file cannot be read or holds under a second.
+pub fn judge_tone(path: &Path, hz: f32) -> f32 {
+    let wav = read_wav(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(wav.rate_hz, SAMPLE_RATE_HZ);
+    let loud = wav
+        .samples
+        .iter()
+        .position(|sample| sample.abs() > 0.01)
+        .unwrap_or(0);
+    let heard = &wav.samples[loud..];
+    let rate = SAMPLE_RATE_HZ as usize;
+    assert!(
+        heard.len() > rate,
+        "only {} samples of sound in {}",
+        heard.len(),
+        path.display()
+    );
+    tone_strength(&heard[rate / 2..], hz)
+}

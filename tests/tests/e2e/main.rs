@@ -1,0 +1,11 @@
+//! End-to-end tests: real processes, real sockets, real windows; judged by decoded media.
+
+// Tests tell what they measured, and what they skip and why.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod app;
+mod calls;
+mod chromium;
+mod cycles;
+mod lan;
+mod server_loss;
