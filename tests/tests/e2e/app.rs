@@ -86,6 +86,16 @@ async fn two_windows() {
 
     let at_ben = other_tile(&ben, "Anna").await;
     let at_anna = other_tile(&anna, "Ben").await;
+    // Anna's source has counted for longer than Ben's: a window that showed its own picture in the
+    // other's tile would be found out.
+    let own = read_until_marked(&ben, "tile-canvas-self", "Ben at Ben's", |_| true).await;
+    let others = read_until_marked(&ben, &tile_canvas(&at_ben), "Anna at Ben's", |_| true).await;
+    assert!(
+        others.frame > own.frame + 15,
+        "Anna's tile is at {}, Ben's own at {}",
+        others.frame,
+        own.frame
+    );
     watch_numbers_advance(&ben, &at_ben, "Anna at Ben's").await;
     watch_numbers_advance(&anna, &at_anna, "Ben at Anna's").await;
 
