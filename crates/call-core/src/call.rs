@@ -16,7 +16,7 @@ use call_e2ee::{RoomCode, RoomKeys, SignalSealer};
 use call_protocol::peer::{PeerSignal, Profile};
 use call_protocol::ui::{CallPhase, CallView};
 use call_protocol::wire::{ClientMessage, RosterEntry, ServerMessage, TopologyMode};
-use call_protocol::{ErrorCode, MemberId};
+use call_protocol::{ErrorCode, MemberId, limits};
 
 use crate::context::Ctx;
 use crate::input::{AttemptId, LinkId, SocketId};
@@ -45,6 +45,8 @@ pub(crate) struct Call {
     phase: CallPhase,
     pub(crate) me: Option<MemberId>,
     topology: TopologyMode,
+    /// The STUN servers links ask.
+    stun: Vec<String>,
     pub(crate) secured: Option<Secured>,
     pub(crate) signalling: Option<Signalling>,
     pub(crate) roster: Roster,
@@ -82,6 +84,7 @@ impl Call {
             topology: TopologyMode::Mesh,
             secured: None,
             signalling: None,
+            stun: Vec::new(),
             roster: Roster::default(),
             pending: VecDeque::new(),
             own_profile: OwnProfile::default(),
@@ -196,8 +199,10 @@ impl Call {
                 resumed,
                 members,
                 topology,
+                stun,
             } if joining => {
                 signalling.handle_joined(ctx.now, resume);
+                self.use_stun(ctx, usable_stun(stun));
                 self.handle_joined(ctx, member, resumed, &members, topology);
             }
             ServerMessage::MemberJoined { member, profile } if joined => {
@@ -384,7 +389,15 @@ impl Call {
         ctx.event(CallEvent::Left { code: Some(code) });
     }
 
+    fn use_stun(&mut self, ctx: &mut Ctx<'_>, urls: Vec<String>) {
+        if self.stun != urls {
+            self.stun.clone_from(&urls);
+            ctx.out.push_back(Output::Link(LinkOp::UseStun { urls }));
+        }
+    }
+
     fn release(&mut self, ctx: &mut Ctx<'_>) {
+        self.use_stun(ctx, Vec::new());
         for (_, member) in self.roster.iter() {
             if let Some(link) = member.link.current() {
                 ctx.out.push_back(Output::Link(LinkOp::Close { link }));
@@ -398,4 +411,13 @@ impl Call {
         self.pending.clear();
         ctx.out.push_back(Output::ReleaseServer);
     }
+}
+
+/// The STUN servers worth asking of those a server names: the scheme is `stun:` (RFC 7064), the
+/// rest bounded.
+fn usable_stun(urls: Vec<String>) -> Vec<String> {
+    urls.into_iter()
+        .filter(|url| url.starts_with("stun:") && url.len() <= limits::STUN_URL_CHARS)
+        .take(limits::STUN_SERVERS)
+        .collect()
 }

@@ -94,6 +94,11 @@ pub enum LinkOp {
         /// Makes the first offer.
         initiator: bool,
     },
+    /// From now on ask these STUN servers (`stun:host:port`); links that are open stay as they are.
+    UseStun {
+        /// The servers, at most [`call_protocol::limits::STUN_SERVERS`].
+        urls: Vec<String>,
+    },
     /// A signal of the member, opened and within its limits.
     Signal {
         /// For which link.

@@ -249,6 +249,11 @@ fn a_roster_of_nonsense_is_bounded() {
             resumed: true,
             members: (0..2_000).map(entry).collect(),
             topology: TopologyMode::Sfu,
+            stun: vec![
+                "stun:203.0.113.5:3478".into(),
+                "turn:x".into(),
+                "s".repeat(500),
+            ],
         },
     );
     let call = world.call(0);
@@ -257,6 +262,11 @@ fn a_roster_of_nonsense_is_bounded() {
         (Some(member), limits::ROOM_MEMBERS - 1)
     );
     assert!(call.members.iter().all(|other| other.id != member));
+    let stun = world.clients[0].ops.iter().rev().find_map(|op| match op {
+        LinkOp::UseStun { urls } => Some(urls.clone()),
+        _ => None,
+    });
+    assert_eq!(stun.unwrap(), ["stun:203.0.113.5:3478"]);
 }
 
 struct Dice(SeedStream);
@@ -304,6 +314,11 @@ fn random_message(dice: &mut Dice) -> ServerMessage {
                 })
                 .collect(),
             topology: TopologyMode::Mesh,
+            stun: vec![
+                "stun:203.0.113.5:3478".into(),
+                "turn:x".into(),
+                "s".repeat(500),
+            ],
         },
         4 => ServerMessage::MemberJoined {
             member,

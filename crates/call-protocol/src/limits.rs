@@ -7,6 +7,10 @@ pub const MESSAGE_BYTES: usize = 64 * 1024;
 pub const SEALED_SIGNAL_CHARS: usize = 48 * 1024;
 /// Longest sealed profile, in base64 characters.
 pub const SEALED_PROFILE_CHARS: usize = 2 * 1024;
+/// Most STUN servers a client takes from a server.
+pub const STUN_SERVERS: usize = 4;
+/// Longest address of a STUN server, in characters.
+pub const STUN_URL_CHARS: usize = 256;
 /// Longest display name, in Unicode scalar values.
 pub const NAME_CHARS: usize = 64;
 /// Most members of one room.

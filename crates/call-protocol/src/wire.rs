@@ -87,6 +87,10 @@ pub enum ServerMessage {
         members: Vec<RosterEntry>,
         /// How media flows in this room.
         topology: TopologyMode,
+        /// STUN servers (`stun:host:port`, RFC 7064) that tell a member its public address; more
+        /// than [`limits::STUN_SERVERS`] or longer than [`limits::STUN_URL_CHARS`] are ignored.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        stun: Vec<String>,
     },
     /// Somebody took a seat.
     MemberJoined {

@@ -19,6 +19,9 @@ pub struct RoomsConfig {
     /// Most members a room may have before its media should leave the mesh. Kept for the topology
     /// decision; without a forwarding unit every room stays a mesh.
     pub mesh_limit: usize,
+    /// STUN servers told to whoever joins, as `stun:host:port`. None where members reach each other
+    /// without, as on one local network.
+    pub stun: Vec<String>,
     /// How long a seat outlives its connection. Longer survives longer outages; shorter removes
     /// vanished members from the others' screens sooner.
     pub resume_grace: Duration,
@@ -50,6 +53,7 @@ impl Default for RoomsConfig {
             room_members: limits::ROOM_MEMBERS,
             max_connections: 20_000,
             mesh_limit: 4,
+            stun: Vec::new(),
             resume_grace: Duration::from_millis(limits::RESUME_GRACE_MS),
             hello_timeout: Duration::from_secs(10),
             bad_messages: 20,

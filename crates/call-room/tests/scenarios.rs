@@ -15,7 +15,11 @@ fn server() -> Server {
 
 #[test]
 fn two_members_meet_signal_update_and_part() {
-    let mut server = server();
+    let told = "stun:203.0.113.5:3478".to_owned();
+    let mut server = Server::new(RoomsConfig {
+        stun: vec![told.clone()],
+        ..RoomsConfig::default()
+    });
     let (anna, _) = server.enter(1, 9);
     server.greet(2);
     server.say(2, join(9, AUTH, "ben", None));
@@ -27,12 +31,14 @@ fn two_members_meet_signal_update_and_part() {
             resumed,
             members,
             topology,
+            stun,
         },
     ] = joined.as_slice()
     else {
         panic!("{joined:?}")
     };
     assert!(!resumed && resume.len() == 48 && *topology == TopologyMode::Mesh);
+    assert_eq!(stun, &[told]);
     assert_eq!(
         members,
         &[RosterEntry {
@@ -252,6 +258,7 @@ fn resume_after_a_lost_connection_is_invisible() {
                 resumed: true,
                 members: roster,
                 topology: TopologyMode::Mesh,
+                stun: Vec::new(),
             },
             ServerMessage::Signal {
                 from: anna,

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// Address for UDP (STUN), as IP:PORT; port 0 takes a free one
     #[arg(long, env = "VISAVIS_MEDIA", value_name = "ADDR")]
     media: Option<SocketAddr>,
-    /// Address to advertise for media when it differs from the one bound
+    /// Address at which members reach the media port; told to them as a STUN server
     #[arg(long, env = "VISAVIS_PUBLIC_IP", value_name = "IP")]
     public_ip: Option<IpAddr>,
     /// Certificate chain for TLS, PEM

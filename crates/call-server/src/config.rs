@@ -15,8 +15,8 @@ pub struct ServerConfig {
     pub http: SocketAddr,
     /// Where to receive UDP: STUN binding requests are answered there.
     pub media: SocketAddr,
-    /// Address to advertise for media when it differs from the one bound. Without a forwarding
-    /// unit nothing is advertised yet.
+    /// Address at which members reach the UDP port, told to them as a STUN server. `None` tells
+    /// them of none: on one network they need none.
     pub public_ip: Option<IpAddr>,
     /// Certificate and key, to serve `https` and `wss` instead of `http` and `ws`.
     pub tls: Option<TlsFiles>,

@@ -40,8 +40,8 @@ fn fail(status: u8, text: &str) -> ExitCode {
 async fn run(config: ServerConfig) -> anyhow::Result<()> {
     // Before the line that tells others they may now send signals.
     let mut stop = StopSignals::new().context("cannot listen for signals")?;
-    if config.public_ip.is_some() || config.rooms.mesh_limit != RoomsConfig::default().mesh_limit {
-        warn!("--public-ip and --mesh-limit have no effect yet: every room is a mesh");
+    if config.rooms.mesh_limit != RoomsConfig::default().mesh_limit {
+        warn!("--mesh-limit has no effect yet: every room is a mesh");
     }
     let server = serve(config).await?;
     let line = serde_json::json!({

@@ -130,7 +130,13 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
     let tracker = TaskTracker::new();
     let drain_timeout = config.drain_timeout;
     let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-    let actor = tokio::spawn(actor::run(Rooms::new(config.rooms.clone(), seed), queue));
+    let mut rooms = config.rooms.clone();
+    if let Some(ip) = config.public_ip {
+        rooms
+            .stun
+            .push(format!("stun:{}", SocketAddr::new(ip, media_addr.port())));
+    }
+    let actor = tokio::spawn(actor::run(Rooms::new(rooms, seed), queue));
     let media = tokio::spawn(media::run(socket, closing.clone()));
     let shared = Arc::new(Shared {
         config,

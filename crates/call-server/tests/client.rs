@@ -33,6 +33,7 @@ pub(crate) struct Seat {
     pub(crate) resume: String,
     pub(crate) resumed: bool,
     pub(crate) others: Vec<MemberId>,
+    pub(crate) stun: Vec<String>,
 }
 
 impl Client {
@@ -81,6 +82,7 @@ impl Client {
                 resume,
                 resumed,
                 members,
+                stun,
                 ..
             } => {
                 let others = members.iter().map(|entry| entry.member).collect();
@@ -89,6 +91,7 @@ impl Client {
                     resume,
                     resumed,
                     others,
+                    stun,
                 }
             }
             other => panic!("not joined: {other:?}"),

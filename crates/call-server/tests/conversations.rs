@@ -147,7 +147,13 @@ async fn health_and_metrics_answer() {
 
 #[tokio::test]
 async fn the_media_port_answers_stun() {
-    let server = serve(ServerConfig::default()).await.unwrap();
+    let config = ServerConfig {
+        public_ip: Some([127, 0, 0, 1].into()),
+        ..ServerConfig::default()
+    };
+    let server = serve(config).await.unwrap();
+    let (_client, seat) = Client::enter(server.http, 1).await;
+    assert_eq!(seat.stun, [format!("stun:{}", server.media)]);
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
     request.extend([5; 12]);

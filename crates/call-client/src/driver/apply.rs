@@ -33,6 +33,7 @@ impl Driver {
             }) => {
                 self.open_link(link, polite, initiator);
             }
+            Output::Link(LinkOp::UseStun { urls }) => self.stun = urls,
             Output::Link(LinkOp::Signal { link, signal }) => self.signal_link(link, signal),
             Output::Link(LinkOp::Restart { link }) => self.restart_link(link),
             Output::Link(LinkOp::Close { link }) => self.close_link(link),

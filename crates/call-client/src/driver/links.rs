@@ -11,7 +11,7 @@ use call_media::video::source_config::VideoSourceConfig;
 use call_protocol::peer::PeerSignal;
 use call_protocol::ui::Delivery;
 use call_protocol::{MediaSource, MemberId, VideoCodec};
-use call_transport::{Link, LinkConfig, LinkEvent, LinkState};
+use call_transport::{IceServer, Link, LinkConfig, LinkEvent, LinkState};
 
 use super::Driver;
 use crate::config::Observed;
@@ -40,6 +40,17 @@ pub(super) struct LinkSlot {
 }
 
 impl Driver {
+    fn ice_servers(&self) -> Vec<IceServer> {
+        let has_any = !self.stun.is_empty();
+        has_any
+            .then(|| IceServer {
+                urls: self.stun.clone(),
+                ..IceServer::default()
+            })
+            .into_iter()
+            .collect()
+    }
+
     pub(super) fn open_link(&mut self, id: LinkId, polite: bool, initiator: bool) {
         let mut codecs = vec![VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264];
         codecs.sort_by_key(|codec| *codec != DEFAULT_VIDEO_CODEC);
@@ -47,6 +58,7 @@ impl Driver {
             polite,
             initiator,
             include_loopback: self.include_loopback,
+            ice_servers: self.ice_servers(),
             video_codecs: codecs,
             send_audio: true,
             send_video: true,

@@ -129,6 +129,7 @@ struct Driver {
     announcement: Option<Announcement>,
     hosted_tags: BTreeSet<String>,
     include_loopback: bool,
+    stun: Vec<String>,
 
     answers: mpsc::Sender<Answer>,
     reports: mpsc::Sender<(LinkId, LinkReport)>,
@@ -268,6 +269,7 @@ impl Driver {
             announcement: None,
             hosted_tags: BTreeSet::new(),
             include_loopback: false,
+            stun: Vec::new(),
             answers,
             reports,
             goodbyes: JoinSet::new(),

@@ -65,6 +65,7 @@ impl World {
                 }
                 self.clients[client].links.insert(link, fake);
             }
+            LinkOp::UseStun { .. } => {}
             LinkOp::Signal { link, signal } => self.link_signal(client, link, &signal),
             LinkOp::Restart { link } => {
                 let offer = self.clients[client].links[&link].offer();

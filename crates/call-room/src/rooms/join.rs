@@ -87,6 +87,7 @@ impl Rooms {
             resumed: false,
             members: room.roster_without(member),
             topology: TopologyMode::Mesh,
+            stun: self.config.stun.clone(),
         };
         self.set_phase(
             conn,
@@ -124,6 +125,7 @@ impl Rooms {
             resumed: true,
             members: room.roster_without(member),
             topology: TopologyMode::Mesh,
+            stun: self.config.stun.clone(),
         };
         self.set_phase(
             conn,
