@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use call_protocol::ErrorCode;
-use cpal::traits::{DeviceTrait, HostTrait};
+use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 
 /// Most devices listed; more are left out.
 const LISTED_DEVICES: usize = 64;
@@ -160,7 +160,7 @@ pub(crate) fn open_error_code(kind: cpal::ErrorKind, direction: Direction) -> Er
 }
 
 /// The callback size asked for: `period_ms` where the device allows it, else its default.
-pub(crate) fn buffer_size(
+fn buffer_size(
     supported: &cpal::SupportedBufferSize,
     rate_hz: u32,
     period_ms: u32,
@@ -172,6 +172,37 @@ pub(crate) fn buffer_size(
         }
         _ => cpal::BufferSize::Default,
     }
+}
+
+/// Builds a stream with callbacks of `period_ms` and starts it; where the device refuses that size,
+/// with its default one.
+///
+/// # Errors
+/// The device takes neither, or does not start.
+pub(crate) fn start_stream<Ring>(
+    supported: &cpal::SupportedStreamConfig,
+    period_ms: u32,
+    mut build: impl FnMut(cpal::StreamConfig) -> Result<(cpal::Stream, Ring), cpal::Error>,
+) -> Result<(cpal::Stream, Ring), cpal::Error> {
+    let mut config = supported.config();
+    config.buffer_size = buffer_size(supported.buffer_size(), config.sample_rate, period_ms);
+    let (stream, ring) = match build(config) {
+        Err(error) if config.buffer_size != cpal::BufferSize::Default => {
+            tracing::debug!(%error, "the period is refused, trying the device's default");
+            config.buffer_size = cpal::BufferSize::Default;
+            build(config)?
+        }
+        other => other?,
+    };
+    stream.play()?;
+    let (channels, format) = (config.channels, supported.sample_format());
+    tracing::debug!(
+        rate_hz = config.sample_rate,
+        channels,
+        ?format,
+        "sound device opened"
+    );
+    Ok((stream, ring))
 }
 
 /// Callback size asked for first, in milliseconds, and the longest tried. Short is low latency;

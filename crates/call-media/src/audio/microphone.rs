@@ -13,12 +13,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use call_protocol::ErrorCode;
-use cpal::traits::{DeviceTrait, StreamTrait};
+use cpal::traits::DeviceTrait;
 use cpal::{FromSample, Sample, SizedSample};
 
 use super::device::{
-    AudioDeviceState, Direction, FIRST_PERIOD_MS, GlitchWindow, StreamHealth, buffer_size, find,
-    open_error_code, with_sample_type,
+    AudioDeviceState, Direction, FIRST_PERIOD_MS, GlitchWindow, StreamHealth, find,
+    open_error_code, start_stream, with_sample_type,
 };
 use super::format::{BLOCK_SAMPLES, Block, SAMPLE_RATE_HZ};
 use super::pace::Backoff;
@@ -141,25 +141,9 @@ impl Open {
         let resampler = StreamResampler::new(rate_hz, SAMPLE_RATE_HZ)
             .map_err(|_| ErrorCode::MicrophoneNotFound)?;
         let health = Arc::new(StreamHealth::default());
-        let fixed = buffer_size(supported.buffer_size(), rate_hz, period_ms);
-        let mut config = supported.config();
-        config.buffer_size = fixed;
         let format = supported.sample_format();
-        let (stream, ring) = match build(&device, config, format, &health) {
-            Err(error) if fixed != cpal::BufferSize::Default => {
-                tracing::debug!(%error, "microphone refuses the period, trying its default");
-                config.buffer_size = cpal::BufferSize::Default;
-                build(&device, config, format, &health).map_err(code)?
-            }
-            other => other.map_err(code)?,
-        };
-        stream.play().map_err(code)?;
-        tracing::debug!(
-            rate_hz,
-            channels = config.channels,
-            ?format,
-            "microphone opened"
-        );
+        let build = |config| build(&device, config, format, &health);
+        let (stream, ring) = start_stream(&supported, period_ms, build).map_err(code)?;
         Ok(Self {
             _stream: stream,
             ring,

@@ -9,11 +9,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use call_protocol::ErrorCode;
-use cpal::traits::{DeviceTrait, StreamTrait};
+use cpal::traits::DeviceTrait;
 use cpal::{FromSample, Sample, SizedSample};
 
 use super::device::{
-    Direction, GlitchWindow, StreamHealth, buffer_size, find, open_error_code, with_sample_type,
+    Direction, GlitchWindow, StreamHealth, find, open_error_code, start_stream, with_sample_type,
 };
 use super::format::{Block, SAMPLE_RATE_HZ};
 use super::resample::StreamResampler;
@@ -70,25 +70,9 @@ impl Playback {
         let resampler =
             StreamResampler::new(SAMPLE_RATE_HZ, rate_hz).map_err(|_| ErrorCode::SpeakerLost)?;
         let health = Arc::new(StreamHealth::default());
-        let fixed = buffer_size(supported.buffer_size(), rate_hz, period_ms);
-        let mut config = supported.config();
-        config.buffer_size = fixed;
         let format = supported.sample_format();
-        let (stream, ring) = match build(&device, config, format, &health) {
-            Err(error) if fixed != cpal::BufferSize::Default => {
-                tracing::debug!(%error, "speaker refuses the period, trying its default");
-                config.buffer_size = cpal::BufferSize::Default;
-                build(&device, config, format, &health).map_err(code)?
-            }
-            other => other.map_err(code)?,
-        };
-        stream.play().map_err(code)?;
-        tracing::debug!(
-            rate_hz,
-            channels = config.channels,
-            ?format,
-            "speaker opened"
-        );
+        let build = |config| build(&device, config, format, &health);
+        let (stream, ring) = start_stream(&supported, period_ms, build).map_err(code)?;
         Ok(Self {
             _stream: stream,
             ring,
