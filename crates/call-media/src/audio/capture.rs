@@ -9,7 +9,8 @@
 //! still for [`DRY_BLOCKS`] is silence, so that the canceller's clock goes on.
 //!
 //! **Mute.** Processing delays, so a block may still carry sound of the blocks before it. What
-//! comes out is therefore dated by its oldest sound; the mute gate goes by that date.
+//! comes out is therefore dated by its oldest sound; the mute gate goes by that date. Only the ring
+//! of the high-pass filter outlasts it: a hum below 100 Hz, 40 dB under the voice, gone in 0.1 s.
 
 use std::time::{Duration, Instant};
 

@@ -91,3 +91,38 @@ fn a_playout_that_stands_still_is_silence_and_stops_nothing() {
     }
     assert!(sent > said / 4.0, "{said} became {sent}");
 }
+
+/// The mute gate goes by the date: whatever is dated after the last word must not carry it. The
+/// high-pass filter's ring is let through.
+#[test]
+fn nothing_said_before_its_date_is_left_in_a_block() {
+    let mut stage = CaptureStage::new(VoiceOptions::default(), None);
+    stage.handle_source(true);
+    let mut talker = Talker::new(14);
+    let begun = Instant::now();
+    let silent_from = begun + BLOCK_DURATION * 101;
+    let (mut loudest, mut held_back, mut passed) = (0.0f64, 0.0f64, 0.0f64);
+    for n in 0..130u32 {
+        let at = begun + BLOCK_DURATION * n;
+        let mut block = talker.next_block().map(|sample| sample * 3.0);
+        if at >= silent_from {
+            block = SILENT_BLOCK;
+        }
+        let oldest = stage.process(&mut block, at);
+        if oldest >= silent_from {
+            passed = passed.max(energy(&block));
+        } else if at >= silent_from {
+            held_back = held_back.max(energy(&block));
+        } else {
+            loudest = loudest.max(energy(&block));
+        }
+    }
+    let below_db = |energy: f64| 10.0 * (loudest / energy).log10();
+    println!(
+        "below the voice: {:.1} dB held back, {:.1} dB passed",
+        below_db(held_back),
+        below_db(passed)
+    );
+    assert!(below_db(held_back) < 35.0, "the delay is real");
+    assert!(below_db(passed) > 40.0, "{}", below_db(passed));
+}

@@ -12,7 +12,7 @@
 //! keeps the capture stream's pace and runs ahead of the echo.
 //!
 //! Invariants: with everything off, blocks pass untouched, bit for bit. The output lags the input
-//! by no more than [`VOICE_DELAY_BLOCKS`] blocks. No input value (infinite, NaN, beyond full
+//! by less than [`VOICE_DELAY_BLOCKS`] blocks. No input value (infinite, NaN, beyond full
 //! scale) reaches the adaptive filters, which would never forget it.
 //!
 //! Deliberately not here: resampling away the drift between two sound cards' clocks (the
