@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use call_media::audio::{
     AudioDeviceInfo, AudioDeviceState, AudioSender, AudioSenderConfig, AudioSourceConfig, Block,
-    InputLevel, Mixer, SILENCE_DBOV, Speaker, SpeakerConfig,
+    InputLevel, Mixer, RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, render_reference,
 };
 use call_media::frame::{I420Frame, LatestSlot, Taken};
 use call_media::video::camera::list_cameras;
@@ -76,6 +76,8 @@ pub(crate) struct Devices {
     speaker_config: SpeakerConfig,
     camera: CameraControl,
     microphone: Option<AudioSender>,
+    /// Where the microphone's echo canceller learns what is played; speakers come and go.
+    render_tap: Arc<Mutex<Option<RenderTap>>>,
     speaker: Option<Speaker>,
     muted: bool,
     running: Running,
@@ -124,6 +126,7 @@ impl Devices {
             speaker_config: speaker,
             camera,
             microphone: None,
+            render_tap: Arc::default(),
             speaker: None,
             muted: true,
             running: Running::default(),
@@ -237,9 +240,15 @@ impl Devices {
         &self,
         source: AudioSourceConfig,
     ) -> Result<AudioSender, call_media::audio::CodecError> {
+        let (tap, reference) = render_reference();
+        *self
+            .render_tap
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(tap);
         let config = AudioSenderConfig {
             source,
             muted: self.muted,
+            reference: Some(reference),
             ..AudioSenderConfig::default()
         };
         let outlet = self.outlet.clone();
@@ -271,7 +280,11 @@ impl Devices {
             return;
         }
         let states = self.states.clone();
-        let playout = playout(Arc::clone(&self.mixer), self.observer.clone());
+        let playout = playout(
+            Arc::clone(&self.mixer),
+            self.observer.clone(),
+            Arc::clone(&self.render_tap),
+        );
         let speaker = Speaker::start(self.speaker_config.clone(), playout, move |state| {
             let state = audio_state(state, ErrorCode::SpeakerLost);
             states.send_modify(|states| states.speaker = state);
@@ -280,13 +293,15 @@ impl Devices {
     }
 }
 
-/// Pulls the mixed sound; tells the observer what each member contributed.
+/// Pulls the mixed sound; tells the observer what each member contributed, and the microphone's
+/// echo canceller what will be heard.
 fn playout(
     mixer: Arc<Mutex<Mixer>>,
     observer: Option<Arc<dyn CallObserver>>,
+    render_tap: Arc<Mutex<Option<RenderTap>>>,
 ) -> Box<dyn FnMut(&mut Block) + Send> {
     let mut heard = std::collections::BTreeSet::new();
-    Box::new(move |out| {
+    let mut mix = move |out: &mut Block| {
         let mut mixer = mixer.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(observer) = &observer else {
             return mixer.mix(Instant::now(), out);
@@ -297,6 +312,13 @@ fn playout(
             }
             observer.sound(member, block);
         });
+    };
+    Box::new(move |out| {
+        mix(out);
+        let mut tap = render_tap.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tap) = tap.as_mut() {
+            tap.handle_block(out);
+        }
     })
 }
 

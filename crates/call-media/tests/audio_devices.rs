@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use call_media::audio::{
     AudioDecoder, AudioDeviceState, AudioEncoderConfig, AudioSender, AudioSenderConfig,
     AudioSourceConfig, Block, EncodedAudio, FRAME_SAMPLES, OpusDecoder, Speaker, SpeakerConfig,
-    list_microphones, list_speakers, tone_strength,
+    VoiceOptions, list_microphones, list_speakers, tone_strength,
 };
 use call_protocol::ErrorCode;
 
@@ -184,6 +184,9 @@ fn play_and_listen(dir: &Path) {
             dtx: false,
             ..AudioEncoderConfig::default()
         },
+        // The tone is to arrive as it is; to noise suppression it would be noise.
+        voice: VoiceOptions::OFF,
+        reference: None,
     };
     let sender = AudioSender::start(
         config,

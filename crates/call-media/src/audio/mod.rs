@@ -1,18 +1,18 @@
 //! Sound: from the microphone to Opus packets, and from packets to the speaker.
 //!
 //! ```text
-//! source (tone, WAV, microphone) -> send: mute gate, level, Opus -> packets
-//! packets -> jitter -> Opus (receive) -> mixer -> speaker (device or paced null sink)
+//! source (tone, WAV, microphone) -> send: voice processing, mute gate, level, Opus -> packets
+//!                                              ^ render reference
+//! packets -> jitter -> Opus (receive) -> mixer -+-> speaker (device or paced null sink)
 //! ```
 //!
 //! Everything runs at 48 kHz mono in blocks of 10 ms; a packet carries one Opus frame of 20 ms.
-//! [`jitter`], [`receive`], [`mixer`], [`level`], [`analyse`] are pure: they take `now` and touch
+//! [`jitter`], [`receive`], [`mixer`], [`voice`], [`level`], [`analyse`] are pure: they take `now` and touch
 //! no clock. [`send`] and [`speaker`] own one thread each; a device's own callback thread only
 //! moves samples through a lock-free ring and counts.
 //!
-//! Deliberately not here: echo cancellation and noise suppression (they slot in between source
-//! and level meter, with the mixed block as render reference), time stretching (it replaces the
-//! whole-frame decisions of [`jitter`]), RTP headers and sequence numbers, encryption.
+//! Deliberately not here: time stretching (it replaces the whole-frame decisions of [`jitter`]),
+//! RTP headers and sequence numbers, encryption.
 
 pub mod analyse;
 pub mod codec;
@@ -22,12 +22,15 @@ pub mod jitter;
 pub mod level;
 pub mod mixer;
 pub mod receive;
+pub mod reference;
 mod resample;
 pub mod send;
 pub mod source;
 pub mod speaker;
+pub mod voice;
 pub mod wav;
 
+mod capture;
 mod microphone;
 mod pace;
 mod pipeline;
@@ -44,7 +47,9 @@ pub use level::{SILENCE_DBOV, level_dbov};
 pub use mixer::{MemberLevel, Mixer};
 pub use pipeline::{EncodedAudio, InputLevel};
 pub use receive::TrackReceiver;
+pub use reference::{RenderReference, RenderTap, render_reference};
 pub use send::{AudioSender, AudioSenderConfig};
 pub use source::{AudioSource, AudioSourceConfig, BadAudioSource, SourcePoll};
 pub use speaker::{BadSpeaker, PlayoutMixer, Speaker, SpeakerConfig, SpeakerStats};
+pub use voice::{VOICE_DELAY_BLOCKS, VoiceOptions, VoiceProcessor};
 pub use wav::{WavAudio, WavError, WavWriter, read_wav};

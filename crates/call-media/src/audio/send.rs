@@ -1,30 +1,32 @@
 //! From a source to Opus packets, with the mute gate in between.
 //!
-//! One thread owns the source and does everything: level meter, mute gate, encoder
-//! (the `pipeline` module beside this one is the pure part).
+//! One thread owns the source and does everything: voice processing of a microphone (the
+//! `capture` module beside this one), level meter, mute gate, encoder (the `pipeline` module).
 //!
-//! **Mute** acts right behind the source. While muted, captured samples reach the level meter
+//! **Mute** acts right behind the processing, which goes on so that it knows the room when the
+//! person speaks again. While muted, captured samples reach the level meter
 //! ("you are muted and talking") and nothing else: the encoder is reset and never sees them. Only
 //! [`AudioSender::set_muted`] changes it; switching, losing and regaining a device do not. Once
 //! `set_muted(true)` has returned, no captured sound leaves any more.
-//!
-//! An echo canceller and noise suppression belong between source and level meter.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::capture::CaptureStage;
 use super::codec::{AudioEncoderConfig, CodecError, OpusEncoder};
 use super::device::AudioDeviceState;
 use super::format::{BLOCK_MS, BLOCK_SAMPLES, Block};
 use super::pipeline::{EncodedAudio, InputLevel, SendPipeline};
+use super::reference::RenderReference;
 use super::source::{AudioSource, AudioSourceConfig, SourcePoll, open_source};
+use super::voice::VoiceOptions;
 
 /// Longest wait for a source before commands are looked at regardless.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// What [`AudioSender::start`] needs.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct AudioSenderConfig {
     /// The first source.
     pub source: AudioSourceConfig,
@@ -32,6 +34,11 @@ pub struct AudioSenderConfig {
     pub muted: bool,
     /// Encoder settings.
     pub encoder: AudioEncoderConfig,
+    /// What is done to a microphone's sound; other sources pass untouched.
+    pub voice: VoiceOptions,
+    /// What the speaker plays, from [`render_reference`](super::reference::render_reference).
+    /// Without it there is no echo to cancel.
+    pub reference: Option<RenderReference>,
 }
 
 /// Held while a block is processed and callbacks run, so that muting and dropping are exact.
@@ -55,6 +62,7 @@ struct Requests {
     source: Option<AudioSourceConfig>,
     bitrate_bps: Option<u32>,
     packet_loss_perc: Option<u8>,
+    voice: Option<VoiceOptions>,
     stop: bool,
 }
 
@@ -140,6 +148,7 @@ impl AudioSender {
                 let pipeline = SendPipeline::new(encoder, Instant::now());
                 let mut worker = Worker {
                     shared: thread_shared,
+                    stage: CaptureStage::new(config.voice, config.reference),
                     pipeline,
                     open,
                     on_packet,
@@ -192,6 +201,12 @@ impl AudioSender {
             .request(|requests| requests.packet_loss_perc = Some(percent));
     }
 
+    /// Switches parts of the voice processing on and off.
+    pub fn set_voice(&self, options: VoiceOptions) {
+        self.shared
+            .request(|requests| requests.voice = Some(options));
+    }
+
     /// Stops and waits for the thread to close its device, which may take some 100 ms.
     pub fn stop(mut self) {
         self.close();
@@ -216,6 +231,7 @@ impl Drop for AudioSender {
 
 struct Worker {
     shared: Arc<Shared>,
+    stage: CaptureStage,
     pipeline: SendPipeline,
     open: OpenSource,
     on_packet: OnPacket,
@@ -225,7 +241,7 @@ struct Worker {
 
 impl Worker {
     fn run(&mut self, first: &AudioSourceConfig) {
-        let mut source = (self.open)(first, Instant::now());
+        let mut source = self.open_source(first);
         let mut block = [0.0; BLOCK_SAMPLES];
         let mut wait_until = None;
         loop {
@@ -239,25 +255,36 @@ impl Worker {
             if let Some(percent) = requests.packet_loss_perc {
                 self.pipeline.encoder_mut().set_packet_loss_perc(percent);
             }
+            if let Some(options) = requests.voice {
+                self.stage.set_options(options);
+            }
             if let Some(config) = &requests.source {
                 // The old device is closed first: some can be open only once.
                 drop(std::mem::replace(&mut source, Box::new(NothingYet)));
-                source = (self.open)(config, Instant::now());
+                source = self.open_source(config);
             }
             match source.poll(Instant::now(), &mut block) {
                 SourcePoll::Wait(until) => wait_until = Some(until),
                 SourcePoll::State(state) => self.report(state),
-                SourcePoll::Block { captured_at } => self.handle_block(&block, captured_at),
+                SourcePoll::Block { captured_at } => self.handle_block(&mut block, captured_at),
             }
         }
     }
 
-    fn handle_block(&mut self, block: &Block, captured_at: Instant) {
+    fn open_source(&mut self, config: &AudioSourceConfig) -> Box<dyn AudioSource> {
+        let is_microphone = matches!(config, AudioSourceConfig::Microphone { .. });
+        self.stage.handle_source(is_microphone);
+        (self.open)(config, Instant::now())
+    }
+
+    fn handle_block(&mut self, block: &mut Block, captured_at: Instant) {
+        // Before the gate is taken: muting need not wait for it.
+        let oldest_sound_at = self.stage.process(block, captured_at);
         let gate = self.shared.gate();
         if gate.closed {
             return;
         }
-        let muted = gate.is_muted_at(captured_at);
+        let muted = gate.is_muted_at(oldest_sound_at);
         let output = self.pipeline.handle_block(block, captured_at, muted);
         if let Some(packet) = output.packet {
             tracing::trace!(

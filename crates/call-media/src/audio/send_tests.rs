@@ -78,6 +78,7 @@ fn nothing_is_heard_while_muted_whatever_happens() {
                 dtx: false,
                 ..AudioEncoderConfig::default()
             },
+            ..AudioSenderConfig::default()
         };
         let sender = AudioSender::start_with(
             config,

@@ -1,0 +1,104 @@
+//! Between a source and everything that listens to it: processes a real microphone's blocks.
+//!
+//! Synthetic sound (a tone, a file) passes untouched: it carries no echo and no noise, and tests
+//! compare it with what arrives.
+//!
+//! **The render reference** is taken out of its ring whenever a block was captured, all of it:
+//! the echo canceller buffers, and a block left in the ring would only come too late. A microphone
+//! that begins, or comes back after a gap, first discards what has piled up. A playout that stands
+//! still for [`DRY_BLOCKS`] is silence, so that the canceller's clock goes on.
+//!
+//! **Mute.** Processing delays, so a block may still carry sound of the blocks before it. What
+//! comes out is therefore dated by its oldest sound; the mute gate goes by that date. Only the ring
+//! of the high-pass filter outlasts it: a hum below 100 Hz, 40 dB under the voice, gone in 0.1 s.
+
+use std::time::{Duration, Instant};
+
+use super::format::{Block, SILENT_BLOCK};
+use super::reference::RenderReference;
+use super::voice::{VOICE_DELAY_BLOCKS, VoiceOptions, VoiceProcessor};
+
+/// Captured blocks without any reference after which silence is assumed: 100 ms, longer than any
+/// device's period.
+const DRY_BLOCKS: u32 = 10;
+/// Time between two captured blocks that makes the waiting reference worthless.
+const GAP: Duration = Duration::from_millis(100);
+
+/// See the [module documentation](self).
+#[derive(Debug)]
+pub(crate) struct CaptureStage {
+    options: VoiceOptions,
+    reference: Option<RenderReference>,
+    /// Present while the source is a microphone.
+    processor: Option<VoiceProcessor>,
+    /// When the last blocks were captured, the oldest first.
+    captured: [Option<Instant>; VOICE_DELAY_BLOCKS],
+    dry: u32,
+}
+
+impl CaptureStage {
+    pub(crate) fn new(options: VoiceOptions, reference: Option<RenderReference>) -> Self {
+        Self {
+            options,
+            reference,
+            processor: None,
+            captured: [None; VOICE_DELAY_BLOCKS],
+            dry: 0,
+        }
+    }
+
+    /// Begins with a new source, forgetting the old one's sound and room.
+    pub(crate) fn handle_source(&mut self, is_microphone: bool) {
+        self.processor = is_microphone.then(|| VoiceProcessor::new(self.options));
+        self.captured = [None; VOICE_DELAY_BLOCKS];
+        self.dry = 0;
+    }
+
+    /// Takes effect with the next block.
+    pub(crate) fn set_options(&mut self, options: VoiceOptions) {
+        self.options = options;
+        if let Some(processor) = &mut self.processor {
+            processor.set_options(options);
+        }
+    }
+
+    /// Processes the block in place; returns when the oldest sound it may now carry was captured.
+    pub(crate) fn process(&mut self, block: &mut Block, captured_at: Instant) -> Instant {
+        let Some(processor) = &mut self.processor else {
+            return captured_at;
+        };
+        let last = self.captured.last().copied().flatten();
+        let is_fresh = last.is_none_or(|last| captured_at.saturating_duration_since(last) > GAP);
+        if let Some(reference) = &mut self.reference {
+            if is_fresh {
+                reference.discard();
+            }
+            let mut is_dry = true;
+            while let Some(render) = reference.poll_block() {
+                processor.handle_render(&render);
+                is_dry = false;
+            }
+            self.dry = if is_dry { self.dry + 1 } else { 0 };
+            if self.dry > DRY_BLOCKS {
+                self.dry = DRY_BLOCKS;
+                processor.handle_render(&SILENT_BLOCK);
+            }
+            let dropped = reference.take_dropped();
+            if dropped > 0 {
+                tracing::debug!(dropped, "render reference overflowed, captured too late");
+            }
+        }
+        processor.process_capture(block);
+        let oldest = self.captured.iter().copied().flatten().next();
+        self.captured.rotate_left(1);
+        if let Some(newest) = self.captured.last_mut() {
+            *newest = Some(captured_at);
+        }
+        // Also right after everything was switched off: erring towards silence costs 20 ms.
+        oldest.map_or(captured_at, |oldest| oldest.min(captured_at))
+    }
+}
+
+#[cfg(test)]
+#[path = "capture_tests.rs"]
+mod tests;
