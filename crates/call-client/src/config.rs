@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use call_core::CallEvent;
-use call_media::audio::{AudioSourceConfig, SpeakerConfig};
+use call_media::audio::{AudioSourceConfig, SpeakerConfig, VoiceOptions};
 use call_media::frame::I420Frame;
 use call_media::video::source_config::VideoSourceConfig;
 use call_protocol::ui::UiEvent;
@@ -103,6 +103,8 @@ pub struct EngineConfig {
     pub video: VideoSourceConfig,
     /// Where the sound comes from. A microphone without id follows the setting.
     pub audio: AudioSourceConfig,
+    /// What happens to a microphone's sound before it is sent.
+    pub voice: VoiceOptions,
     /// Where the others are heard. A device without id follows the setting.
     pub speaker: SpeakerConfig,
     /// Hosts rooms when no server is configured; `None`: starting a call then fails with
@@ -125,6 +127,7 @@ impl EngineConfig {
             name: None,
             video: VideoSourceConfig::camera(None),
             audio: AudioSourceConfig::Microphone { id: None },
+            voice: VoiceOptions::default(),
             speaker: SpeakerConfig::Device { id: None },
             host: None,
             ui,

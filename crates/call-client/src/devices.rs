@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use call_media::audio::{
     AudioDeviceInfo, AudioDeviceState, AudioSender, AudioSenderConfig, AudioSourceConfig, Block,
-    InputLevel, Mixer, RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, render_reference,
+    InputLevel, Mixer, RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, VoiceOptions,
+    render_reference,
 };
 use call_media::frame::{I420Frame, LatestSlot, Taken};
 use call_media::video::camera::list_cameras;
@@ -63,6 +64,7 @@ pub(crate) struct Wiring {
     pub(crate) observer: Option<Arc<dyn CallObserver>>,
     /// Colours of a synthetic picture, so that two members differ.
     pub(crate) seed: u64,
+    pub(crate) voice: VoiceOptions,
 }
 
 /// The three devices.
@@ -77,6 +79,7 @@ pub(crate) struct Devices {
     camera: CameraControl,
     microphone: Option<AudioSender>,
     /// Where the microphone's echo canceller learns what is played; speakers come and go.
+    voice: VoiceOptions,
     render_tap: Arc<Mutex<Option<RenderTap>>>,
     speaker: Option<Speaker>,
     muted: bool,
@@ -107,6 +110,7 @@ impl Devices {
             own_wanted,
             observer,
             seed,
+            voice,
         } = wiring;
         let camera = CameraControl::start(states.clone(), seed, move |frame: I420Frame| {
             if let Some(self_view) = &self_view
@@ -126,6 +130,7 @@ impl Devices {
             speaker_config: speaker,
             camera,
             microphone: None,
+            voice,
             render_tap: Arc::default(),
             speaker: None,
             muted: true,
@@ -248,6 +253,7 @@ impl Devices {
         let config = AudioSenderConfig {
             source,
             muted: self.muted,
+            voice: self.voice,
             reference: Some(reference),
             ..AudioSenderConfig::default()
         };

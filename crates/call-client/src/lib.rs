@@ -27,7 +27,7 @@ mod pictures;
 pub mod settings;
 pub mod stats;
 
-pub use call_media::audio::{AudioSourceConfig, SpeakerConfig};
+pub use call_media::audio::{AudioSourceConfig, SpeakerConfig, VoiceOptions};
 pub use call_media::video::source_config::VideoSourceConfig;
 pub use config::{
     CallObserver, EngineConfig, HostFuture, HostedServer, NoUi, Observed, RoomHost, UiSink,

@@ -41,14 +41,13 @@ pub(super) struct LinkSlot {
 
 impl Driver {
     fn ice_servers(&self) -> Vec<IceServer> {
-        let has_any = !self.stun.is_empty();
-        has_any
-            .then(|| IceServer {
-                urls: self.stun.clone(),
-                ..IceServer::default()
-            })
-            .into_iter()
-            .collect()
+        if self.stun.is_empty() {
+            return Vec::new();
+        }
+        vec![IceServer {
+            urls: self.stun.clone(),
+            ..IceServer::default()
+        }]
     }
 
     pub(super) fn open_link(&mut self, id: LinkId, polite: bool, initiator: bool) {
@@ -62,7 +61,6 @@ impl Driver {
             video_codecs: codecs,
             send_audio: true,
             send_video: true,
-            ..LinkConfig::default()
         };
         let mut mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
         // A new link starts its sound anew: sequence numbers and timestamps begin elsewhere.

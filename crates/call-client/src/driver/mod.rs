@@ -231,6 +231,7 @@ impl Driver {
                 self_view: self_view.ok(),
                 own_wanted: pictures.own_wanted(),
                 observer: config.observer.clone(),
+                voice: config.voice,
                 seed,
             },
             chosen_camera(config.video, &settings),

@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// none, tone:HZ, FILE.wav, mic or mic:ID
     #[arg(long, default_value = "none")]
     pub(crate) audio: AudioSourceConfig,
+    /// Send the microphone's sound as it is: no echo cancellation, noise suppression, gain control
+    #[arg(long)]
+    pub(crate) raw_microphone: bool,
     /// Write every member's decoded picture and sound to DIR
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use args::Args;
 use call_client::{
     AudioSourceConfig, CallObserver, Engine, EngineConfig, NoUi, Observed, SpeakerConfig,
+    VoiceOptions,
 };
 use call_core::CallEvent;
 use call_media::frame::I420Frame;
@@ -150,6 +151,11 @@ async fn call(
         name: Some(args.name),
         video: args.video,
         audio: args.audio,
+        voice: if args.raw_microphone {
+            VoiceOptions::OFF
+        } else {
+            VoiceOptions::default()
+        },
         speaker,
         observer: Some(Arc::new(observer)),
         ..EngineConfig::new(Arc::new(NoUi))
