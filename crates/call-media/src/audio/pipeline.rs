@@ -214,4 +214,4 @@ impl SendPipeline {
 
 #[cfg(test)]
 #[path = "pipeline_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -12,14 +12,16 @@ fn pipeline(now: Instant) -> SendPipeline {
     SendPipeline::new(Box::new(OpusEncoder::new(config).unwrap()), now)
 }
 
-fn tone_block(index: u64) -> Block {
+/// The `index`th block of a 440 Hz tone at half of full scale.
+pub(crate) fn tone_block(index: u64) -> Block {
     std::array::from_fn(|n| {
         let at = (index * BLOCK_SAMPLES as u64 + n as u64) as f32;
         (at * 440.0 * std::f32::consts::TAU / 48_000.0).sin() * 0.5
     })
 }
 
-fn decode(packets: &[EncodedAudio]) -> Vec<f32> {
+/// The sound of consecutive packets.
+pub(crate) fn decode(packets: &[EncodedAudio]) -> Vec<f32> {
     let mut decoder = OpusDecoder::new().unwrap();
     let mut frame = [0.0; FRAME_SAMPLES];
     let mut sound = Vec::new();

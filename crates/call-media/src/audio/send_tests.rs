@@ -4,28 +4,9 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{self, RecvTimeoutError};
 
 use super::*;
-use crate::audio::codec::{AudioDecoder, OpusDecoder};
-use crate::audio::format::FRAME_SAMPLES;
 use crate::audio::pipeline::TRAILING_FRAMES;
+use crate::audio::pipeline::tests::{decode, tone_block};
 use crate::audio::tone_strength;
-
-fn tone_block(index: u64) -> Block {
-    std::array::from_fn(|n| {
-        let at = (index * BLOCK_SAMPLES as u64 + n as u64) as f32;
-        (at * 440.0 * std::f32::consts::TAU / 48_000.0).sin() * 0.5
-    })
-}
-
-fn decode(packets: &[EncodedAudio]) -> Vec<f32> {
-    let mut decoder = OpusDecoder::new().unwrap();
-    let mut frame = [0.0; FRAME_SAMPLES];
-    let mut sound = Vec::new();
-    for packet in packets {
-        decoder.decode(&packet.payload, &mut frame).unwrap();
-        sound.extend_from_slice(&frame);
-    }
-    sound
-}
 
 /// A source that delivers tone blocks as fast as it is asked and fails as told.
 struct Scripted {

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use call_protocol::wire::{ServerMessage, TopologyMode};
-use call_protocol::{ErrorCode, RoomId};
+use call_protocol::wire::{RosterEntry, ServerMessage, TopologyMode};
+use call_protocol::{ErrorCode, MemberId, RoomId};
 
 use super::{Refusal, Rooms};
 use crate::connection::{ConnId, Phase};
@@ -81,14 +81,27 @@ impl Rooms {
             }
             return Err((ErrorCode::RoomFull, "no seat left"));
         };
-        let joined = ServerMessage::Joined {
+        let members = room.roster_without(member);
+        self.seat(conn, &room_id, member, members, resume, false);
+        self.tell_others(
+            &room_id,
             member,
-            resume,
-            resumed: false,
-            members: room.roster_without(member),
-            topology: TopologyMode::Mesh,
-            stun: self.config.stun.clone(),
-        };
+            &ServerMessage::MemberJoined { member, profile },
+        );
+        Ok(())
+    }
+
+    /// Binds a connection to its seat and tells it so. `resume` is the seat's token, `resumed` whether
+    /// the seat was taken again by it.
+    fn seat(
+        &mut self,
+        conn: ConnId,
+        room_id: &RoomId,
+        member: MemberId,
+        members: Vec<RosterEntry>,
+        resume: String,
+        resumed: bool,
+    ) {
         self.set_phase(
             conn,
             Phase::Seated {
@@ -96,13 +109,15 @@ impl Rooms {
                 member,
             },
         );
-        self.send(conn, joined);
-        self.tell_others(
-            &room_id,
+        let joined = ServerMessage::Joined {
             member,
-            &ServerMessage::MemberJoined { member, profile },
-        );
-        Ok(())
+            resume,
+            resumed,
+            members,
+            topology: TopologyMode::Mesh,
+            stun: self.config.stun.clone(),
+        };
+        self.send(conn, joined);
     }
 
     fn resume_seat(
@@ -119,22 +134,8 @@ impl Rooms {
         let seat = room.seat_mut(member).ok_or(failed)?;
         let before = std::mem::replace(&mut seat.presence, Presence::Here(conn));
         let has_new_profile = seat.profile != profile;
-        let joined = ServerMessage::Joined {
-            member,
-            resume: token.to_owned(),
-            resumed: true,
-            members: room.roster_without(member),
-            topology: TopologyMode::Mesh,
-            stun: self.config.stun.clone(),
-        };
-        self.set_phase(
-            conn,
-            Phase::Seated {
-                room: room_id.clone(),
-                member,
-            },
-        );
-        self.send(conn, joined);
+        let members = room.roster_without(member);
+        self.seat(conn, room_id, member, members, token.to_owned(), true);
         match before {
             Presence::Here(old) => {
                 // The seat has moved already: closing the old connection must not touch it.
