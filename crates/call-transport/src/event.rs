@@ -177,6 +177,29 @@ impl RtpIn {
     }
 }
 
+/// Where a stream's RTP clock stands on its sender's wall clock, as the sender's last report says
+/// (RFC 3550, section 6.4.1). All streams of one sender share the wall clock; it says nothing
+/// about ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderClock {
+    /// NTP time: seconds since 1900 in the upper 32 bits, their fraction in the lower.
+    pub ntp_time: u64,
+    /// The RTP timestamp of the same moment.
+    pub rtp_time: u32,
+}
+
+impl SenderClock {
+    /// When what carries `timestamp` was captured, in microseconds of the sender's wall clock.
+    /// Right within half the timestamp's range of the report (6 h of video, 12 h of sound).
+    pub fn capture_us(self, timestamp: u32, clock_rate_hz: u32) -> i64 {
+        let seconds = (self.ntp_time >> 32) as i64;
+        let fraction_us = ((self.ntp_time & 0xffff_ffff) * 1_000_000) >> 32;
+        let ticks = i64::from(timestamp.wrapping_sub(self.rtp_time).cast_signed());
+        let offset_us = ticks * 1_000_000 / i64::from(clock_rate_hz.max(1));
+        seconds * 1_000_000 + fraction_us as i64 + offset_us
+    }
+}
+
 /// An RTP packet to send; payload type, SSRC and sequence number are the link's.
 #[derive(Clone, Debug)]
 pub struct RtpOut {
@@ -188,10 +211,37 @@ pub struct RtpOut {
     pub payload: Bytes,
     /// Loudness in -dBov, 0 (loudest) to 127 (silence), RFC 6464. Audio only.
     pub level_dbov: Option<u8>,
+    /// When the media was captured: what sender reports tie the RTP clock to, so that the peer
+    /// can show together what was seen and heard together. `None`: the time of sending counts.
+    pub captured_at: Option<Instant>,
 }
 
 impl RtpOut {
     /// Largest payload that fits an unfragmented datagram on every path: 1280 (the smallest IPv6
     /// MTU) less IPv6, UDP, TURN framing, RTP with extensions and the SRTP tag.
     pub const PAYLOAD_BYTES: usize = 1_180;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_clock_dates_what_came_before_and_after_its_report() {
+        let clock = SenderClock {
+            ntp_time: (10 << 32) | (1 << 31),
+            rtp_time: 90_000,
+        };
+        let cases = [
+            (90_000, 10_500_000),
+            (180_000, 11_500_000),
+            (0, 9_500_000),
+            (0_u32.wrapping_sub(90_000), 8_500_000),
+        ];
+        for (timestamp, want_us) in cases {
+            assert_eq!(clock.capture_us(timestamp, 90_000), want_us, "{timestamp}");
+        }
+        assert_eq!(clock.capture_us(90_000 + 48, 48_000), 10_501_000);
+        assert_eq!(clock.capture_us(90_001, 0), 11_500_000);
+    }
 }

@@ -75,7 +75,9 @@ mod ws;
 
 pub use channels::ChannelError;
 pub use config::{IceServer, LinkConfig};
-pub use event::{ChannelLabel, Codec, LinkEvent, LinkState, MediaKind, PathKind, RtpIn, RtpOut};
+pub use event::{
+    ChannelLabel, Codec, LinkEvent, LinkState, MediaKind, PathKind, RtpIn, RtpOut, SenderClock,
+};
 pub use link::{Link, LinkError};
 pub use stats::{InStats, LinkStats, OutStats};
 pub use ws::{ConnectError, SendError, ServerConnection, ServerEvent, ServerSender};

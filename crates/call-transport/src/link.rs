@@ -17,7 +17,7 @@ use webrtc::peer_connection::{PeerConnection, RTCStatsReportEntry};
 
 use crate::channels::{ChannelError, ChannelOut};
 use crate::config::LinkConfig;
-use crate::event::{ChannelLabel, Codec, LinkEvent, LinkState, RtpIn, RtpOut};
+use crate::event::{ChannelLabel, Codec, LinkEvent, LinkState, RtpIn, RtpOut, SenderClock};
 use crate::open;
 use crate::outgoing::TrackOut;
 use crate::shared::Shared;
@@ -110,6 +110,11 @@ impl Link {
     /// Waits until less than half of the channel's queue is taken, or the channel is closed.
     pub async fn channel_writable(&self, channel: ChannelLabel) {
         self.channel(channel).writable().await;
+    }
+
+    /// Where a received stream stands on the peer's wall clock; `None` before its first report.
+    pub fn sender_clock(&self, ssrc: u32) -> Option<SenderClock> {
+        self.shared.meter().sender_clock(ssrc)
     }
 
     /// The figures now. Meant once a second: rates cover the time since the previous call.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::event::MediaKind;
+use crate::event::{MediaKind, SenderClock};
 
 /// Two per kind are in use; the rest is room for SSRC changes of foreign peers.
 const MAX_STREAMS: usize = 16;
@@ -66,6 +66,8 @@ struct Out {
     all_bytes: u64,
     bytes_before: u64,
     reports: VecDeque<(u32, Instant)>,
+    /// RTP timestamp and time of capture of the newest media.
+    capture: Option<(u32, Instant)>,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ struct In {
     bytes_before: u64,
     seen_before: u64,
     expected_before: u64,
+    clock: Option<SenderClock>,
 }
 
 /// See the module's text.
@@ -122,6 +125,7 @@ impl Meter {
                 all_bytes: 0,
                 bytes_before: 0,
                 reports: VecDeque::new(),
+                capture: None,
             });
         }
     }
@@ -146,6 +150,7 @@ impl Meter {
                 bytes_before: 0,
                 seen_before: 0,
                 expected_before: 0,
+                clock: None,
             });
         }
     }
@@ -230,6 +235,34 @@ impl Meter {
         if let Some(stream) = self.ins.get_mut(&ssrc) {
             change(&mut stream.stats);
         }
+    }
+
+    /// Media of ours was captured.
+    pub(crate) fn handle_captured(&mut self, ssrc: u32, timestamp: u32, captured_at: Instant) {
+        if let Some(stream) = self.outs.get_mut(&ssrc) {
+            stream.capture = Some((timestamp, captured_at));
+        }
+    }
+
+    /// The RTP timestamp of what is being captured `now`; `None` before anything was.
+    pub(crate) fn capture_timestamp(&self, now: Instant, ssrc: u32) -> Option<u32> {
+        let stream = self.outs.get(&ssrc)?;
+        let (timestamp, captured_at) = stream.capture?;
+        let age = now.saturating_duration_since(captured_at);
+        let ticks = age.as_micros() * u128::from(stream.clock_rate_hz) / 1_000_000;
+        Some(timestamp.wrapping_add(ticks as u32))
+    }
+
+    /// The peer reports where a stream of its stands.
+    pub(crate) fn handle_peer_report(&mut self, ssrc: u32, clock: SenderClock) {
+        if let Some(stream) = self.ins.get_mut(&ssrc) {
+            stream.clock = Some(clock);
+        }
+    }
+
+    /// What the peer last said of a stream.
+    pub(crate) fn sender_clock(&self, ssrc: u32) -> Option<SenderClock> {
+        self.ins.get(&ssrc)?.clock
     }
 
     /// A sender report of ours leaves.

@@ -100,6 +100,10 @@ impl TrackOut {
             self.shared.dropped_out.fetch_add(1, Ordering::Relaxed);
             return;
         };
+        if let Some(captured_at) = packet.captured_at {
+            let mut meter = self.shared.meter();
+            meter.handle_captured(self.ssrc, packet.timestamp, captured_at);
+        }
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         let mut rtp = rtp::Packet {
             header: rtp::Header {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     /// The congestion controller's target, bits per second.
     pub(crate) target_bps: Arc<AtomicU64>,
     rtt_us: AtomicU32,
+    wall_clock: WallClock,
     /// Whether packets may be handed to the stack.
     pub(crate) is_connected: AtomicBool,
     /// The peer asked for a keyframe.
@@ -45,6 +46,7 @@ impl Shared {
             formats: Mutex::default(),
             target_bps: Arc::new(AtomicU64::new(START_BPS as u64)),
             rtt_us: AtomicU32::new(0),
+            wall_clock: WallClock::new(Instant::now(), SystemTime::now()),
             is_connected: AtomicBool::new(false),
             keyframe_wanted: Notify::new(),
             keyframe_requests_in: AtomicU64::new(0),
@@ -67,6 +69,11 @@ impl Shared {
         *self.formats.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(formats);
     }
 
+    /// The NTP time our sender reports give for `now`.
+    pub(crate) fn ntp_time(&self, now: Instant) -> u64 {
+        self.wall_clock.ntp_time(now)
+    }
+
     /// The measured round-trip time, if any yet.
     pub(crate) fn measured_rtt(&self) -> Option<Duration> {
         let micros = self.rtt_us.load(Ordering::Relaxed);
@@ -82,5 +89,50 @@ impl Shared {
     pub(crate) fn set_rtt(&self, rtt: Duration) {
         let micros = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1);
         self.rtt_us.store(micros, Ordering::Relaxed);
+    }
+}
+
+/// Wall clock of all streams of a link: read once, so that setting the system's clock during a
+/// call does not tear sound and picture apart.
+#[derive(Debug)]
+struct WallClock {
+    epoch: Instant,
+    ntp_at_epoch: u64,
+}
+
+impl WallClock {
+    fn new(now: Instant, wall: SystemTime) -> Self {
+        /// From 1900, where NTP begins, to 1970.
+        const NTP_TO_UNIX_S: u64 = 2_208_988_800;
+        let since_1970 = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            epoch: now,
+            ntp_at_epoch: ntp(since_1970).wrapping_add(NTP_TO_UNIX_S << 32),
+        }
+    }
+
+    fn ntp_time(&self, now: Instant) -> u64 {
+        let elapsed = now.saturating_duration_since(self.epoch);
+        self.ntp_at_epoch.wrapping_add(ntp(elapsed))
+    }
+}
+
+/// A duration in units of 2^-32 s.
+fn ntp(duration: Duration) -> u64 {
+    let fraction = (u64::from(duration.subsec_nanos()) << 32) / 1_000_000_000;
+    (duration.as_secs() << 32).wrapping_add(fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ntp_time_runs_from_1900_with_fractions() {
+        let now = Instant::now();
+        let clock = WallClock::new(now, UNIX_EPOCH + Duration::from_millis(1_250));
+        assert_eq!(clock.ntp_time(now), (2_208_988_801 << 32) | (1 << 30));
+        let later = now + Duration::from_millis(500);
+        assert_eq!(clock.ntp_time(later), (2_208_988_801 << 32) | (3 << 30));
     }
 }

@@ -1,4 +1,6 @@
-//! The interceptor nearest to the wire: sees every packet, changes none.
+//! The interceptor nearest to the wire: sees every packet, and changes none but our own sender
+//! reports. Those the stack dates by the time of sending; here they are dated by the time of
+//! capture, on one wall clock for sound and picture, which is what a receiver's lip sync needs.
 //!
 //! It feeds the [`Meter`](crate::meter::Meter) and turns the peer's PLI and FIR into a wake-up.
 //! RTCP is read here because the stack hands up only what an interceptor marks, and routes a
@@ -19,7 +21,7 @@ use rtc::rtcp::sender_report::SenderReport;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
-use crate::event::MediaKind;
+use crate::event::{MediaKind, SenderClock};
 use crate::shared::Shared;
 
 /// See the module's text.
@@ -47,6 +49,11 @@ impl Tap {
         } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
             self.handle_reports(now, &report.reports);
         } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
+            let clock = SenderClock {
+                ntp_time: report.ntp_time,
+                rtp_time: report.rtp_time,
+            };
+            self.shared.meter().handle_peer_report(report.ssrc, clock);
             self.handle_reports(now, &report.reports);
         }
     }
@@ -81,6 +88,20 @@ impl Tap {
     }
 }
 
+impl Tap {
+    fn date_report(&self, now: Instant, report: &SenderReport) -> SenderReport {
+        let mut meter = self.shared.meter();
+        let rtp_time = meter.capture_timestamp(now, report.ssrc);
+        let report = SenderReport {
+            ntp_time: self.shared.ntp_time(now),
+            rtp_time: rtp_time.unwrap_or(report.rtp_time),
+            ..report.clone()
+        };
+        meter.handle_sender_report(now, report.ssrc, report.ntp_time);
+        report
+    }
+}
+
 impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
     type Rout = TaggedPacket;
     type Wout = TaggedPacket;
@@ -112,8 +133,8 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
         self.inbound.pop_front()
     }
 
-    fn handle_write(&mut self, msg: TaggedPacket) -> Result<(), Error> {
-        match &msg.message.packet {
+    fn handle_write(&mut self, mut msg: TaggedPacket) -> Result<(), Error> {
+        match &mut msg.message.packet {
             Packet::Rtp(packet) => {
                 self.shared
                     .meter()
@@ -122,11 +143,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
             Packet::Rtcp(packets) => {
                 for packet in packets {
                     if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
-                        self.shared.meter().handle_sender_report(
-                            msg.now,
-                            report.ssrc,
-                            report.ntp_time,
-                        );
+                        *packet = Box::new(self.date_report(msg.now, report));
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! Media under loss, keyframe requests, figures.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use call_protocol::VideoCodec;
 use call_transport::{Codec, LinkEvent, MediaKind, RtpOut};
@@ -88,6 +88,7 @@ async fn sound_carries_its_level_and_figures_are_plausible() {
             marker: number == 0,
             payload,
             level_dbov: Some(42),
+            captured_at: None,
         });
         link.send_video(VideoCodec::H264, numbered(number, 1_000));
     }
@@ -179,5 +180,58 @@ async fn a_slow_owner_loses_the_newest_media_and_no_event() {
     let first = end.media.try_recv().expect("a full queue");
     eventually("the queue keeps its oldest", || end.media.len() >= 4_000).await;
     assert!(number_of(&first) < 100);
+    pair.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_tell_when_sound_and_picture_were_captured() {
+    let mut pair = Pair::connected([config(true, true), config(false, false)]).await;
+    let link = &pair.ends[0].link;
+    // Pictures are sent 300 ms after their capture, sound 20 ms after: only the reports tell.
+    let (sound_age, picture_age) = (Duration::from_millis(20), Duration::from_millis(300));
+    let start = Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    let mut sent = Vec::new();
+    for number in 0..150_u32 {
+        tick.tick().await;
+        let now = Instant::now();
+        let ticks = |age: Duration, hz: u64| {
+            let captured_us = (now - start).as_micros() as u64 + 1_000_000 - age.as_micros() as u64;
+            (captured_us * hz / 1_000_000) as u32
+        };
+        link.send_audio(RtpOut {
+            timestamp: ticks(sound_age, 48_000),
+            captured_at: Some(now - sound_age),
+            level_dbov: Some(42),
+            ..numbered(number, 100)
+        });
+        link.send_video(
+            VideoCodec::Vp8,
+            RtpOut {
+                timestamp: ticks(picture_age, 90_000),
+                captured_at: Some(now - picture_age),
+                ..numbered(number, 1_000)
+            },
+        );
+        sent.push(now);
+    }
+    let mut received = Vec::new();
+    pair.until("sound and pictures", |ends| {
+        while let Ok(packet) = ends[1].media.try_recv() {
+            received.push(packet);
+        }
+        received.len() == 300
+    })
+    .await;
+    let capture_us = |kind: MediaKind| {
+        let packets = received.iter().filter(|packet| packet.kind() == kind);
+        let newest = packets.max_by_key(|packet| number_of(packet)).expect("one");
+        let clock = pair.ends[1].link.sender_clock(newest.ssrc);
+        let clock = clock.expect("a report within three seconds");
+        clock.capture_us(newest.timestamp, newest.codec.clock_rate_hz())
+    };
+    let apart_us = capture_us(MediaKind::Audio) - capture_us(MediaKind::Video);
+    assert!((apart_us - 280_000).abs() < 5_000, "{apart_us} us");
+    assert_eq!(pair.ends[1].link.sender_clock(1), None);
     pair.close().await;
 }

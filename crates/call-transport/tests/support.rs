@@ -162,6 +162,7 @@ pub(crate) fn numbered(number: u32, bytes: usize) -> RtpOut {
         marker: true,
         payload: payload.into(),
         level_dbov: None,
+        captured_at: None,
     }
 }
 
