@@ -6,7 +6,8 @@
 //! * [`codec`]: VP8, VP9 and H.264 behind two traits.
 //! * [`rtp`]: payload formats, reordering and frame assembly; [`bitstream`] and [`h264`] read the
 //!   few header fields this needs.
-//! * [`send`] and [`receive`]: the encoder and decoder threads.
+//! * [`send`] and [`receive`]: the encoder and decoder threads; [`playout`]: when a received frame
+//!   is shown.
 //! * [`mark`]: frame number and capture time as blocks in a picture.
 
 pub mod bitstream;
@@ -18,6 +19,7 @@ mod ffi;
 pub mod h264;
 mod h264_codec;
 pub mod mark;
+pub mod playout;
 pub mod receive;
 pub mod rtp;
 pub mod scale;
