@@ -130,6 +130,7 @@ impl Outlet {
                     marker: index == last,
                     payload: payload.clone(),
                     level_dbov: None,
+                    captured_at: Some(frame.captured_at),
                 };
                 receiver.link.send_video(frame.codec, packet);
             }
@@ -147,6 +148,7 @@ impl Outlet {
                 marker: audio.marker,
                 payload: payload.clone(),
                 level_dbov: Some(audio.level_dbov),
+                captured_at: Some(audio.captured_at),
             });
         }
     }

@@ -275,6 +275,7 @@ impl Call {
                 marker: index == last,
                 payload,
                 level_dbov: None,
+                captured_at: None,
             };
             self.link.send_video(self.codec, packet);
         }
@@ -298,6 +299,7 @@ impl Call {
                 marker,
                 payload,
                 level_dbov: Some(13),
+                captured_at: None,
             });
         }
         Ok(())

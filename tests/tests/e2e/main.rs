@@ -8,4 +8,5 @@ mod calls;
 mod chromium;
 mod cycles;
 mod lan;
+mod lip_sync;
 mod server_loss;

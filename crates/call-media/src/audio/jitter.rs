@@ -36,6 +36,8 @@ use super::format::{FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ};
 pub const MIN_DELAY_MS: u32 = 40;
 /// Largest target delay in milliseconds. Beyond it conversation suffers more than from losses.
 pub const MAX_DELAY_MS: u32 = 200;
+/// Largest delay the owner may add, in milliseconds.
+pub const MAX_EXTRA_MS: u32 = 300;
 /// Packets the delay statistics look back on: 5 s. A longer window forgets spikes later.
 const DELAY_WINDOW: usize = 250;
 /// Delay above the target, in milliseconds, that is worth an audible correction.
@@ -215,6 +217,18 @@ impl JitterBuffer {
         }
     }
 
+    /// RTP timestamp of the frame pulled last; `None` while nothing plays: before the first
+    /// packet, and in pauses.
+    pub fn playing(&self) -> Option<u32> {
+        let plays = self.state == State::Playing && self.empty_frames == 0;
+        plays.then(|| (self.next_timestamp - FRAME_TICKS) as u32)
+    }
+
+    /// Delays playout by this much beyond what the network asks for.
+    pub fn set_extra_delay_ms(&mut self, extra_ms: u32) {
+        self.clock.extra_ms = extra_ms.min(MAX_EXTRA_MS);
+    }
+
     /// Counters and current delays.
     pub fn stats(&self) -> JitterStats {
         let delay_ms = match self.state {
@@ -361,7 +375,10 @@ impl JitterBuffer {
     fn restart(&mut self, now: Instant, seq: u16, timestamp: u32, payload: Bytes) {
         let (seq, timestamp) = (i64::from(seq), i64::from(timestamp));
         self.packets.clear();
-        self.clock = Clock::default();
+        self.clock = Clock {
+            extra_ms: self.clock.extra_ms,
+            ..Clock::default()
+        };
         self.clock.handle_arrival(now, timestamp);
         (self.highest_seq, self.highest_timestamp, self.seen) = (Some(seq), timestamp, 1);
         self.unproven_conceals = 0;
@@ -405,6 +422,8 @@ struct Clock {
     transits: VecDeque<i64>,
     base_transit: i64,
     target_ms: Option<u32>,
+    /// Asked for by the owner.
+    extra_ms: u32,
     last_transit: Option<i64>,
     /// RFC 3550 estimate in ticks.
     jitter: f64,
@@ -441,7 +460,7 @@ impl Clock {
     }
 
     fn target_ms(&self) -> u32 {
-        self.target_ms.unwrap_or(MIN_DELAY_MS)
+        self.target_ms.unwrap_or(MIN_DELAY_MS) + self.extra_ms
     }
 
     fn jitter_ms(&self) -> f32 {

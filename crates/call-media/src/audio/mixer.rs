@@ -5,7 +5,7 @@
 //! canceller needs as its reference. Bounded by [`ROOM_MEMBERS`] members; more are not heard.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use call_protocol::MemberId;
@@ -30,6 +30,7 @@ pub struct MemberLevel {
 #[derive(Default)]
 pub struct Mixer {
     receivers: BTreeMap<MemberId, TrackReceiver>,
+    output_delay: Duration,
 }
 
 impl Mixer {
@@ -82,6 +83,21 @@ impl Mixer {
     /// A member's track, for its volume and local mute.
     pub fn receiver_mut(&mut self, member: MemberId) -> Option<&mut TrackReceiver> {
         self.receivers.get_mut(&member)
+    }
+
+    /// Tells how long after mixing a sample leaves the speaker.
+    pub fn set_output_delay(&mut self, output_delay: Duration) {
+        self.output_delay = output_delay;
+    }
+
+    /// Which sample of a member's sound (RTP timestamp, 48 kHz) is heard when; `None` while they
+    /// are silent or unknown.
+    pub fn heard(&self, member: MemberId) -> Option<(u32, Instant)> {
+        let position = self.receivers.get(&member)?.position()?;
+        Some((
+            position.timestamp_48khz,
+            position.pulled_at + self.output_delay,
+        ))
     }
 
     /// Produces the next 10 ms of everybody together. Called every 10 ms of played sound.
@@ -140,8 +156,6 @@ fn soft_limit(sample: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::audio::codec::{AudioEncoder, AudioEncoderConfig, OpusEncoder};
     use crate::audio::format::FRAME_SAMPLES;

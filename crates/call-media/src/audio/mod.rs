@@ -46,7 +46,7 @@ pub use jitter::{JitterBuffer, JitterStats, Pull};
 pub use level::{SILENCE_DBOV, level_dbov};
 pub use mixer::{MemberLevel, Mixer};
 pub use pipeline::{EncodedAudio, InputLevel};
-pub use receive::TrackReceiver;
+pub use receive::{SoundPosition, TrackReceiver};
 pub use reference::{RenderReference, RenderTap, render_reference};
 pub use send::{AudioSender, AudioSenderConfig};
 pub use source::{AudioSource, AudioSourceConfig, BadAudioSource, SourcePoll};

@@ -18,6 +18,15 @@ pub const MAX_VOLUME: f32 = 2.0;
 /// DTX refreshes it every 400 ms, so a longer pause is a mute.
 const COMFORT_FRAMES: u32 = 50;
 
+/// What is being played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoundPosition {
+    /// RTP timestamp of the first sample of the block pulled last.
+    pub timestamp_48khz: u32,
+    /// When that block was pulled; it is heard once the speaker has played what lies before it.
+    pub pulled_at: Instant,
+}
+
 /// See the [module documentation](self).
 pub struct TrackReceiver {
     jitter: JitterBuffer,
@@ -26,6 +35,7 @@ pub struct TrackReceiver {
     /// Which half of `frame` comes next.
     second_half: bool,
     pause_frames: u32,
+    position: Option<SoundPosition>,
     volume: f32,
     locally_muted: bool,
     /// Gain at the end of the last block: changes are ramped over one block, without a click.
@@ -51,6 +61,7 @@ impl TrackReceiver {
             frame: [0.0; FRAME_SAMPLES],
             second_half: false,
             pause_frames: COMFORT_FRAMES,
+            position: None,
             volume: 1.0,
             locally_muted: false,
             applied_gain: 1.0,
@@ -73,6 +84,11 @@ impl TrackReceiver {
         }
         let start = if self.second_half { BLOCK_SAMPLES } else { 0 };
         out.copy_from_slice(&self.frame[start..start + BLOCK_SAMPLES]);
+        let into_frame = start as u32;
+        self.position = self.jitter.playing().map(|frame| SoundPosition {
+            timestamp_48khz: frame.wrapping_add(into_frame),
+            pulled_at: now,
+        });
         self.second_half = !self.second_half;
         self.level_dbov = level_dbov(out);
         self.voice.handle_level(self.level_dbov);
@@ -110,6 +126,17 @@ impl TrackReceiver {
     /// Whether the member speaks, with hysteresis.
     pub fn is_speaking(&self) -> bool {
         self.voice.is_speaking()
+    }
+
+    /// Where the sound stands; `None` while nothing plays.
+    pub fn position(&self) -> Option<SoundPosition> {
+        self.position
+    }
+
+    /// Holds the sound back by this many milliseconds beyond what the network asks for, at most
+    /// [`MAX_EXTRA_MS`](super::jitter::MAX_EXTRA_MS).
+    pub fn set_extra_delay_ms(&mut self, extra_ms: u32) {
+        self.jitter.set_extra_delay_ms(extra_ms);
     }
 
     /// Counters and delays of the jitter buffer.

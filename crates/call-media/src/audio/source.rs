@@ -1,4 +1,4 @@
-//! Where outgoing sound comes from: nothing, a tone, a WAV file, or a microphone.
+//! Where outgoing sound comes from: nothing, a tone, ticks, a WAV file, or a microphone.
 //!
 //! A source is polled by the thread that owns it (a device stream may not move between threads)
 //! and answers with the next 10 ms block, a change of its state, or when to ask again. Synthetic
@@ -17,15 +17,20 @@ use super::microphone::Microphone;
 use super::pace::BlockTicker;
 use super::resample::StreamResampler;
 use super::wav::{WavError, read_wav};
+use crate::video::mark::now_us;
 
 /// Frequencies accepted for `tone:HZ`, in Hz: what Opus carries and small speakers play.
 pub const TONE_HZ: std::ops::RangeInclusive<u32> = 50..=8_000;
 /// Amplitude of the tone: -6 dBFS, so that two of them can be mixed without limiting.
 const TONE_AMPLITUDE: f64 = 0.5;
+/// Frequency of the ticks, in Hz.
+pub const TICK_HZ: u32 = 1_000;
+/// Length of a tick in milliseconds: two blocks, long enough to survive Opus, short enough to time.
+pub const TICK_MS: u32 = 20;
 /// Longest text of a source description, in bytes.
 const TEXT_BYTES: usize = 4_096;
 
-/// Which source to open; parsed from `none`, `tone:HZ`, `FILE.wav`, `mic` or `mic:ID`.
+/// Which source to open; parsed from `none`, `tone:HZ`, `ticks`, `FILE.wav`, `mic` or `mic:ID`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AudioSourceConfig {
     /// No sound at all.
@@ -36,6 +41,9 @@ pub enum AudioSourceConfig {
         /// Its frequency in Hz, within [`TONE_HZ`].
         hz: u32,
     },
+    /// A beep of [`TICK_HZ`] and [`TICK_MS`] at every full second of the system's clock: what a
+    /// receiver measures the sound's delay with, as it does the picture's with the mark.
+    Ticks,
     /// A WAV file, played over and over.
     Wav(PathBuf),
     /// A microphone.
@@ -49,7 +57,7 @@ pub enum AudioSourceConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAudioSource {
     /// None of the known forms.
-    #[error("expected none, tone:HZ, FILE.wav or mic[:ID]")]
+    #[error("expected none, tone:HZ, ticks, FILE.wav or mic[:ID]")]
     Unknown,
     /// Not a whole number, or outside [`TONE_HZ`].
     #[error("a tone is a whole number of hertz between 50 and 8000")]
@@ -65,6 +73,7 @@ impl FromStr for AudioSourceConfig {
         }
         match text.split_once(':') {
             _ if text == "none" => Ok(Self::None),
+            _ if text == "ticks" => Ok(Self::Ticks),
             _ if text == "mic" => Ok(Self::Microphone { id: None }),
             Some(("mic", id)) if !id.is_empty() => Ok(Self::Microphone {
                 id: Some(id.to_owned()),
@@ -106,6 +115,7 @@ pub fn open_source(config: &AudioSourceConfig, now: Instant) -> Box<dyn AudioSou
     match config {
         AudioSourceConfig::None => Box::new(NoSource { announced: false }),
         AudioSourceConfig::Tone { hz } => Box::new(LoopSource::new(Tone::new(*hz), now)),
+        AudioSourceConfig::Ticks => Box::new(LoopSource::new(Ticks::new(now_us()), now)),
         AudioSourceConfig::Wav(path) => match WavLoop::open(path) {
             Ok(sound) => Box::new(LoopSource::new(sound, now)),
             Err(error) => {
@@ -208,6 +218,37 @@ impl Endless for Tone {
     }
 }
 
+/// See [`AudioSourceConfig::Ticks`].
+struct Ticks {
+    /// Samples since the last full second.
+    position: u32,
+}
+
+impl Ticks {
+    /// `clock_us`: the system's clock at the first sample, in µs since the Unix epoch.
+    fn new(clock_us: u64) -> Self {
+        let since_second_us = clock_us % 1_000_000;
+        let position = since_second_us * u64::from(SAMPLE_RATE_HZ) / 1_000_000;
+        Self {
+            position: position as u32,
+        }
+    }
+}
+
+impl Endless for Ticks {
+    fn fill(&mut self, block: &mut Block) {
+        for sample in block.iter_mut() {
+            *sample = if self.position < TICK_MS * SAMPLE_RATE_HZ / 1_000 {
+                let turns = f64::from(self.position * TICK_HZ) / f64::from(SAMPLE_RATE_HZ);
+                ((turns * TAU).sin() * TONE_AMPLITUDE) as f32
+            } else {
+                0.0
+            };
+            self.position = (self.position + 1) % SAMPLE_RATE_HZ;
+        }
+    }
+}
+
 /// A WAV file at 48 kHz, repeated without a gap.
 struct WavLoop {
     samples: Vec<f32>,
@@ -266,6 +307,7 @@ mod tests {
             ("none", Ok(C::None)),
             ("tone:440", Ok(C::Tone { hz: 440 })),
             ("tone:50", Ok(C::Tone { hz: 50 })),
+            ("ticks", Ok(C::Ticks)),
             ("tone:8000", Ok(C::Tone { hz: 8_000 })),
             ("tone:49", Err(BadAudioSource::BadTone)),
             ("tone:8001", Err(BadAudioSource::BadTone)),
@@ -357,5 +399,21 @@ mod tests {
         let mut source = open_source(&AudioSourceConfig::None, start);
         let (states, sound) = collect(&mut *source, start, 3_000);
         assert_eq!((states, sound.len()), (vec![AudioDeviceState::Off], 0));
+    }
+
+    #[test]
+    fn ticks_fall_on_full_seconds() {
+        let mut ticks = Ticks::new(5_990_000);
+        let (mut sound, mut block) = (Vec::new(), [0.0; BLOCK_SAMPLES]);
+        for _ in 0..200 {
+            ticks.fill(&mut block);
+            sound.extend_from_slice(&block);
+        }
+        let loud = |from: usize, to: usize| sound[from..to].iter().any(|sample| *sample != 0.0);
+        let tick = TICK_MS as usize * 48;
+        // The first full second comes after 10 ms, the next one second later.
+        assert!(!loud(0, 480) && loud(480, 490) && !loud(480 + tick, 48_480));
+        assert!(tone_strength(&sound[48_480..48_480 + tick], 1_000.0) > 0.99);
+        assert!(!loud(48_480 + tick, 96_000));
     }
 }
