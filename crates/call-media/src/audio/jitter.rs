@@ -46,6 +46,9 @@ const HOPELESS_TICKS: i64 = 400 * TICKS_PER_MS;
 /// Frames from one change to the next that is not urgent (40 ms). Lowering it gets to the target
 /// sooner and lets changes be heard as roughness.
 const ADJUST_FRAMES: u32 = 2;
+/// Frames after packets were late (200 ms) in which nothing is accelerated: the target needs some
+/// packets to learn of a new delay. Raising it works a spike off later.
+const HOLD_FRAMES: u32 = 10;
 /// Least correlation at a seam for a change that has time. Lowering it makes changes come sooner
 /// and roughens vowels in motion.
 const GOOD_MATCH: f32 = 0.9;
@@ -144,6 +147,8 @@ pub struct JitterBuffer {
     /// Frames since the last change, and frames in which one was wanted and did not succeed.
     since_adjusted: u32,
     frames_off: u32,
+    /// Frames since playout stood still for late packets.
+    since_late: u32,
     stats: JitterStats,
 }
 
@@ -191,6 +196,7 @@ impl JitterBuffer {
             concealing: false,
             since_adjusted: 0,
             frames_off: 0,
+            since_late: HOLD_FRAMES,
             stats: JitterStats::default(),
         }
     }
@@ -349,6 +355,10 @@ impl JitterBuffer {
 
     fn choose_adjustment(&mut self, excess_ticks: i64) -> Adjustment {
         self.since_adjusted = self.since_adjusted.saturating_add(1);
+        self.since_late = self.since_late.saturating_add(1);
+        if excess_ticks > 0 && self.since_late <= HOLD_FRAMES {
+            return Adjustment::Keep;
+        }
         let off = excess_ticks.abs();
         if off <= TOLERANCE_TICKS {
             self.frames_off = 0;
@@ -418,6 +428,9 @@ impl JitterBuffer {
             return;
         }
         self.count_concealed(waited);
+        if seq <= self.next_seq {
+            self.since_late = 0;
+        }
         while waited >= FRAME_BLOCKS
             && self.next_seq < seq
             && self.delay.excess_ticks(at, self.next_timestamp) > 0

@@ -138,6 +138,71 @@ fn a_lost_packet_is_concealed_from_the_next_ones_redundancy() {
 }
 
 #[test]
+fn a_hole_that_fills_before_it_is_due_is_no_loss() {
+    let outcome = run(&stream(50, |n| if n == 20 { 25 } else { 0 }), 1_100);
+    assert_eq!(outcome.played, (0..50).collect::<Vec<_>>());
+    let stats = outcome.stats;
+    assert_eq!((stats.lost, stats.late, stats.concealed), (0, 0, 0));
+    assert_eq!(stats.concealment_events, 0);
+}
+
+#[test]
+fn a_packet_that_is_late_is_waited_for_while_nothing_else_is_there() {
+    // From 20 on everything takes 100 ms longer: a new route.
+    let outcome = run(&stream(300, |n| if n < 20 { 0 } else { 100 }), 6_200);
+    assert_eq!(outcome.played, (0..300).collect::<Vec<_>>());
+    let stats = outcome.stats;
+    assert_eq!((stats.lost, stats.concealment_events), (0, 1));
+    assert!((3..=5).contains(&stats.concealed), "{stats:?}");
+    assert!(stats.delay_ms <= 50, "{stats:?}");
+}
+
+#[test]
+fn time_spent_waiting_for_lost_packets_is_their_concealment() {
+    // Each tenth packet is lost and its successor comes after it was due.
+    let arrivals: Vec<_> = stream(400, |n| if n % 10 == 1 && n > 1 { 50 } else { 0 })
+        .into_iter()
+        .filter(|(_, n, _)| n % 10 != 0 || *n == 0)
+        .collect();
+    let stats = run(&arrivals, 8_100).stats;
+    assert_eq!((stats.lost, stats.late), (39, 0), "{stats:?}");
+    assert!((39..=45).contains(&stats.concealed), "{stats:?}");
+    assert!((39..=45).contains(&stats.concealment_events), "{stats:?}");
+}
+
+#[test]
+fn the_target_rises_within_a_second_of_worse_jitter_and_falls_slowly() {
+    let worse = |n: u64| if n < 200 { 0 } else { n * 7_919 % 101 };
+    let rising = run(&stream(250, worse), 5_000).stats;
+    assert!(rising.target_delay_ms >= 95, "{rising:?}");
+    let better = |n: u64| if n < 300 { n * 7_919 % 101 } else { 0 };
+    let soon = run(&stream(400, better), 8_000).stats;
+    assert!(soon.target_delay_ms >= 95, "{soon:?}");
+    let later = run(&stream(850, better), 17_000).stats;
+    assert_eq!(later.target_delay_ms, super::MIN_DELAY_MS);
+}
+
+#[test]
+fn sound_without_a_seam_is_stretched_after_a_second_at_the_latest() {
+    let start = Instant::now();
+    let mut buffer = JitterBuffer::new();
+    let mut least = Vec::new();
+    for n in 0..100u64 {
+        // 100 ms less transit from 30 on: the delay is too long by that.
+        let earlier = if n < 30 { 0 } else { 30 };
+        let now = start + Duration::from_millis(100 + n * 20 - earlier);
+        buffer.handle_packet(now, n as u16, n as u32 * 960, payload(n));
+        let now = start + Duration::from_millis(100 + n * 20);
+        if let Pull::Packet(_, Adjustment::Accelerate { least_match, .. }) = buffer.pull(now, 0) {
+            least.push(least_match);
+        }
+    }
+    assert_eq!(least.first(), Some(&0.9));
+    assert_eq!(least.last(), Some(&0.0));
+    assert!(least.len() <= 75, "{}", least.len());
+}
+
+#[test]
 fn a_burst_loss_is_concealed_frame_by_frame_and_only_the_last_has_redundancy() {
     let arrivals: Vec<_> = stream(50, |_| 0)
         .into_iter()
