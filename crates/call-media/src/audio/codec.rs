@@ -5,7 +5,7 @@
 //! forward error correction (RFC 6716 §2.1.7) and optional DTX; the decoder conceals losses.
 //! Whatever a peer sends, decoding ends in sound or in a [`CodecError`], never in a panic.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::format::{FRAME_SAMPLES, Frame, SAMPLE_RATE_HZ};
 
@@ -72,9 +72,10 @@ pub trait AudioDecoder: Send {
     /// # Errors
     /// The packet is not one of this codec's 20 ms frames; treat it as lost.
     fn decode(&mut self, payload: &[u8], out: &mut Frame) -> Result<(), CodecError>;
-    /// Makes up a frame for one that is missing, fading out over repeated calls; after a DTX
-    /// packet this is comfort noise.
-    fn conceal(&mut self, out: &mut Frame);
+    /// Makes up sound for some that is missing, fading out over repeated calls; after a DTX
+    /// packet this is comfort noise. `out` is 2.5 to 20 ms long in steps of 2.5 ms; any other
+    /// length is filled with silence.
+    fn conceal(&mut self, out: &mut [f32]);
     /// Recovers the frame *before* `next_payload` from its redundancy; falls back to concealment
     /// where there is none.
     ///
@@ -87,6 +88,38 @@ pub trait AudioDecoder: Send {
 pub struct OpusEncoder {
     encoder: opus::Encoder,
     buffer: [u8; PACKET_BYTES],
+    packets: PacketPool,
+}
+
+/// Storage of packets under way: two halves that take turns, so that one is filled while what the
+/// other holds is played and dropped. Each half lasts for 2 s or more; only a packet that is kept
+/// longer makes the pool allocate another half.
+struct PacketPool {
+    filling: BytesMut,
+    resting: BytesMut,
+}
+
+impl PacketPool {
+    /// Bytes of one half: 2 s at 64 kbit/s, and 1 s at the highest bitrate.
+    const HALF_BYTES: usize = 16 * 1_024;
+
+    fn new() -> Self {
+        Self {
+            filling: BytesMut::with_capacity(Self::HALF_BYTES),
+            resting: BytesMut::with_capacity(Self::HALF_BYTES),
+        }
+    }
+
+    fn copy(&mut self, packet: &[u8]) -> Bytes {
+        if self.filling.capacity() < packet.len() {
+            std::mem::swap(&mut self.filling, &mut self.resting);
+            if !self.filling.try_reclaim(Self::HALF_BYTES) {
+                self.filling = BytesMut::with_capacity(Self::HALF_BYTES);
+            }
+        }
+        self.filling.extend_from_slice(packet);
+        self.filling.split().freeze()
+    }
 }
 
 impl OpusEncoder {
@@ -105,6 +138,7 @@ impl OpusEncoder {
         let mut this = Self {
             encoder,
             buffer: [0; PACKET_BYTES],
+            packets: PacketPool::new(),
         };
         this.set_bitrate_bps(config.bitrate_bps);
         this.set_packet_loss_perc(config.packet_loss_perc);
@@ -115,7 +149,7 @@ impl OpusEncoder {
 impl AudioEncoder for OpusEncoder {
     fn encode(&mut self, frame: &Frame) -> Result<Option<Bytes>, CodecError> {
         let length = self.encoder.encode_float(frame, &mut self.buffer)?;
-        Ok((length > DTX_BYTES).then(|| Bytes::copy_from_slice(&self.buffer[..length])))
+        Ok((length > DTX_BYTES).then(|| self.packets.copy(&self.buffer[..length])))
     }
 
     fn set_bitrate_bps(&mut self, bitrate_bps: u32) {
@@ -184,8 +218,9 @@ impl AudioDecoder for OpusDecoder {
         self.checked_decode(payload, out, false)
     }
 
-    fn conceal(&mut self, out: &mut Frame) {
-        if self.decoder.decode_float(&[], out, false).is_err() {
+    fn conceal(&mut self, out: &mut [f32]) {
+        if !matches!(self.decoder.decode_float(&[], out, false), Ok(samples) if samples == out.len())
+        {
             out.fill(0.0);
         }
     }
@@ -232,6 +267,23 @@ mod tests {
             sound.extend_from_slice(&out);
         }
         assert!(tone_strength(&sound[9_600..], 440.0) > 0.97);
+    }
+
+    #[test]
+    fn packets_share_storage_that_is_used_again_once_they_are_dropped() {
+        let mut pool = PacketPool::new();
+        let mut kept = std::collections::VecDeque::new();
+        let mut places = std::collections::BTreeSet::new();
+        for n in 0..10_000u32 {
+            let packet = pool.copy(&n.to_le_bytes().repeat(20));
+            places.insert(packet.as_ptr() as usize / PacketPool::HALF_BYTES);
+            kept.push_back((n, packet));
+            if kept.len() > 50 {
+                let (n, packet) = kept.pop_front().unwrap();
+                assert_eq!(packet[..], n.to_le_bytes().repeat(20)[..]);
+            }
+        }
+        assert!(places.len() <= 4, "{} pieces of storage", places.len());
     }
 
     #[test]

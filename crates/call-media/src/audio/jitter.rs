@@ -1,84 +1,95 @@
-//! The jitter buffer of one audio track: packets in at any time, one decision every 20 ms out.
+//! The jitter buffer of one audio track: packets in at any time, one decision out whenever the
+//! playout needs sound.
 //!
 //! ```text
 //! Idle -> Buffering { until } -> Playing -> (empty for a while) Idle
 //! ```
 //!
-//! **Delay.** Each packet's *relative delay* is its transit time (arrival minus media time)
-//! above the smallest transit of the last `DELAY_WINDOW` packets. The target delay is the 95th
-//! percentile of those plus one frame, within [`MIN_DELAY_MS`]..=[`MAX_DELAY_MS`]. After a pause
-//! of the sender playout re-aligns to the target exactly; within speech it is corrected one frame
-//! at a time: two frames are merged into one when the delay exceeds the target by more than
-//! `EXCESS_MS`, one is stretched in when it falls short by a frame, both at most every
-//! `ADJUST_FRAMES` frames.
+//! **Delay.** The target is estimated from the packets' transit times (see `delay`), within
+//! [`MIN_DELAY_MS`]..=[`MAX_DELAY_MS`]. After a pause of the sender playout re-aligns to it at
+//! once; within speech each frame comes with an [`Adjustment`] that shortens or lengthens it by a
+//! period of the voice where the delay is off by more than `TOLERANCE_TICKS`. This also absorbs
+//! the difference between the sender's clock and ours.
 //!
-//! **Loss and pauses.** A hole in the sequence numbers is loss: it is concealed, from the next
-//! packet's redundancy where that packet is there. A jump of the timestamp without a hole in the
-//! sequence numbers is a pause (DTX, mute), not loss. An empty buffer may be either: the first
-//! `UNDERRUN_CONCEAL` frames are concealed and silence follows; what turns out to have been a
-//! pause is not counted as concealed.
+//! **Loss and pauses.** A frame is missed when it is due and not before. A hole in the sequence
+//! numbers is loss: it is concealed, from the next packet's redundancy where that packet is there.
+//! A jump of the timestamp without a hole in the sequence numbers is a pause (DTX, mute), not
+//! loss. An empty buffer may be either: playout stands still, block by block, until the next
+//! packet tells which it was. If packets were late, it goes on where it stopped; if they were lost
+//! and the delay is long enough already, the time that has passed counts as their concealment;
+//! what was a pause is not counted at all.
 //!
-//! Invariants: at most `MAX_PACKETS` packets are held; sequence numbers and timestamps may wrap;
-//! a packet too old, a duplicate, or one from a far away stream position never grows anything.
+//! Invariants: at most `MAX_PACKETS` packets are held, in a ring of fixed size; sequence numbers
+//! and timestamps may wrap; a packet too old, a duplicate, or one from a far away stream position
+//! never grows anything; nothing is allocated after creation.
 //!
-//! Deliberately not here: decoding, and stretching in time smoothly; a time-stretching buffer can
-//! replace this one behind the same two calls.
+//! Deliberately not here: decoding, and the stretching itself (`stretch`).
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::format::{FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ};
+use super::delay::DelayEstimator;
+pub use super::delay::{MAX_DELAY_MS, MIN_DELAY_MS};
+use super::format::{BLOCK_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ};
+pub use super::stretch::Adjustment;
+use super::stretch::{LEAST_LAG, MOST_LAG};
 
-/// Smallest target delay in milliseconds: two frames. Lowering it gains latency on perfect
-/// networks only and conceals at every scheduling hiccup.
-pub const MIN_DELAY_MS: u32 = 40;
-/// Largest target delay in milliseconds. Beyond it conversation suffers more than from losses.
-pub const MAX_DELAY_MS: u32 = 200;
 /// Largest delay the owner may add, in milliseconds.
 pub const MAX_EXTRA_MS: u32 = 300;
-/// Packets the delay statistics look back on: 5 s. A longer window forgets spikes later.
-const DELAY_WINDOW: usize = 250;
-/// Delay above the target, in milliseconds, that is worth an audible correction.
-const EXCESS_MS: i64 = 40;
-/// Delay above the target, in milliseconds, at which whole frames are thrown away.
-const HOPELESS_MS: i64 = 400;
-/// Frames between two corrections (100 ms), so that they stay inaudible one by one.
-const ADJUST_FRAMES: u32 = 5;
-/// Frames concealed before an empty buffer becomes silence: 60 ms, what Opus bridges well.
-const UNDERRUN_CONCEAL: u32 = 3;
-/// Frames of an empty buffer (1 s) after which the next packet starts over with buffering.
-const IDLE_FRAMES: u32 = 50;
+/// Delay off the target, in RTP ticks (6 ms), that is left alone. Lowering it stretches more often
+/// for less.
+const TOLERANCE_TICKS: i64 = 288;
+/// Delay off the target, in RTP ticks (60 ms), from which getting there matters more than how it
+/// sounds.
+const URGENT_TICKS: i64 = 2_880;
+/// Delay above the target, in RTP ticks (400 ms), at which whole frames are thrown away.
+const HOPELESS_TICKS: i64 = 400 * TICKS_PER_MS;
+/// Frames from one change to the next that is not urgent (40 ms). Lowering it gets to the target
+/// sooner and lets changes be heard as roughness.
+const ADJUST_FRAMES: u32 = 2;
+/// Frames after packets were late (200 ms) in which nothing is accelerated: the target needs some
+/// packets to learn of a new delay. Raising it works a spike off later.
+const HOLD_FRAMES: u32 = 10;
+/// Least correlation at a seam for a change that has time. Lowering it makes changes come sooner
+/// and roughens vowels in motion.
+const GOOD_MATCH: f32 = 0.9;
+/// Least correlation at a seam for an urgent change: rough is better than late.
+const FAIR_MATCH: f32 = 0.5;
+/// What every frame without a seam takes off these: after a second any sound is stretched, so that
+/// music and noise cannot hold the delay where it is.
+const MATCH_DECAY: f32 = 0.02;
+/// Blocks of an empty buffer (1 s) after which the next packet starts over with buffering.
+const IDLE_BLOCKS: u64 = 100;
 /// Most packets held: 1 s.
 const MAX_PACKETS: usize = 50;
+/// Slots of the ring; a power of two above [`MAX_PACKETS`].
+const SLOTS: usize = 64;
 /// A sequence number this far from the newest belongs to a restarted stream.
 const RESTART_DISTANCE: i64 = 500;
 /// Largest payload held, in bytes; the largest Opus packet plus room for sealing.
 const PAYLOAD_BYTES: usize = 1_500;
 
-/// A transit this different from the one before (2 s) is a new clock, not jitter.
-const CLOCK_JUMP_TICKS: u64 = 2 * SAMPLE_RATE_HZ as u64;
 const FRAME_TICKS: i64 = FRAME_SAMPLES as i64;
 const TICKS_PER_MS: i64 = SAMPLE_RATE_HZ as i64 / 1_000;
+/// Blocks in a frame.
+const FRAME_BLOCKS: u64 = 2;
 
-/// What to play for the next 20 ms.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What to play next: a frame of 20 ms or a block of 10 ms.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Pull {
-    /// Decode this packet.
-    Packet(Bytes),
-    /// Decode both packets and blend them into one frame: the delay is too long.
-    Merge(Bytes, Bytes),
-    /// The frame is lost or late: make it up, from `fec_from`'s redundancy if that is given.
+    /// Decode this packet to a frame and adjust its length.
+    Packet(Bytes, Adjustment),
+    /// The frame is lost: make it up, from `fec_from`'s redundancy if that is given.
     Conceal {
         /// The packet right after the lost one; it stays in the buffer.
         fec_from: Option<Bytes>,
     },
-    /// The sender pauses (DTX or mute): comfort noise or silence.
+    /// The buffer is empty, playout stands still: make up a block.
+    Wait,
+    /// The sender pauses (DTX or mute): a block of comfort noise or silence.
     Dtx,
-    /// Nothing arrived for longer than can be concealed: silence.
-    Silence,
-    /// Playout has not begun: silence.
+    /// Playout has not begun, or nothing arrived for a second: a block of silence.
     Buffering,
 }
 
@@ -93,28 +104,36 @@ pub struct JitterStats {
     pub late: u64,
     /// Packets received more than once.
     pub duplicated: u64,
-    /// Frames made up because a packet was lost or late.
+    /// Frames made up because a packet was lost or late; a begun one counts.
     pub concealed: u64,
+    /// Times that frames began to be made up.
+    pub concealment_events: u64,
     /// Frames played, including concealed ones, without pauses and buffering.
     pub played: u64,
-    /// Frames merged away to shorten the delay.
-    pub merged: u64,
+    /// Samples left out to shorten the delay.
+    pub accelerated_samples: u64,
+    /// Samples inserted to lengthen the delay.
+    pub expanded_samples: u64,
     /// Interarrival jitter, RFC 3550 §6.4.1, in milliseconds.
     pub jitter_ms: f32,
-    /// Current time between a packet's arrival without network jitter and its playout, in
-    /// milliseconds.
+    /// Current time between a packet's arrival without network jitter and the playout of its
+    /// first sample, in milliseconds; 0 while nothing plays.
     pub delay_ms: u32,
     /// The delay aimed at, in milliseconds.
     pub target_delay_ms: u32,
 }
 
 /// See the [module documentation](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct JitterBuffer {
     state: State,
-    /// By extended sequence number.
-    packets: BTreeMap<i64, Packet>,
-    clock: Clock,
+    /// By extended sequence number modulo [`SLOTS`]; all held lie within one turn.
+    slots: Box<[Option<Packet>; SLOTS]>,
+    held: usize,
+    /// No packet held is older.
+    lowest_seq: i64,
+    delay: DelayEstimator,
+    delay_ticks_of_last_pull: i64,
     highest_seq: Option<i64>,
     highest_timestamp: i64,
     /// Bit n: `highest_seq - n` was received.
@@ -122,16 +141,24 @@ pub struct JitterBuffer {
     /// Sequence number and timestamp due next, while playing.
     next_seq: i64,
     next_timestamp: i64,
-    /// Frames pulled from an empty buffer in a row.
-    empty_frames: u32,
-    /// Frames concealed on an empty buffer that may yet turn out to be a pause.
-    unproven_conceals: u64,
+    /// Blocks made up on an empty buffer in a row; they may yet turn out to be a pause.
+    waited_blocks: u64,
+    concealed_blocks: u64,
+    packets_played: u64,
+    concealing: bool,
+    /// Frames since the last change, and frames in which one was wanted and did not succeed.
     since_adjusted: u32,
+    frames_off: u32,
+    /// Frames since playout stood still for late packets.
+    since_late: u32,
+    /// The last pull was a frame of the stream.
+    plays: bool,
     stats: JitterStats,
 }
 
 #[derive(Debug)]
 struct Packet {
+    seq: i64,
     timestamp: i64,
     payload: Bytes,
 }
@@ -146,10 +173,37 @@ enum State {
     Playing,
 }
 
+impl Default for JitterBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl JitterBuffer {
     /// An empty buffer.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            state: State::Idle,
+            slots: Box::new([const { None }; SLOTS]),
+            held: 0,
+            lowest_seq: 0,
+            delay: DelayEstimator::new(),
+            delay_ticks_of_last_pull: 0,
+            highest_seq: None,
+            highest_timestamp: 0,
+            seen: 0,
+            next_seq: 0,
+            next_timestamp: 0,
+            waited_blocks: 0,
+            concealed_blocks: 0,
+            packets_played: 0,
+            concealing: false,
+            since_adjusted: 0,
+            frames_off: 0,
+            since_late: HOLD_FRAMES,
+            plays: false,
+            stats: JitterStats::default(),
+        }
     }
 
     /// Takes a packet: its RTP sequence number and timestamp (48 kHz) and its opened payload.
@@ -179,8 +233,7 @@ impl JitterBuffer {
         if seq >= highest {
             self.highest_timestamp = timestamp;
         }
-        self.clock.handle_arrival(now, timestamp);
-        self.stats.jitter_ms = self.clock.jitter_ms();
+        self.delay.handle_arrival(now, timestamp);
 
         if self.state == State::Playing && seq < self.next_seq {
             self.stats.late += 1;
@@ -190,208 +243,314 @@ impl JitterBuffer {
         if self.state == State::Idle {
             self.begin_buffering(now);
         }
-        self.packets.insert(seq, Packet { timestamp, payload });
-        if self.packets.len() > MAX_PACKETS {
-            // Nobody pulls: keep the newest second.
-            self.packets.pop_first();
-        }
+        self.insert(Packet {
+            seq,
+            timestamp,
+            payload,
+        });
     }
 
-    /// Decides what to play for the next 20 ms. Called exactly every 20 ms of played sound.
-    pub fn pull(&mut self, now: Instant) -> Pull {
-        self.since_adjusted = self.since_adjusted.saturating_add(1);
+    /// Decides what to play next, given how many decoded samples are still to be played before.
+    pub fn pull(&mut self, now: Instant, pending_samples: usize) -> Pull {
+        let pull = self.decide(now, pending_samples);
+        self.plays = matches!(pull, Pull::Packet(..) | Pull::Conceal { .. });
+        pull
+    }
+
+    fn decide(&mut self, now: Instant, pending_samples: usize) -> Pull {
+        let pending = pending_samples as u64 * 1_000_000_000 / u64::from(SAMPLE_RATE_HZ);
+        let at = now + Duration::from_nanos(pending);
         match self.state {
             State::Idle => Pull::Buffering,
-            State::Buffering { until } if now < until => Pull::Buffering,
+            State::Buffering { until } if at + BLOCK_DURATION / 2 < until => Pull::Buffering,
             State::Buffering { .. } => {
-                let Some((&seq, packet)) = self.packets.first_key_value() else {
+                let Some((seq, timestamp)) = self.first() else {
                     self.state = State::Idle;
                     return Pull::Buffering;
                 };
-                (self.next_seq, self.next_timestamp) = (seq, packet.timestamp);
+                (self.next_seq, self.next_timestamp) = (seq, timestamp);
                 self.state = State::Playing;
-                self.empty_frames = 0;
-                self.pull_playing(now)
+                self.waited_blocks = 0;
+                self.pull_playing(at)
             }
-            State::Playing => self.pull_playing(now),
+            State::Playing => self.pull_playing(at),
         }
     }
 
-    /// RTP timestamp of the frame pulled last; `None` while nothing plays: before the first
-    /// packet, and in pauses.
-    pub fn playing(&self) -> Option<u32> {
-        let plays = self.state == State::Playing && self.empty_frames == 0;
-        plays.then(|| (self.next_timestamp - FRAME_TICKS) as u32)
+    /// Takes by how many samples a packet's frame was really lengthened (negative: shortened).
+    pub fn handle_adjusted(&mut self, samples: isize) {
+        if samples == 0 {
+            return;
+        }
+        (self.since_adjusted, self.frames_off) = (0, 0);
+        let count = samples.unsigned_abs() as u64;
+        if samples > 0 {
+            self.stats.expanded_samples += count;
+        } else {
+            self.stats.accelerated_samples += count;
+        }
     }
 
-    /// Delays playout by this much beyond what the network asks for.
+    /// RTP timestamp right behind the frame pulled last; `None` while nothing plays: before the
+    /// first packet, and in pauses.
+    pub fn played_until(&self) -> Option<u32> {
+        self.plays.then_some(self.next_timestamp as u32)
+    }
+
+    /// Delays playout by this much beyond what the network asks for, at most [`MAX_EXTRA_MS`].
     pub fn set_extra_delay_ms(&mut self, extra_ms: u32) {
-        self.clock.extra_ms = extra_ms.min(MAX_EXTRA_MS);
+        self.delay.set_extra_ms(extra_ms.min(MAX_EXTRA_MS));
     }
 
     /// Counters and current delays.
     pub fn stats(&self) -> JitterStats {
-        let delay_ms = match self.state {
-            State::Playing => self.clock.delay_ms_of_last_pull,
+        let delay_ticks = match self.state {
+            State::Playing => self.delay_ticks_of_last_pull,
             State::Idle | State::Buffering { .. } => 0,
         };
+        let concealed = self.concealed_blocks.div_ceil(FRAME_BLOCKS);
         JitterStats {
-            delay_ms: u32::try_from(delay_ms).unwrap_or(0),
-            target_delay_ms: self.clock.target_ms(),
+            concealed,
+            played: self.packets_played + concealed,
+            jitter_ms: self.delay.jitter_ms(),
+            delay_ms: u32::try_from(delay_ticks / TICKS_PER_MS).unwrap_or(0),
+            target_delay_ms: self.delay.target_ms(),
             ..self.stats
         }
     }
 
-    fn pull_playing(&mut self, now: Instant) -> Pull {
-        let Some((&seq, first)) = self.packets.first_key_value() else {
+    fn pull_playing(&mut self, at: Instant) -> Pull {
+        let Some((seq, timestamp)) = self.first() else {
             return self.pull_empty();
         };
-        let (timestamp, payload) = (first.timestamp, first.payload.clone());
+        self.settle_wait(at, seq, timestamp);
+        let excess = self.delay.excess_ticks(at, timestamp);
+        if excess > HOPELESS_TICKS && self.held > 2 {
+            self.skip_to_target(at);
+            return self.pull_playing(at);
+        }
         let missing = seq - self.next_seq;
         let gap_frames = (timestamp - self.next_timestamp) / FRAME_TICKS;
-        self.settle_underrun(missing, gap_frames);
 
         if missing > 0 && gap_frames > 0 {
             // More frames than packets are missing: the pause came first, then the loss.
             if gap_frames > missing {
-                return self.pause_or_align(now, timestamp - missing * FRAME_TICKS);
+                let resume_timestamp = timestamp - missing * FRAME_TICKS;
+                if !self.is_due(at, resume_timestamp) {
+                    return Pull::Dtx;
+                }
+                self.next_timestamp = resume_timestamp;
             }
-            let fec_from = (missing == 1).then_some(payload);
-            self.next_seq += 1;
-            self.next_timestamp += FRAME_TICKS;
-            self.stats.lost += 1;
-            return self.conceal(fec_from);
+            let fec_from = if missing == 1 {
+                self.payload(seq)
+            } else {
+                None
+            };
+            self.miss_frame();
+            self.count_concealed(FRAME_BLOCKS);
+            return Pull::Conceal { fec_from };
         }
         if missing > 0 {
             self.stats.lost += missing.unsigned_abs();
         }
-        if gap_frames > 0 && !self.is_due(now, timestamp) {
+        if gap_frames > 0 && !self.is_due(at, timestamp) {
             return Pull::Dtx;
         }
         self.next_timestamp = timestamp;
-        self.play(now, seq)
+        self.play(at, seq)
     }
 
-    /// Plays packet `seq`, the first in the buffer, correcting the delay where needed.
-    fn play(&mut self, now: Instant, seq: i64) -> Pull {
-        let delay = self.clock.delay_ms(now, self.next_timestamp);
-        self.clock.delay_ms_of_last_pull = delay;
-        let error = delay - i64::from(self.clock.target_ms());
-        if error > HOPELESS_MS && self.packets.len() > 2 {
-            self.skip_to_target(now);
-            return self.pull_playing(now);
-        }
-        if error <= -(FRAME_MS as i64) && self.since_adjusted >= ADJUST_FRAMES {
-            self.since_adjusted = 0;
-            return self.conceal(None);
-        }
-        let Some(packet) = self.packets.remove(&seq) else {
-            return Pull::Silence;
+    /// Plays packet `seq`, the first in the buffer.
+    fn play(&mut self, at: Instant, seq: i64) -> Pull {
+        let excess = self.delay.excess_ticks(at, self.next_timestamp);
+        self.delay_ticks_of_last_pull = self.delay.delay_ticks(at, self.next_timestamp);
+        let Some(packet) = self.take(seq) else {
+            return Pull::Buffering;
         };
-        self.advance(seq);
-        self.stats.played += 1;
-        if error > EXCESS_MS && self.since_adjusted >= ADJUST_FRAMES {
-            let follower = seq + 1;
-            let adjacent = self
-                .packets
-                .get(&follower)
-                .is_some_and(|next| next.timestamp == packet.timestamp + FRAME_TICKS);
-            if adjacent && let Some(next) = self.packets.remove(&follower) {
-                self.since_adjusted = 0;
-                self.advance(follower);
-                self.stats.merged += 1;
-                return Pull::Merge(packet.payload, next.payload);
+        self.next_seq = seq + 1;
+        self.next_timestamp += FRAME_TICKS;
+        self.concealing = false;
+        self.packets_played += 1;
+        self.delay.handle_due(false);
+        Pull::Packet(packet.payload, self.choose_adjustment(excess))
+    }
+
+    fn choose_adjustment(&mut self, excess_ticks: i64) -> Adjustment {
+        self.since_adjusted = self.since_adjusted.saturating_add(1);
+        self.since_late = self.since_late.saturating_add(1);
+        if excess_ticks > 0 && self.since_late <= HOLD_FRAMES {
+            return Adjustment::Keep;
+        }
+        let off = excess_ticks.abs();
+        if off <= TOLERANCE_TICKS {
+            self.frames_off = 0;
+            return Adjustment::Keep;
+        }
+        let urgent = off > URGENT_TICKS;
+        if !urgent && self.since_adjusted < ADJUST_FRAMES {
+            return Adjustment::Keep;
+        }
+        let best = if urgent { FAIR_MATCH } else { GOOD_MATCH };
+        let least_match = (best - MATCH_DECAY * self.frames_off as f32).max(0.0);
+        self.frames_off = self.frames_off.saturating_add(1);
+        // Half the tolerance beyond the target is as good as the target.
+        let samples = usize::try_from(off + TOLERANCE_TICKS / 2)
+            .unwrap_or(MOST_LAG)
+            .clamp(LEAST_LAG, MOST_LAG);
+        if excess_ticks > 0 {
+            Adjustment::Accelerate {
+                samples,
+                least_match,
+            }
+        } else {
+            Adjustment::Expand {
+                samples,
+                least_match,
             }
         }
-        Pull::Packet(packet.payload)
     }
 
-    fn advance(&mut self, played_seq: i64) {
-        self.next_seq = played_seq + 1;
-        self.next_timestamp += FRAME_TICKS;
-        self.empty_frames = 0;
-    }
-
-    /// Too far behind to catch up frame by frame: drops all but what the target delay holds.
-    fn skip_to_target(&mut self, now: Instant) {
-        let target = i64::from(self.clock.target_ms());
-        while self.packets.len() > 1
-            && let Some((&seq, first)) = self.packets.first_key_value()
-            && self.clock.delay_ms(now, first.timestamp) > target
+    /// Too far behind to catch up by stretching: drops all but what the target delay holds.
+    fn skip_to_target(&mut self, at: Instant) {
+        while self.held > 1
+            && let Some((seq, timestamp)) = self.first()
+            && self.delay.excess_ticks(at, timestamp) > 0
         {
             tracing::debug!(seq, "audio packet skipped, playout is far behind");
-            self.packets.pop_first();
+            self.take(seq);
         }
-        if let Some((&seq, first)) = self.packets.first_key_value() {
-            (self.next_seq, self.next_timestamp) = (seq, first.timestamp);
-        }
-    }
-
-    fn pause_or_align(&mut self, now: Instant, resume_timestamp: i64) -> Pull {
-        if self.is_due(now, resume_timestamp) {
-            self.next_timestamp = resume_timestamp;
-            self.pull_playing(now)
-        } else {
-            Pull::Dtx
+        if let Some((seq, timestamp)) = self.first() {
+            (self.next_seq, self.next_timestamp) = (seq, timestamp);
         }
     }
 
-    fn is_due(&self, now: Instant, timestamp: i64) -> bool {
-        self.clock.delay_ms(now, timestamp) >= i64::from(self.clock.target_ms())
+    /// Whether sound that may begin at any block begins best at `at`.
+    fn is_due(&self, at: Instant, timestamp: i64) -> bool {
+        self.delay.excess_ticks(at + BLOCK_DURATION / 2, timestamp) >= 0
     }
 
     /// The buffer is empty. Playout stands still: what arrives next continues where it stopped,
-    /// and the delay, longer now, is corrected afterwards.
+    /// and the delay, longer by then, is corrected afterwards.
     fn pull_empty(&mut self) -> Pull {
-        self.empty_frames += 1;
-        if self.empty_frames > IDLE_FRAMES {
+        self.waited_blocks += 1;
+        if self.waited_blocks > IDLE_BLOCKS {
             self.state = State::Idle;
-            self.unproven_conceals = 0;
-            return Pull::Silence;
+            self.waited_blocks = 0;
+            return Pull::Buffering;
         }
-        if self.empty_frames > UNDERRUN_CONCEAL {
-            return Pull::Silence;
-        }
-        self.unproven_conceals += 1;
-        Pull::Conceal { fec_from: None }
+        Pull::Wait
     }
 
-    /// The first packet after an underrun tells what it was: with the very next frame in hand,
-    /// packets were late or lost; after a jump of the timestamp, the sender paused.
-    fn settle_underrun(&mut self, missing: i64, gap_frames: i64) {
-        let conceals = std::mem::take(&mut self.unproven_conceals);
-        if missing > 0 || gap_frames <= 0 {
-            self.stats.concealed += conceals;
-            self.stats.played += conceals;
+    /// The first packet after standing still tells what it was: after a jump of the timestamp
+    /// alone the sender paused, else packets were late or lost.
+    fn settle_wait(&mut self, at: Instant, seq: i64, timestamp: i64) {
+        let mut waited = std::mem::take(&mut self.waited_blocks);
+        let pause_frames = (timestamp - self.next_timestamp) / FRAME_TICKS - (seq - self.next_seq);
+        if waited == 0 || pause_frames > 0 {
+            return;
+        }
+        self.count_concealed(waited);
+        if seq <= self.next_seq {
+            self.since_late = 0;
+        }
+        while waited >= FRAME_BLOCKS
+            && self.next_seq < seq
+            && self.delay.excess_ticks(at, self.next_timestamp) > 0
+        {
+            waited -= FRAME_BLOCKS;
+            self.miss_frame();
         }
     }
 
-    fn conceal(&mut self, fec_from: Option<Bytes>) -> Pull {
-        self.stats.concealed += 1;
-        self.stats.played += 1;
-        Pull::Conceal { fec_from }
+    /// The frame that is due is lost.
+    fn miss_frame(&mut self) {
+        self.next_seq += 1;
+        self.next_timestamp += FRAME_TICKS;
+        self.stats.lost += 1;
+        self.delay.handle_due(true);
+    }
+
+    fn count_concealed(&mut self, blocks: u64) {
+        self.concealed_blocks += blocks;
+        if !std::mem::replace(&mut self.concealing, true) {
+            self.stats.concealment_events += 1;
+        }
     }
 
     fn restart(&mut self, now: Instant, seq: u16, timestamp: u32, payload: Bytes) {
         let (seq, timestamp) = (i64::from(seq), i64::from(timestamp));
-        self.packets.clear();
-        self.clock = Clock {
-            extra_ms: self.clock.extra_ms,
-            ..Clock::default()
-        };
-        self.clock.handle_arrival(now, timestamp);
+        self.slots.fill_with(|| None);
+        self.held = 0;
+        self.delay.reset();
+        self.delay.handle_arrival(now, timestamp);
         (self.highest_seq, self.highest_timestamp, self.seen) = (Some(seq), timestamp, 1);
-        self.unproven_conceals = 0;
+        self.waited_blocks = 0;
         self.stats.received += 1;
-        self.packets.insert(seq, Packet { timestamp, payload });
+        self.insert(Packet {
+            seq,
+            timestamp,
+            payload,
+        });
         self.begin_buffering(now);
     }
 
     fn begin_buffering(&mut self, now: Instant) {
-        let target = Duration::from_millis(u64::from(self.clock.target_ms()));
+        let target = Duration::from_millis(u64::from(self.delay.target_ms()));
         self.state = State::Buffering {
             until: now + target,
         };
+    }
+
+    /// Holds a packet; where nobody pulls, the oldest make room.
+    fn insert(&mut self, packet: Packet) {
+        let seq = packet.seq;
+        if self.held == 0 {
+            self.lowest_seq = seq;
+        }
+        if seq < self.lowest_seq {
+            let highest = self.highest_seq.unwrap_or(seq);
+            if highest - seq >= SLOTS as i64 {
+                return;
+            }
+            self.lowest_seq = seq;
+        }
+        while seq - self.lowest_seq >= SLOTS as i64 || self.held >= MAX_PACKETS {
+            match self.first() {
+                Some((oldest, _)) => {
+                    self.take(oldest);
+                    self.lowest_seq = oldest + 1;
+                }
+                None => (self.lowest_seq, self.held) = (seq, 0),
+            }
+        }
+        self.held += usize::from(self.slots[slot(seq)].replace(packet).is_none());
+    }
+
+    /// Sequence number and timestamp of the oldest packet held.
+    fn first(&mut self) -> Option<(i64, i64)> {
+        if self.held == 0 {
+            return None;
+        }
+        for seq in self.lowest_seq..self.lowest_seq + SLOTS as i64 {
+            if let Some(packet) = self.slots[slot(seq)].as_ref()
+                && packet.seq == seq
+            {
+                self.lowest_seq = seq;
+                return Some((seq, packet.timestamp));
+            }
+        }
+        None
+    }
+
+    fn payload(&self, seq: i64) -> Option<Bytes> {
+        let packet = self.slots[slot(seq)].as_ref()?;
+        Some(packet.payload.clone())
+    }
+
+    fn take(&mut self, seq: i64) -> Option<Packet> {
+        let packet = self.slots[slot(seq)].take()?;
+        self.held -= 1;
+        Some(packet)
     }
 
     /// Notes `seq` as received; false if it already was, or is older than can be told.
@@ -413,73 +572,8 @@ impl JitterBuffer {
     }
 }
 
-/// Transit times: what the network adds on top of its fastest packet.
-#[derive(Debug, Default)]
-struct Clock {
-    /// The first arrival; transits count from it.
-    epoch: Option<(Instant, i64)>,
-    /// Transits of the last packets in RTP ticks, oldest first.
-    transits: VecDeque<i64>,
-    base_transit: i64,
-    target_ms: Option<u32>,
-    /// Asked for by the owner.
-    extra_ms: u32,
-    last_transit: Option<i64>,
-    /// RFC 3550 estimate in ticks.
-    jitter: f64,
-    delay_ms_of_last_pull: i64,
-}
-
-impl Clock {
-    fn handle_arrival(&mut self, now: Instant, timestamp: i64) {
-        let (start, start_timestamp) = *self.epoch.get_or_insert((now, timestamp));
-        let elapsed = ticks(now.saturating_duration_since(start));
-        let transit = elapsed - (timestamp - start_timestamp);
-        if let Some(last) = self.last_transit.replace(transit) {
-            let difference = (transit - last).unsigned_abs();
-            if difference > CLOCK_JUMP_TICKS {
-                // The sender's clock jumped: old transits say nothing about the new ones.
-                self.transits.clear();
-            } else {
-                self.jitter += (difference as f64 - self.jitter) / 16.0;
-            }
-        }
-        if self.transits.len() == DELAY_WINDOW {
-            self.transits.pop_front();
-        }
-        self.transits.push_back(transit);
-
-        let mut sorted: Vec<i64> = self.transits.iter().copied().collect();
-        let rank = (sorted.len() * 95 / 100).min(sorted.len() - 1);
-        let (below, percentile, _) = sorted.select_nth_unstable(rank);
-        let smallest = below.iter().copied().min().unwrap_or(*percentile);
-        let spread_ms = (*percentile - smallest) / TICKS_PER_MS + FRAME_MS as i64;
-        self.base_transit = smallest;
-        let bounded = spread_ms.clamp(i64::from(MIN_DELAY_MS), i64::from(MAX_DELAY_MS));
-        self.target_ms = u32::try_from(bounded).ok();
-    }
-
-    fn target_ms(&self) -> u32 {
-        self.target_ms.unwrap_or(MIN_DELAY_MS) + self.extra_ms
-    }
-
-    fn jitter_ms(&self) -> f32 {
-        (self.jitter / TICKS_PER_MS as f64) as f32
-    }
-
-    /// How long after its ideal (fastest) arrival the frame at `timestamp` would play at `now`.
-    fn delay_ms(&self, now: Instant, timestamp: i64) -> i64 {
-        let Some((start, start_timestamp)) = self.epoch else {
-            return 0;
-        };
-        let elapsed = ticks(now.saturating_duration_since(start));
-        (elapsed - (timestamp - start_timestamp) - self.base_transit) / TICKS_PER_MS
-    }
-}
-
-fn ticks(duration: Duration) -> i64 {
-    let ticks = duration.as_nanos() * u128::from(SAMPLE_RATE_HZ) / 1_000_000_000;
-    i64::try_from(ticks).unwrap_or(i64::MAX)
+fn slot(seq: i64) -> usize {
+    seq.rem_euclid(SLOTS as i64) as usize
 }
 
 #[cfg(test)]

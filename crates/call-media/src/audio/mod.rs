@@ -3,7 +3,7 @@
 //! ```text
 //! source (tone, WAV, microphone) -> send: voice processing, mute gate, level, Opus -> packets
 //!                                              ^ render reference
-//! packets -> jitter -> Opus (receive) -> mixer -+-> speaker (device or paced null sink)
+//! packets -> jitter -> Opus -> stretch (receive) -> mixer -+-> speaker (device or paced null sink)
 //! ```
 //!
 //! Everything runs at 48 kHz mono in blocks of 10 ms; a packet carries one Opus frame of 20 ms.
@@ -11,8 +11,7 @@
 //! no clock. [`send`] and [`speaker`] own one thread each; a device's own callback thread only
 //! moves samples through a lock-free ring and counts.
 //!
-//! Deliberately not here: time stretching (it replaces the whole-frame decisions of [`jitter`]),
-//! RTP headers and sequence numbers, encryption.
+//! Deliberately not here: RTP headers and sequence numbers, encryption.
 
 pub mod analyse;
 pub mod codec;
@@ -31,10 +30,12 @@ pub mod voice;
 pub mod wav;
 
 mod capture;
+mod delay;
 mod microphone;
 mod pace;
 mod pipeline;
 mod playback;
+mod stretch;
 
 pub use analyse::tone_strength;
 pub use codec::{
@@ -42,7 +43,7 @@ pub use codec::{
 };
 pub use device::{AudioDeviceInfo, AudioDeviceState, list_microphones, list_speakers};
 pub use format::{BLOCK_SAMPLES, Block, FRAME_SAMPLES, SAMPLE_RATE_HZ};
-pub use jitter::{JitterBuffer, JitterStats, Pull};
+pub use jitter::{Adjustment, JitterBuffer, JitterStats, Pull};
 pub use level::{SILENCE_DBOV, level_dbov};
 pub use mixer::{MemberLevel, Mixer};
 pub use pipeline::{EncodedAudio, InputLevel};

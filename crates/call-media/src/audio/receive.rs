@@ -1,7 +1,9 @@
 //! One member's incoming sound: jitter buffer, decoder, level, volume.
 //!
-//! Packets go in as they arrive, 10 ms blocks come out whenever the playout asks. What cannot be
-//! decoded is treated as lost. Encryption has been removed before; mixing comes after.
+//! Packets go in as they arrive, 10 ms blocks come out whenever the playout asks. Between decoder
+//! and playout a little decoded sound waits (less than a block after each pull), which the jitter
+//! buffer takes into account and stretches. What cannot be decoded is treated as lost. Encryption
+//! has been removed before; mixing comes after.
 
 use std::time::Instant;
 
@@ -11,17 +13,19 @@ use super::codec::{AudioDecoder, CodecError, OpusDecoder};
 use super::format::{BLOCK_SAMPLES, Block, FRAME_SAMPLES, Frame};
 use super::jitter::{JitterBuffer, JitterStats, Pull};
 use super::level::{SILENCE_DBOV, VoiceDetector, level_dbov};
+use super::stretch::PlayoutBuffer;
 
 /// Largest volume: twice the amplitude, +6 dB. More only makes the limiter work.
 pub const MAX_VOLUME: f32 = 2.0;
-/// Pause frames (1 s) filled with the decoder's comfort noise before plain silence: a sender in
-/// DTX refreshes it every 400 ms, so a longer pause is a mute.
-const COMFORT_FRAMES: u32 = 50;
+/// Blocks in a row (1 s) that the decoder fills, with a fading continuation and comfort noise,
+/// before plain silence: a sender in DTX refreshes them every 400 ms, so a longer pause is a mute.
+const COMFORT_BLOCKS: u32 = 100;
 
 /// What is being played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoundPosition {
-    /// RTP timestamp of the first sample of the block pulled last.
+    /// RTP timestamp of the first sample of the block pulled last, but for what was stretched
+    /// within the frame.
     pub timestamp_48khz: u32,
     /// When that block was pulled; it is heard once the speaker has played what lies before it.
     pub pulled_at: Instant,
@@ -32,10 +36,10 @@ pub struct TrackReceiver {
     jitter: JitterBuffer,
     decoder: Box<dyn AudioDecoder>,
     frame: Frame,
-    /// Which half of `frame` comes next.
-    second_half: bool,
-    pause_frames: u32,
     position: Option<SoundPosition>,
+    playout: PlayoutBuffer,
+    /// Blocks in a row without a packet or a frame made up for one.
+    empty_blocks: u32,
     volume: f32,
     locally_muted: bool,
     /// Gain at the end of the last block: changes are ramped over one block, without a click.
@@ -59,9 +63,9 @@ impl TrackReceiver {
             jitter: JitterBuffer::new(),
             decoder,
             frame: [0.0; FRAME_SAMPLES],
-            second_half: false,
-            pause_frames: COMFORT_FRAMES,
             position: None,
+            playout: PlayoutBuffer::new(),
+            empty_blocks: COMFORT_BLOCKS,
             volume: 1.0,
             locally_muted: false,
             applied_gain: 1.0,
@@ -79,17 +83,15 @@ impl TrackReceiver {
     /// Produces the next 10 ms as decoded, before [`TrackReceiver::apply_volume`]. Called every
     /// 10 ms of played sound, also for a muted member: the stream must not queue up.
     pub fn pull_block(&mut self, now: Instant, out: &mut Block) {
-        if !self.second_half {
-            self.pull_frame(now);
+        while self.playout.pending() < BLOCK_SAMPLES {
+            self.pull_sound(now);
         }
-        let start = if self.second_half { BLOCK_SAMPLES } else { 0 };
-        out.copy_from_slice(&self.frame[start..start + BLOCK_SAMPLES]);
-        let into_frame = start as u32;
-        self.position = self.jitter.playing().map(|frame| SoundPosition {
-            timestamp_48khz: frame.wrapping_add(into_frame),
+        self.playout.take_block(out);
+        let behind = (self.playout.pending() + BLOCK_SAMPLES) as u32;
+        self.position = self.jitter.played_until().map(|until| SoundPosition {
+            timestamp_48khz: until.wrapping_sub(behind),
             pulled_at: now,
         });
-        self.second_half = !self.second_half;
         self.level_dbov = level_dbov(out);
         self.voice.handle_level(self.level_dbov);
     }
@@ -144,50 +146,51 @@ impl TrackReceiver {
         self.jitter.stats()
     }
 
-    fn pull_frame(&mut self, now: Instant) {
-        let pull = self.jitter.pull(now);
+    fn pull_sound(&mut self, now: Instant) {
+        let pull = self.jitter.pull(now, self.playout.pending());
         tracing::trace!(?pull, "playout");
-        if !matches!(pull, Pull::Dtx | Pull::Silence) {
-            self.pause_frames = 0;
-        }
         match pull {
-            Pull::Packet(payload) => self.decode_or_conceal(&payload),
-            Pull::Merge(first, second) => {
-                self.decode_or_conceal(&first);
-                let faded_out = self.frame;
-                self.decode_or_conceal(&second);
-                blend(&faded_out, &mut self.frame);
-            }
-            Pull::Conceal {
-                fec_from: Some(next),
-            } => {
-                if let Err(error) = self.decoder.decode_fec(&next, &mut self.frame) {
-                    tracing::debug!(%error, "redundancy does not decode");
+            Pull::Packet(payload, adjustment) => {
+                self.empty_blocks = 0;
+                if let Err(error) = self.decoder.decode(&payload, &mut self.frame) {
+                    tracing::debug!(%error, bytes = payload.len(), "audio packet does not decode");
                     self.decoder.conceal(&mut self.frame);
                 }
+                self.playout.push(&self.frame);
+                let changed = self.playout.adjust(FRAME_SAMPLES, adjustment);
+                self.jitter.handle_adjusted(changed);
             }
-            Pull::Conceal { fec_from: None } => self.decoder.conceal(&mut self.frame),
-            Pull::Dtx | Pull::Silence if self.pause_frames < COMFORT_FRAMES => {
-                self.pause_frames += 1;
-                self.decoder.conceal(&mut self.frame);
+            Pull::Conceal { fec_from } => {
+                self.empty_blocks = 0;
+                let recovered = fec_from
+                    .is_some_and(|next| self.decoder.decode_fec(&next, &mut self.frame).is_ok());
+                if !recovered {
+                    self.decoder.conceal(&mut self.frame);
+                }
+                self.playout.push(&self.frame);
             }
-            Pull::Dtx | Pull::Silence | Pull::Buffering => self.frame.fill(0.0),
+            Pull::Wait | Pull::Dtx => self.push_comfort_block(),
+            Pull::Buffering => {
+                self.empty_blocks = COMFORT_BLOCKS;
+                self.playout.push(&[0.0; BLOCK_SAMPLES]);
+            }
         }
     }
 
-    fn decode_or_conceal(&mut self, payload: &[u8]) {
-        if let Err(error) = self.decoder.decode(payload, &mut self.frame) {
-            tracing::debug!(%error, bytes = payload.len(), "audio packet does not decode");
-            self.decoder.conceal(&mut self.frame);
+    fn push_comfort_block(&mut self) {
+        let block = &mut self.frame[..BLOCK_SAMPLES];
+        self.empty_blocks = self.empty_blocks.saturating_add(1);
+        if self.empty_blocks > COMFORT_BLOCKS {
+            block.fill(0.0);
+        } else {
+            self.decoder.conceal(block);
         }
-    }
-}
-
-/// Crossfades from `from` into `to` over one frame.
-fn blend(from: &Frame, to: &mut Frame) {
-    for (n, (to, from)) in to.iter_mut().zip(from).enumerate() {
-        let share = n as f32 / FRAME_SAMPLES as f32;
-        *to = from * (1.0 - share) + *to * share;
+        if self.empty_blocks == COMFORT_BLOCKS {
+            for (n, sample) in block.iter_mut().enumerate() {
+                *sample *= 1.0 - n as f32 / BLOCK_SAMPLES as f32;
+            }
+        }
+        self.playout.push(block);
     }
 }
 

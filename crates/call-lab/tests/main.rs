@@ -1,0 +1,3 @@
+//! Scenarios over the simulated network, in virtual time.
+
+mod sound;
