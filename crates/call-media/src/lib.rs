@@ -3,6 +3,7 @@
 //! * [`frame`]: pictures, and the latest-wins slot they travel in between threads.
 //! * [`video`]: cameras and synthetic pictures, encoders and decoders, RTP payloads, send pipeline.
 //! * [`audio`]: microphones, speakers and synthetic sound, Opus, jitter buffer, mixer.
+//! * [`watch`]: notices that devices come and go.
 //!
 //! Everything here runs on plain threads and is callable from async code: no runtime, no sockets.
 //! This is the only crate that names the camera, sound and codec libraries.
@@ -13,3 +14,4 @@
 pub mod audio;
 pub mod frame;
 pub mod video;
+pub mod watch;

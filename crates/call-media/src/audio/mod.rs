@@ -31,6 +31,7 @@ pub mod voice;
 pub mod wav;
 
 mod capture;
+mod ending;
 mod microphone;
 mod pace;
 mod pipeline;
