@@ -103,7 +103,10 @@ impl DeviceChoice {
 }
 
 fn is_other(before: &DefaultKey, key: &DefaultKey) -> bool {
-    let is_other_stamp = before.1.zip(key.1).is_some_and(|(before, now)| before != now);
+    let is_other_stamp = before
+        .1
+        .zip(key.1)
+        .is_some_and(|(before, now)| before != now);
     key.0.is_some() && (before.0 != key.0 || is_other_stamp)
 }
 
@@ -116,9 +119,8 @@ fn find<'a>(chosen: &Chosen, listed: &'a [DeviceEntry]) -> Option<&'a DeviceEntr
     let is_name = |entry: &&DeviceEntry| chosen.name.as_ref() == Some(&entry.name);
     let by_id = listed.iter().find(|entry| entry.id == chosen.id);
     // Where ids are given anew, another device may carry this one's.
-    let by_id = by_id.filter(|entry| {
-        entry.identity.is_none() || chosen.name.is_none() || is_name(entry)
-    });
+    let by_id =
+        by_id.filter(|entry| entry.identity.is_none() || chosen.name.is_none() || is_name(entry));
     by_identity
         .or(by_id)
         .or_else(|| listed.iter().find(is_name))
@@ -169,7 +171,10 @@ mod tests {
                 (vec![built_in(), webcam("1")], Some(Some("1"))),
                 (vec![built_in(), webcam("1")], None),
                 // Another one in its old place is not it.
-                (vec![built_in(), camera("1", "Grabber", "usb-3")], Some(None)),
+                (
+                    vec![built_in(), camera("1", "Grabber", "usb-3")],
+                    Some(None),
+                ),
                 // In another socket it is.
                 (
                     vec![built_in(), camera("3", "Webcam", "usb-4")],

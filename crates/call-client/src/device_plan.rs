@@ -5,7 +5,7 @@
 //! kind that is not running.
 
 use call_media::audio::{AudioSourceConfig, SpeakerConfig};
-use call_media::video::source_config::VideoSourceConfig;
+use call_media::video::source_config::{CAMERA_DEFAULT, VideoSourceConfig};
 use call_media::watch::{DeviceChange, DeviceEntry};
 use call_protocol::ui::DeviceKind;
 
@@ -115,7 +115,9 @@ impl DevicePlan {
 
     /// Whether any device of the machine is in use, or would be if it were there.
     pub(crate) fn uses_hardware(&self) -> bool {
-        KINDS.into_iter().any(|kind| self.is_hardware(kind) && self.runs(kind))
+        KINDS
+            .into_iter()
+            .any(|kind| self.is_hardware(kind) && self.runs(kind))
     }
 
     /// The id to show as chosen; `None` while the system's default is used.
@@ -203,7 +205,20 @@ impl DevicePlan {
     /// Puts a device in place of the source; opens it if its kind runs.
     fn open(&mut self, kind: DeviceKind, id: Option<String>) -> Option<DeviceOp> {
         match kind {
-            DeviceKind::Camera => self.video = VideoSourceConfig::camera(id),
+            DeviceKind::Camera => {
+                let (width, height, fps) = match self.video {
+                    VideoSourceConfig::Camera {
+                        width, height, fps, ..
+                    } => (width, height, fps),
+                    _ => CAMERA_DEFAULT,
+                };
+                self.video = VideoSourceConfig::Camera {
+                    id,
+                    width,
+                    height,
+                    fps,
+                };
+            }
             DeviceKind::Microphone => self.audio = AudioSourceConfig::Microphone { id },
             DeviceKind::Speaker => self.speaker = SpeakerConfig::Device { id },
         }

@@ -46,15 +46,24 @@ fn a_camera_that_vanished_is_replaced_and_taken_back() {
     ];
     let with_others = |op: DeviceOp| [&[op], &others[..]].concat();
     let retry = DeviceOp::Retry(DeviceKind::Camera);
-    assert_eq!(plan.handle_change(lists(&["a", "b"])), with_others(retry.clone()));
+    assert_eq!(
+        plan.handle_change(lists(&["a", "b"])),
+        with_others(retry.clone())
+    );
     let kind = DeviceKind::Camera;
     assert_eq!(plan.select(kind, Some("b".into())), [camera("b")]);
     let default = DeviceOp::Camera(Some(VideoSourceConfig::camera(None)));
     assert_eq!(plan.handle_change(lists(&["a"])), with_others(default));
     assert_eq!(plan.selected(kind), None);
     assert_eq!(plan.chosen_name(kind), Some("B".into()));
-    assert_eq!(plan.handle_change(DeviceChange::Stirred), with_others(retry.clone()));
-    assert_eq!(plan.handle_change(lists(&["a", "b"])), with_others(camera("b")));
+    assert_eq!(
+        plan.handle_change(DeviceChange::Stirred),
+        with_others(retry.clone())
+    );
+    assert_eq!(
+        plan.handle_change(lists(&["a", "b"])),
+        with_others(camera("b"))
+    );
     assert_eq!(plan.selected(kind), Some("b".into()));
     assert_eq!(plan.handle_change(lists(&["a", "b"])), with_others(retry));
     assert_eq!(plan.run(Running::default())[0], DeviceOp::Camera(None));
@@ -146,7 +155,11 @@ fn no_device_event_unmutes_or_turns_anything_on() {
                         .count();
                 }
             }
-            assert_eq!((plan.running(), plan.is_muted()), (running, muted), "{place}");
+            assert_eq!(
+                (plan.running(), plan.is_muted()),
+                (running, muted),
+                "{place}"
+            );
         }
     }
     assert!(opened > 500 && kept_off > 100, "{opened} {kept_off}");
@@ -157,9 +170,7 @@ fn check(ops: &[DeviceOp], running: Running, place: &str) {
     for op in ops {
         let is_allowed = match op {
             DeviceOp::Camera(_) | DeviceOp::Retry(DeviceKind::Camera) => running.camera,
-            DeviceOp::Microphone(_) | DeviceOp::Retry(DeviceKind::Microphone) => {
-                running.microphone
-            }
+            DeviceOp::Microphone(_) | DeviceOp::Retry(DeviceKind::Microphone) => running.microphone,
             DeviceOp::Speaker(_) | DeviceOp::Retry(DeviceKind::Speaker) => running.speaker,
             DeviceOp::Mute(_) => false,
         };

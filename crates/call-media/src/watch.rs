@@ -240,9 +240,9 @@ impl Settling {
         if stirred {
             self.moving_since.get_or_insert(now);
         }
-        let is_settled = self.moving_since.is_some_and(|since| {
-            !stirred || now.saturating_duration_since(since) >= SETTLED_AFTER
-        });
+        let is_settled = self
+            .moving_since
+            .is_some_and(|since| !stirred || now.saturating_duration_since(since) >= SETTLED_AFTER);
         if is_settled {
             self.moving_since = None;
         }
@@ -286,7 +286,12 @@ mod nodes {
     pub(super) fn hash_nodes(directory: &Path, prefix: &str, hasher: &mut DefaultHasher) {
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
         let mut nodes: Vec<_> = entries
-            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()))
+            .filter(|entry| {
+                entry
+                    .file_name()
+                    .as_encoded_bytes()
+                    .starts_with(prefix.as_bytes())
+            })
             .map(|entry| (entry.file_name(), stamp(&entry.path())))
             .collect();
         nodes.sort_unstable();

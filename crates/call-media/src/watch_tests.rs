@@ -49,7 +49,11 @@ fn devices_that_never_rest_are_listed_all_the_same() {
         .collect();
     let between = u64::try_from(SETTLED_AFTER.as_millis().div_ceil(PERIOD.as_millis())).unwrap();
     assert_eq!(listed[0], 1 + between);
-    assert!(listed.windows(2).all(|pair| pair[1] - pair[0] == between + 1));
+    assert!(
+        listed
+            .windows(2)
+            .all(|pair| pair[1] - pair[0] == between + 1)
+    );
 }
 
 /// Answers what the test sends, and otherwise the same as before.

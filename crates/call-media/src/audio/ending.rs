@@ -22,10 +22,7 @@ pub(crate) struct DeviceThread {
 impl DeviceThread {
     /// # Errors
     /// The system refuses a thread.
-    pub(crate) fn spawn(
-        name: &str,
-        work: impl FnOnce() + Send + 'static,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let (is_running, running) = sync_channel(0);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
@@ -56,13 +53,18 @@ mod tests {
     #[test]
     fn a_thread_that_hangs_is_left_behind_and_others_are_joined() {
         let (release, released) = channel::<()>();
-        let hanging = DeviceThread::spawn("hangs", move || drop(released.recv())).unwrap();
+        let hanging = DeviceThread::spawn("hangs", move || {
+            let _ = released.recv();
+        })
+        .unwrap();
         hanging.join(Duration::from_millis(20));
         drop(release);
         let far = Duration::from_secs(60);
         let begun = Instant::now();
         let (done, is_done) = channel();
-        let work = move || drop(done.send(()));
+        let work = move || {
+            let _ = done.send(());
+        };
         DeviceThread::spawn("ends", work).unwrap().join(far);
         assert_eq!(is_done.try_recv(), Ok(()));
         let work = || panic!("a driver's bug");

@@ -177,9 +177,7 @@ impl Open {
     /// Why it is over, if it is.
     fn end(&self, now: Instant) -> Option<StreamEnd> {
         let is_stalled = now.duration_since(self.last_data) > STALLED;
-        self.health
-            .end()
-            .or(is_stalled.then_some(StreamEnd::Lost))
+        self.health.end().or(is_stalled.then_some(StreamEnd::Lost))
     }
 
     /// Whether it worked before it ended; what fails right after opening is not tried at once.

@@ -13,7 +13,8 @@ use cpal::traits::DeviceTrait;
 use cpal::{FromSample, Sample, SizedSample};
 
 use super::device::{
-    Direction, GlitchWindow, StreamEnd, StreamHealth, find, open_error_code, start_stream, with_sample_type,
+    Direction, GlitchWindow, StreamEnd, StreamHealth, find, open_error_code, start_stream,
+    with_sample_type,
 };
 use super::format::{Block, SAMPLE_RATE_HZ};
 use super::resample::StreamResampler;
