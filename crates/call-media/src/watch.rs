@@ -6,8 +6,9 @@
 //! is plugged in appears in steps: nodes first, permissions later), at the latest after
 //! [`SETTLED_AFTER`].
 //!
-//! On Linux the signature is the state of the device nodes and of ALSA's configuration files: some
-//! 50 µs of file system calls, which wake no device. Elsewhere it is the lists themselves, taken
+//! On Linux the signature is which device nodes there are, whose they are, and the age of ALSA's
+//! configuration files: some file system calls, which wake no device. The nodes' times do not count:
+//! playing sound writes to a mapped page and so changes them. Elsewhere it is the lists themselves, taken
 //! every three seconds.
 //!
 //! Deliberately not here: what a change means for the chosen devices (the engine decides).
@@ -260,6 +261,7 @@ use nodes::{SystemProbe, sound_configuration};
 mod nodes {
     //! Device nodes and configuration files.
 
+    use std::fs::metadata;
     use std::os::unix::fs::MetadataExt;
     use std::path::{Path, PathBuf};
 
@@ -282,7 +284,7 @@ mod nodes {
         }
     }
 
-    /// Names, permissions and ages of a directory's nodes, independent of their order.
+    /// Names, identities and permissions of a directory's nodes, independent of their order.
     pub(super) fn hash_nodes(directory: &Path, prefix: &str, hasher: &mut DefaultHasher) {
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
         let mut nodes: Vec<_> = entries
@@ -292,17 +294,22 @@ mod nodes {
                     .as_encoded_bytes()
                     .starts_with(prefix.as_bytes())
             })
-            .map(|entry| (entry.file_name(), stamp(&entry.path())))
+            .map(|entry| (entry.file_name(), node_stamp(&entry.path())))
             .collect();
         nodes.sort_unstable();
         nodes.hash(hasher);
     }
 
-    /// Changes when a file is replaced, rewritten or given other permissions.
-    fn stamp(path: &Path) -> Option<(u64, u32, i64, i64)> {
-        let metadata = std::fs::metadata(path).ok()?;
-        let changed = (metadata.ctime(), metadata.ctime_nsec());
-        Some((metadata.ino(), metadata.mode(), changed.0, changed.1))
+    /// Changes when a node is made anew, or given to somebody else.
+    fn node_stamp(path: &Path) -> Option<(u64, u32, u32, u32)> {
+        let node = metadata(path).ok()?;
+        Some((node.ino(), node.mode(), node.uid(), node.gid()))
+    }
+
+    /// Changes when a file is replaced or rewritten.
+    fn file_stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
+        let file = metadata(path).ok()?;
+        Some((file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
     }
 
     /// The files ALSA reads its default device from.
@@ -311,7 +318,7 @@ mod nodes {
         let files = [PathBuf::from("/etc/asound.conf")].into_iter().chain(home);
         let mut hasher = DefaultHasher::new();
         for file in files {
-            stamp(&file).hash(&mut hasher);
+            file_stamp(&file).hash(&mut hasher);
         }
         hasher.finish()
     }

@@ -127,6 +127,9 @@ fn nodes_that_come_go_or_change_their_permissions_change_the_signature() {
     std::fs::set_permissions(path.join("video0"), mode).unwrap();
     let changed = signature();
     assert_ne!(changed, one);
+    // Using a device leaves traces in its node's times.
+    std::fs::write(path.join("video0"), "x").unwrap();
+    assert_eq!(signature(), changed);
     std::fs::write(path.join("video1"), "").unwrap();
     assert_ne!(signature(), changed);
     std::fs::remove_file(path.join("video1")).unwrap();

@@ -106,7 +106,16 @@ fn list(direction: Direction) -> Vec<AudioDeviceInfo> {
             .description()
             .map_or_else(|_| id.clone(), |d| d.name().to_owned());
         let is_default = Some(&id) == default_id.as_ref();
-        if is_default || !listed.iter().any(|other| other.name == name) {
+        let is_listed = |name: &str| listed.iter().any(|other| other.name == name);
+        // What the sound system lists by name comes first; by number it is the same once more.
+        if is_default || !is_listed(&name) || !is_numbered(&id) {
+            let name = (1..)
+                .map(|n| match n {
+                    1 => name.clone(),
+                    n => format!("{name} ({n})"),
+                })
+                .find(|name| !is_listed(name))
+                .unwrap_or_default();
             listed.push(AudioDeviceInfo {
                 id,
                 name,
@@ -119,6 +128,12 @@ fn list(direction: Direction) -> Vec<AudioDeviceInfo> {
     }
     listed.sort_by_key(|device| !device.is_default);
     listed
+}
+
+/// Whether an ALSA id names its card by number.
+fn is_numbered(id: &str) -> bool {
+    id.split_once("CARD=")
+        .is_some_and(|(_, card)| card.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// ALSA lists every plugin chain of every card. Of these a person needs the sound servers, the
@@ -441,6 +456,23 @@ mod tests {
             let mut window = GlitchWindow::new(start);
             assert_eq!(window.longer_period_ms(at(1), 3, period_ms), None);
             assert_eq!(window.longer_period_ms(at(2), 4, period_ms), longer);
+        }
+    }
+
+    #[test]
+    fn two_equal_cards_are_two_and_a_card_by_number_is_none_more() {
+        for (id, numbered) in [
+            ("alsa:plughw:CARD=0,DEV=0", true),
+            ("alsa:plughw:CARD=Headset_1,DEV=0", false),
+            ("alsa:default", false),
+            ("wasapi:{0.0.1}", false),
+        ] {
+            assert_eq!(is_numbered(id), numbered, "{id}");
+        }
+        for listed in [list_microphones(), list_speakers()] {
+            for (at, device) in listed.iter().enumerate() {
+                assert!(listed[..at].iter().all(|other| other.name != device.name));
+            }
         }
     }
 

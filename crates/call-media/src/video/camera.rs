@@ -330,7 +330,6 @@ use v4l2::{identity, settle_device};
 
 /// What the camera is known by for good; `None` when it is no camera.
 #[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "Linux lists what is no camera")]
 fn identity(camera: &nokhwa::utils::CameraInfo) -> Option<Option<String>> {
     Some(Some(camera.misc()).filter(|misc| !misc.is_empty()))
 }
