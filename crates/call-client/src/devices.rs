@@ -1,10 +1,13 @@
-//! The local devices: which of them run, with which source, and how they are doing.
+//! The local devices: opens and closes what the plan says, and reports how they are doing.
 //!
 //! Opening and closing a camera takes up to half a second, so a thread of its own does it and only
 //! the newest wish counts. Microphone and speaker have such threads inside call-media. States
 //! come back through a watch channel: the newest of each device, never a queue.
 //!
 //! Camera off means the device is closed, not merely ignored.
+//!
+//! Deliberately not here: which device runs when (`device_plan`) and which listed device is the
+//! chosen one (`device_choice`), both pure.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,20 +15,20 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use call_media::audio::{
-    AudioDeviceInfo, AudioDeviceState, AudioSender, AudioSenderConfig, AudioSourceConfig, Block,
-    InputLevel, Mixer, RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, VoiceOptions,
-    render_reference,
+    AudioDeviceState, AudioSender, AudioSenderConfig, AudioSourceConfig, Block, InputLevel, Mixer,
+    RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, VoiceOptions, render_reference,
 };
 use call_media::frame::{I420Frame, LatestSlot, Taken};
-use call_media::video::camera::list_cameras;
-use call_media::video::capture::{CaptureOptions, CaptureState, CaptureThread};
+use call_media::video::capture::{CaptureOptions, CaptureState, CaptureThread, RetryHandle};
 use call_media::video::send::SelfView;
 use call_media::video::source_config::VideoSourceConfig;
+use call_media::watch::{DeviceChange, DeviceEntry};
 use call_protocol::ErrorCode;
-use call_protocol::ui::{DeviceKind, DeviceOption, DeviceState};
+use call_protocol::ui::{DeviceKind, DeviceState};
 use tokio::sync::watch;
 
 use crate::config::{CallObserver, Observed};
+use crate::device_plan::{DeviceOp, DevicePlan, Running};
 use crate::outbound::Outlet;
 
 /// How all devices are doing.
@@ -73,34 +76,18 @@ pub(crate) struct Devices {
     outlet: Outlet,
     mixer: Arc<Mutex<Mixer>>,
     observer: Option<Arc<dyn CallObserver>>,
-    video: VideoSourceConfig,
-    audio: AudioSourceConfig,
-    speaker_config: SpeakerConfig,
+    plan: DevicePlan,
     camera: CameraControl,
     microphone: Option<AudioSender>,
     /// Where the microphone's echo canceller learns what is played; speakers come and go.
     voice: VoiceOptions,
     render_tap: Arc<Mutex<Option<RenderTap>>>,
     speaker: Option<Speaker>,
-    muted: bool,
-    running: Running,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Running {
-    camera: bool,
-    microphone: bool,
-    speaker: bool,
 }
 
 impl Devices {
     /// Nothing runs yet, and the microphone is muted until [`Self::set_muted`] says otherwise.
-    pub(crate) fn new(
-        wiring: Wiring,
-        video: VideoSourceConfig,
-        audio: AudioSourceConfig,
-        speaker: SpeakerConfig,
-    ) -> Self {
+    pub(crate) fn new(wiring: Wiring, plan: DevicePlan) -> Self {
         let Wiring {
             states,
             outlet,
@@ -125,75 +112,89 @@ impl Devices {
             outlet,
             mixer,
             observer,
-            video,
-            audio,
-            speaker_config: speaker,
+            plan,
             camera,
             microphone: None,
             voice,
             render_tap: Arc::default(),
             speaker: None,
-            muted: true,
-            running: Running::default(),
         }
+    }
+
+    /// What is planned and chosen.
+    pub(crate) fn plan(&self) -> &DevicePlan {
+        &self.plan
     }
 
     /// The picture's source.
     pub(crate) fn video(&self) -> &VideoSourceConfig {
-        &self.video
+        self.plan.video()
     }
 
     /// Whether a picture is being captured, or would be if the device were there.
     pub(crate) fn camera_runs(&self) -> bool {
-        self.running.camera && !self.video.is_none()
+        self.plan.running().camera && !self.plan.video().is_none()
     }
 
     /// Whether the microphone's level is measured.
     pub(crate) fn microphone_runs(&self) -> bool {
-        self.running.microphone
+        self.plan.running().microphone
     }
 
     pub(crate) fn set_muted(&mut self, muted: bool) {
-        self.muted = muted;
-        if let Some(microphone) = &self.microphone {
-            microphone.set_muted(muted);
-        }
+        let op = self.plan.set_muted(muted);
+        self.execute([op]);
     }
 
     /// Runs exactly these devices.
     pub(crate) fn run(&mut self, camera: bool, microphone: bool, speaker: bool) {
-        let wanted = Running {
+        let ops = self.plan.run(Running {
             camera,
             microphone,
             speaker,
-        };
-        let before = std::mem::replace(&mut self.running, wanted);
-        if before.camera != camera {
-            self.apply_camera();
-        }
-        if before.microphone != microphone {
-            self.apply_microphone();
-        }
-        if before.speaker != speaker {
-            self.apply_speaker();
-        }
+        });
+        self.execute(ops);
     }
 
     /// Uses another device from now on.
     pub(crate) fn select(&mut self, kind: DeviceKind, id: Option<String>) {
-        match kind {
-            DeviceKind::Camera => {
-                self.video = VideoSourceConfig::camera(id);
-                self.apply_camera();
-            }
-            DeviceKind::Microphone => {
-                self.audio = AudioSourceConfig::Microphone { id };
-                self.apply_microphone();
-            }
-            DeviceKind::Speaker => {
-                self.speaker_config = SpeakerConfig::Device { id };
-                if let Some(speaker) = &self.speaker {
-                    speaker.set_device(self.speaker_config.clone());
+        let ops = self.plan.select(kind, id);
+        self.execute(ops);
+    }
+
+    /// The machine's devices changed.
+    pub(crate) fn handle_change(&mut self, change: DeviceChange) {
+        let ops = self.plan.handle_change(change);
+        self.execute(ops);
+    }
+
+    /// The devices of one kind, listed because somebody asked.
+    pub(crate) fn handle_list(&mut self, kind: DeviceKind, listed: Vec<DeviceEntry>) {
+        let ops = self.plan.handle_list(kind, listed, None);
+        self.execute(ops);
+    }
+
+    fn execute(&mut self, ops: impl IntoIterator<Item = DeviceOp>) {
+        for op in ops {
+            match op {
+                DeviceOp::Camera(source) => self.camera.set(source),
+                DeviceOp::Microphone(source) => self.set_microphone(source),
+                DeviceOp::Speaker(place) => self.set_speaker(place),
+                DeviceOp::Mute(muted) => {
+                    if let Some(microphone) = &self.microphone {
+                        microphone.set_muted(muted);
+                    }
+                }
+                DeviceOp::Retry(DeviceKind::Camera) => self.camera.retry_now(),
+                DeviceOp::Retry(DeviceKind::Microphone) => {
+                    if let Some(microphone) = &self.microphone {
+                        microphone.retry_now();
+                    }
+                }
+                DeviceOp::Retry(DeviceKind::Speaker) => {
+                    if let Some(speaker) = &self.speaker {
+                        speaker.retry_now();
+                    }
                 }
             }
         }
@@ -214,17 +215,7 @@ impl Devices {
         }
     }
 
-    fn apply_camera(&mut self) {
-        let runs = self.running.camera && !self.video.is_none();
-        self.camera.set(runs.then(|| self.video.clone()));
-    }
-
-    fn apply_microphone(&mut self) {
-        let source = if self.running.microphone {
-            self.audio.clone()
-        } else {
-            AudioSourceConfig::None
-        };
+    fn set_microphone(&mut self, source: AudioSourceConfig) {
         if let Some(microphone) = &self.microphone {
             microphone.set_source(source);
         } else if source != AudioSourceConfig::None {
@@ -252,7 +243,7 @@ impl Devices {
             .unwrap_or_else(PoisonError::into_inner) = Some(tap);
         let config = AudioSenderConfig {
             source,
-            muted: self.muted,
+            muted: self.plan.is_muted(),
             voice: self.voice,
             reference: Some(reference),
             ..AudioSenderConfig::default()
@@ -275,8 +266,8 @@ impl Devices {
         )
     }
 
-    fn apply_speaker(&mut self) {
-        if !self.running.speaker {
+    fn set_speaker(&mut self, place: Option<SpeakerConfig>) {
+        let Some(place) = place else {
             if let Some(speaker) = self.speaker.take() {
                 // Closing waits for the device.
                 tokio::task::spawn_blocking(move || speaker.stop());
@@ -284,6 +275,9 @@ impl Devices {
             self.states
                 .send_modify(|states| states.speaker = DeviceState::Off);
             return;
+        };
+        if let Some(speaker) = &self.speaker {
+            return speaker.set_device(place);
         }
         let states = self.states.clone();
         let playout = playout(
@@ -291,7 +285,7 @@ impl Devices {
             self.observer.clone(),
             Arc::clone(&self.render_tap),
         );
-        let speaker = Speaker::start(self.speaker_config.clone(), playout, move |state| {
+        let speaker = Speaker::start(place, playout, move |state| {
             let state = audio_state(state, ErrorCode::SpeakerLost);
             states.send_modify(|states| states.speaker = state);
         });
@@ -351,27 +345,11 @@ fn camera_state(state: &CaptureState) -> DeviceState {
 }
 
 /// The system's devices of one kind. Blocks for up to some 100 ms.
-pub(crate) fn list(kind: DeviceKind) -> Vec<DeviceOption> {
-    let sound = |device: AudioDeviceInfo| DeviceOption {
-        id: device.id,
-        name: device.name,
-    };
+pub(crate) fn list(kind: DeviceKind) -> Vec<DeviceEntry> {
     match kind {
-        DeviceKind::Camera => list_cameras()
-            .into_iter()
-            .map(|camera| DeviceOption {
-                id: camera.id,
-                name: camera.name,
-            })
-            .collect(),
-        DeviceKind::Microphone => call_media::audio::list_microphones()
-            .into_iter()
-            .map(sound)
-            .collect(),
-        DeviceKind::Speaker => call_media::audio::list_speakers()
-            .into_iter()
-            .map(sound)
-            .collect(),
+        DeviceKind::Camera => call_media::watch::camera_entries(),
+        DeviceKind::Microphone => call_media::watch::microphone_entries(),
+        DeviceKind::Speaker => call_media::watch::speaker_entries(),
     }
 }
 
@@ -381,6 +359,8 @@ pub(crate) const NO_LEVEL_DBOV: u8 = SILENCE_DBOV;
 /// Opens and closes the camera on a thread of its own.
 struct CameraControl {
     wishes: LatestSlot<Option<VideoSourceConfig>>,
+    /// Of the running capture.
+    retry: Arc<Mutex<Option<RetryHandle>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -392,6 +372,8 @@ impl CameraControl {
     ) -> Self {
         let wishes: LatestSlot<Option<VideoSourceConfig>> = LatestSlot::new();
         let inbox = wishes.clone();
+        let retry: Arc<Mutex<Option<RetryHandle>>> = Arc::default();
+        let for_retry = Arc::clone(&retry);
         // One camera runs at a time, and its successor takes the same exit.
         let on_frame = Arc::new(Mutex::new(on_frame));
         let work = move || {
@@ -416,6 +398,8 @@ impl CameraControl {
                 if let Some(config) = wish {
                     capture = open(config, seed, &on_frame, states.clone(), run);
                 }
+                *for_retry.lock().unwrap_or_else(PoisonError::into_inner) =
+                    capture.as_ref().map(CaptureThread::retry_handle);
             }
         };
         let thread = std::thread::Builder::new()
@@ -426,7 +410,16 @@ impl CameraControl {
         }
         Self {
             wishes,
+            retry,
             thread: thread.ok(),
+        }
+    }
+
+    /// A capture that is being started knows the newest devices anyway.
+    fn retry_now(&self) {
+        let retry = self.retry.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(retry) = &*retry {
+            retry.retry_now();
         }
     }
 

@@ -15,6 +15,8 @@
 //! Deliberately not here: the server (the app brings it as a [`RoomHost`]), windows, and words.
 
 mod config;
+mod device_choice;
+mod device_plan;
 mod devices;
 mod driver;
 mod engine;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 const VERSION: u32 = 1;
 /// Longest file read, in bytes. A real one has under 1 KiB.
 const FILE_BYTES: u64 = 64 * 1024;
-/// Longest device id, in bytes.
+/// Longest device id or name, in bytes.
 const DEVICE_ID_BYTES: usize = 512;
 
 /// The persisted choices.
@@ -35,10 +35,16 @@ pub struct Settings {
     pub server: String,
     /// Chosen camera; `None` follows the system.
     pub camera: Option<String>,
+    /// What the chosen camera is called: it may come back under another id.
+    pub camera_name: Option<String>,
     /// Chosen microphone; `None` follows the system.
     pub microphone: Option<String>,
+    /// What the chosen microphone is called.
+    pub microphone_name: Option<String>,
     /// Chosen speaker; `None` follows the system.
     pub speaker: Option<String>,
+    /// What the chosen speaker is called.
+    pub speaker_name: Option<String>,
 }
 
 impl Default for Settings {
@@ -48,8 +54,11 @@ impl Default for Settings {
             name: clean_name(""),
             server: String::new(),
             camera: None,
+            camera_name: None,
             microphone: None,
+            microphone_name: None,
             speaker: None,
+            speaker_name: None,
         }
     }
 }
@@ -98,8 +107,11 @@ impl Settings {
                 String::new()
             },
             camera: device(self.camera),
+            camera_name: device(self.camera_name),
             microphone: device(self.microphone),
+            microphone_name: device(self.microphone_name),
             speaker: device(self.speaker),
+            speaker_name: device(self.speaker_name),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! * [`video`]: cameras and synthetic pictures, encoders and decoders, RTP payloads, send pipeline.
 //! * [`audio`]: microphones, speakers and synthetic sound, Opus, jitter buffer, mixer.
 //! * [`lip_sync`]: what keeps a person's picture and sound together.
+//! * [`watch`]: notices that devices come and go.
 //!
 //! Everything here runs on plain threads and is callable from async code: no runtime, no sockets.
 //! This is the only crate that names the camera, sound and codec libraries.
@@ -15,3 +16,4 @@ pub mod audio;
 pub mod frame;
 pub mod lip_sync;
 pub mod video;
+pub mod watch;

@@ -75,6 +75,8 @@ pub enum ErrorCode {
     MicrophoneLost,
     /// There is no such speaker, or it stopped.
     SpeakerLost,
+    /// Another application holds the speaker.
+    SpeakerBusy,
     /// A codec failed to start or to process a frame.
     CodecFailed,
     /// A file could not be read or written.

@@ -2,7 +2,7 @@
 //! tone? Prints one JSON line and exits 0 or 1. Used where the test binary itself cannot look,
 //! inside the device VM.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -25,6 +25,9 @@ enum Question {
         /// Pictures that differ from the one before.
         #[arg(long)]
         at_least: usize,
+        /// Leave out what the file already held when it had this size
+        #[arg(long, default_value_t = 0)]
+        since_bytes: u64,
     },
     /// Whether a .wav file holds a tone for some time.
     Tone {
@@ -34,13 +37,25 @@ enum Question {
         /// Seconds in which the tone dominates.
         #[arg(long)]
         seconds: usize,
+        /// Leave out what the file already held when it had this size
+        #[arg(long, default_value_t = 0)]
+        since_bytes: u64,
     },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let good = match Args::parse().question {
-        Question::Pictures { file, at_least } => pictures(&file, at_least)?,
-        Question::Tone { file, hz, seconds } => tone(&file, hz, seconds)?,
+        Question::Pictures {
+            file,
+            at_least,
+            since_bytes,
+        } => pictures(&file, at_least, since_bytes)?,
+        Question::Tone {
+            file,
+            hz,
+            seconds,
+            since_bytes,
+        } => tone(&file, hz, seconds, since_bytes)?,
     };
     Ok(if good {
         ExitCode::SUCCESS
@@ -51,13 +66,19 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// A picture counts when it has structure (its luma spreads) and differs from the one before.
 #[allow(clippy::print_stdout)]
-fn pictures(file: &std::path::Path, at_least: usize) -> anyhow::Result<bool> {
+fn pictures(file: &Path, at_least: usize, since_bytes: u64) -> anyhow::Result<bool> {
     let mut different = 0;
     let mut total = 0;
     let mut size = (0, 0);
     let mut before: Option<Vec<u8>> = None;
     let mut recording = Y4mReader::open(file).context("not a y4m file")?;
+    let mut read_bytes = 0;
     while let Some(frame) = recording.read_frame().context("a picture is cut short")? {
+        // The header counts as part of the first picture, for the benefit of those before.
+        read_bytes += (frame.data().len() + "FRAME\n".len()) as u64;
+        if read_bytes <= since_bytes {
+            continue;
+        }
         let luma = frame.y();
         let mean = luma.iter().map(|&y| f64::from(y)).sum::<f64>() / luma.len() as f64;
         let spread = luma
@@ -85,10 +106,13 @@ fn pictures(file: &std::path::Path, at_least: usize) -> anyhow::Result<bool> {
 const PARTS_PER_SECOND: usize = 10;
 
 #[allow(clippy::print_stdout)]
-fn tone(file: &std::path::Path, hz: f32, seconds: usize) -> anyhow::Result<bool> {
+fn tone(file: &Path, hz: f32, seconds: usize, since_bytes: u64) -> anyhow::Result<bool> {
     let audio = read_wav(file).context("not a wav file")?;
-    let parts: Vec<f32> = audio
-        .samples
+    let size = std::fs::metadata(file)?.len();
+    let judged_bytes = usize::try_from(size.saturating_sub(since_bytes))?;
+    let sample_bytes = usize::try_from(size)? / audio.samples.len().max(1);
+    let judged = judged_bytes / sample_bytes.max(1);
+    let parts: Vec<f32> = audio.samples[audio.samples.len().saturating_sub(judged)..]
         .chunks_exact(audio.rate_hz as usize / PARTS_PER_SECOND)
         .map(|part| tone_strength(part, hz))
         .collect();

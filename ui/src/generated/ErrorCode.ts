@@ -37,6 +37,7 @@ export type ErrorCode =
   | "microphone_denied"
   | "microphone_lost"
   | "speaker_lost"
+  | "speaker_busy"
   | "codec_failed"
   | "file_failed"
   | "bad_state"

@@ -44,6 +44,7 @@ const errors: Record<ErrorCode, string> = {
     "The system does not let Visavis use the microphone. Allow it in the privacy settings.",
   microphone_lost: "The microphone stopped. It starts again once it is back.",
   speaker_lost: "There is no working speaker. You cannot hear the others.",
+  speaker_busy: "Another app is using the speaker. You hear the others once it is free.",
   codec_failed: "Video or sound could not be processed.",
   file_failed: "A file could not be read or written.",
   bad_state: "This is not possible right now.",

@@ -4,12 +4,11 @@ use std::time::Instant;
 
 use call_core::{LinkOp, MediaOp, Output, SocketOp};
 use call_protocol::MediaSource;
+use call_protocol::ui::SettingsView;
 use call_protocol::ui::frame::SELF_MEMBER;
-use call_protocol::ui::{DeviceKind, SettingsView};
 
-use super::{Answer, Driver};
+use super::Driver;
 use crate::config::Observed;
-use crate::devices;
 
 impl Driver {
     pub(super) fn apply(&mut self, now: Instant, output: Output) {
@@ -56,6 +55,7 @@ impl Driver {
                 speaker,
             } => {
                 self.devices.run(camera, microphone, speaker);
+                self.update_watcher();
                 self.update_encoder();
             }
             MediaOp::SelectDevice { kind, id } => self.select_device(kind, id),
@@ -98,18 +98,6 @@ impl Driver {
             .set_own_wanted(self.pump.demand(own).is_some());
     }
 
-    fn select_device(&mut self, kind: DeviceKind, id: Option<String>) {
-        let chosen = match kind {
-            DeviceKind::Camera => &mut self.settings.camera,
-            DeviceKind::Microphone => &mut self.settings.microphone,
-            DeviceKind::Speaker => &mut self.settings.speaker,
-        };
-        chosen.clone_from(&id);
-        self.save_settings();
-        self.devices.select(kind, id);
-        self.update_encoder();
-    }
-
     /// What was given for this run only stays out of the file, unless the person changed it.
     fn keep_settings(&mut self, view: SettingsView) {
         if self.server_override.as_ref() != Some(&view.server) {
@@ -123,26 +111,10 @@ impl Driver {
         self.save_settings();
     }
 
-    fn save_settings(&mut self) {
+    pub(super) fn save_settings(&mut self) {
         if let Some(saver) = &self.saver {
             let work = saver.save(self.settings.clone());
             self.background.spawn_blocking(work);
-        }
-    }
-
-    pub(super) fn list_devices(&mut self) {
-        self.devices_listed = true;
-        for kind in [
-            DeviceKind::Camera,
-            DeviceKind::Microphone,
-            DeviceKind::Speaker,
-        ] {
-            let answers = self.answers.clone();
-            self.background.spawn_blocking(move || {
-                let options = devices::list(kind);
-                // The driver being gone is the only failure, and then nobody asks any more.
-                let _ = answers.blocking_send(Answer::DeviceList { kind, options });
-            });
         }
     }
 }

@@ -6,12 +6,14 @@
 //! [`LinkReport`].
 //!
 //! * `apply`: what each output does.
+//! * `listing`: lists of devices, and the watcher that keeps them current.
 //! * `network`: server connections, finding and hosting rooms, keys.
 //! * `links`: peer connections, their frames, the encoder.
 //! * `report`: levels ten times and figures once a second.
 
 mod apply;
 mod links;
+mod listing;
 mod network;
 mod report;
 
@@ -25,8 +27,9 @@ use call_media::audio::{AudioSourceConfig, Mixer, SpeakerConfig};
 use call_media::frame::{I420Frame, LatestSlot};
 use call_media::video::send::VideoSender;
 use call_media::video::source_config::VideoSourceConfig;
+use call_media::watch::{DeviceChange, DeviceEntry, DeviceWatcher};
 use call_protocol::ui::frame::SELF_MEMBER;
-use call_protocol::ui::{Delivery, DeviceKind, DeviceOption, DeviceState, UiCommand, UiEvent};
+use call_protocol::ui::{Delivery, DeviceKind, DeviceState, UiCommand, UiEvent};
 use call_protocol::{ErrorCode, MediaSource, VideoCodec};
 use call_transport::{LinkStats, ServerEvent, ServerSender};
 use tokio::sync::{mpsc, watch};
@@ -34,6 +37,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep_until;
 
 use crate::config::{CallObserver, EngineConfig, Observed, RoomHost, UiSink, pattern_seed};
+use crate::device_plan::{ChosenNames, DevicePlan};
 use crate::devices::{DeviceStates, Devices, Wiring};
 use crate::frames::FrameSink;
 use crate::frames::pump::{FramePump, PumpOutput};
@@ -88,8 +92,9 @@ enum Answer {
     },
     DeviceList {
         kind: DeviceKind,
-        options: Vec<DeviceOption>,
+        listed: Vec<DeviceEntry>,
     },
+    DeviceChange(DeviceChange),
     LinkStats(Vec<(LinkId, LinkStats)>),
 }
 
@@ -115,6 +120,8 @@ struct Driver {
     device_states: watch::Receiver<DeviceStates>,
     reported: DeviceStates,
     devices_listed: bool,
+    /// While any device of the machine is in use.
+    watcher: Option<DeviceWatcher>,
     mixer: Arc<Mutex<Mixer>>,
     outlet: Outlet,
     camera_out: LatestSlot<I420Frame>,
@@ -222,6 +229,7 @@ impl Driver {
             tracing::error!(%error, "no self view");
         }
         let device_states = states.subscribe();
+        let names = chosen_names(&config, &settings);
         let devices = Devices::new(
             Wiring {
                 states,
@@ -234,9 +242,12 @@ impl Driver {
                 voice: config.voice,
                 seed,
             },
-            chosen_camera(config.video, &settings),
-            chosen_microphone(config.audio, &settings),
-            chosen_speaker(config.speaker, &settings),
+            DevicePlan::new(
+                chosen_camera(config.video, &settings),
+                chosen_microphone(config.audio, &settings),
+                chosen_speaker(config.speaker, &settings),
+                names,
+            ),
         );
         let mut pump = FramePump::new();
         pump.set_delivery(now, (SELF_MEMBER, MediaSource::Camera), Delivery::I420);
@@ -257,6 +268,7 @@ impl Driver {
             device_states,
             reported: DeviceStates::new(),
             devices_listed: false,
+            watcher: None,
             mixer,
             encoder_codec: outlet.codec(),
             outlet,
@@ -408,9 +420,10 @@ impl Driver {
             sockets,
             mut background,
             saver,
+            watcher,
             ..
         } = self;
-        drop((links, sockets));
+        drop((links, sockets, watcher));
         background.shutdown().await;
         let stop = devices.stop();
         let joined = tokio::task::spawn_blocking(move || {
@@ -437,6 +450,19 @@ impl Driver {
             }
             _ => {}
         }
+    }
+}
+
+/// The names that belong to the settings' devices, where these are used.
+fn chosen_names(config: &EngineConfig, settings: &Settings) -> ChosenNames {
+    let camera = matches!(config.video, VideoSourceConfig::Camera { id: None, .. });
+    let microphone = config.audio == AudioSourceConfig::Microphone { id: None };
+    let speaker = config.speaker == SpeakerConfig::Device { id: None };
+    let of_setting = |is_used: bool, name: &Option<String>| name.clone().filter(|_| is_used);
+    ChosenNames {
+        camera: of_setting(camera, &settings.camera_name),
+        microphone: of_setting(microphone, &settings.microphone_name),
+        speaker: of_setting(speaker, &settings.speaker_name),
     }
 }
 

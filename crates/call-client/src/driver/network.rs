@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use call_core::{AttemptId, Input, LocatePurpose, SocketId};
 use call_e2ee::{RoomCode, RoomKeys};
 use call_protocol::ErrorCode;
-use call_protocol::ui::DeviceKind;
 use call_protocol::wire::ClientMessage;
 use call_transport::{ServerConnection, ServerEvent, ServerSender};
 use tokio::task::AbortHandle;
@@ -70,22 +69,8 @@ impl Driver {
                 }
             }
             Answer::Socket { socket, event } => self.handle_socket(now, socket, event),
-            Answer::DeviceList { kind, options } => {
-                let selected = match kind {
-                    DeviceKind::Camera => &self.settings.camera,
-                    DeviceKind::Microphone => &self.settings.microphone,
-                    DeviceKind::Speaker => &self.settings.speaker,
-                };
-                let selected = selected.clone();
-                self.session.handle_input(
-                    now,
-                    Input::Devices {
-                        kind,
-                        options,
-                        selected,
-                    },
-                );
-            }
+            Answer::DeviceList { kind, listed } => self.handle_device_list(now, kind, listed),
+            Answer::DeviceChange(change) => self.handle_device_change(now, change),
             Answer::LinkStats(stats) => self.handle_link_stats(now, &stats),
         }
     }

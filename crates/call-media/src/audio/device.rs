@@ -8,6 +8,9 @@
 //! Running/Silent -> Lost -> Starting    (after 1..5 s)
 //! ```
 //!
+//! Every pause ends early when the machine's devices change. A stream whose format changed while
+//! it ran (another rate, another profile of a headset) is opened anew at once and stays `Running`.
+//!
 //! A missing device is never an error that ends anything: the call goes on without it.
 
 use std::str::FromStr;
@@ -103,7 +106,16 @@ fn list(direction: Direction) -> Vec<AudioDeviceInfo> {
             .description()
             .map_or_else(|_| id.clone(), |d| d.name().to_owned());
         let is_default = Some(&id) == default_id.as_ref();
-        if is_default || !listed.iter().any(|other| other.name == name) {
+        let is_listed = |name: &str| listed.iter().any(|other| other.name == name);
+        // What the sound system lists by name comes first; by number it is the same once more.
+        if is_default || !is_listed(&name) || !is_numbered(&id) {
+            let name = (1..)
+                .map(|n| match n {
+                    1 => name.clone(),
+                    n => format!("{name} ({n})"),
+                })
+                .find(|name| !is_listed(name))
+                .unwrap_or_default();
             listed.push(AudioDeviceInfo {
                 id,
                 name,
@@ -116,6 +128,12 @@ fn list(direction: Direction) -> Vec<AudioDeviceInfo> {
     }
     listed.sort_by_key(|device| !device.is_default);
     listed
+}
+
+/// Whether an ALSA id names its card by number.
+fn is_numbered(id: &str) -> bool {
+    id.split_once("CARD=")
+        .is_some_and(|(_, card)| card.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// ALSA lists every plugin chain of every card. Of these a person needs the sound servers, the
@@ -152,6 +170,7 @@ pub(crate) fn find(id: Option<&str>, direction: Direction) -> Result<cpal::Devic
 /// Why opening failed, as the code the UI explains.
 pub(crate) fn open_error_code(kind: cpal::ErrorKind, direction: Direction) -> ErrorCode {
     match (direction, kind) {
+        (Direction::Output, cpal::ErrorKind::DeviceBusy) => ErrorCode::SpeakerBusy,
         (Direction::Output, _) => ErrorCode::SpeakerLost,
         (Direction::Input, cpal::ErrorKind::DeviceBusy) => ErrorCode::MicrophoneBusy,
         (Direction::Input, cpal::ErrorKind::PermissionDenied) => ErrorCode::MicrophoneDenied,
@@ -258,8 +277,18 @@ pub(crate) struct StreamHealth {
     pub(crate) xruns: AtomicU64,
     /// Largest callback so far, in frames.
     pub(crate) largest_callback: AtomicU32,
-    /// Set once by the error callback: the stream is over.
-    broken: AtomicU32,
+    /// Set by the error callback when the stream is over, to one of [`StreamEnd`]'s values.
+    end: AtomicU32,
+}
+
+/// Why a stream is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    /// The device is gone or does not work.
+    Lost = 1,
+    /// The device is there with another rate, channel count or format, or another device took the
+    /// default's place: opening again at once succeeds.
+    Reconfigured = 2,
 }
 
 impl StreamHealth {
@@ -272,7 +301,8 @@ impl StreamHealth {
             }
             // The stream goes on: rerouted, or merely without a priority boost.
             ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
-            _ => self.broken.store(1, Ordering::Release),
+            ErrorKind::StreamInvalidated => self.end_with(StreamEnd::Reconfigured),
+            _ => self.end_with(StreamEnd::Lost),
         }
     }
 
@@ -283,8 +313,26 @@ impl StreamHealth {
         self.largest_callback.fetch_max(frames, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Acquire) != 0
+    /// The worse reason stays.
+    fn end_with(&self, end: StreamEnd) {
+        let merge = |before| match before {
+            0 => Some(end as u32),
+            _ if end == StreamEnd::Lost => Some(end as u32),
+            _ => None,
+        };
+        // A refused change leaves what is there.
+        let _ = self
+            .end
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, merge);
+    }
+
+    /// Why the stream is over, if it is.
+    pub(crate) fn end(&self) -> Option<StreamEnd> {
+        match self.end.load(Ordering::Acquire) {
+            0 => None,
+            2 => Some(StreamEnd::Reconfigured),
+            _ => Some(StreamEnd::Lost),
+        }
     }
 }
 
@@ -349,27 +397,31 @@ mod tests {
             (BackendError, ErrorCode::MicrophoneNotFound),
         ] {
             assert_eq!(open_error_code(kind, Direction::Input), code);
-            assert_eq!(
-                open_error_code(kind, Direction::Output),
-                ErrorCode::SpeakerLost
-            );
+            let speaker = match kind {
+                DeviceBusy => ErrorCode::SpeakerBusy,
+                _ => ErrorCode::SpeakerLost,
+            };
+            assert_eq!(open_error_code(kind, Direction::Output), speaker);
         }
     }
 
     #[test]
     fn only_real_trouble_breaks_a_stream() {
         use cpal::ErrorKind::*;
-        for (kind, broken) in [
-            (Xrun, false),
-            (DeviceChanged, false),
-            (RealtimeDenied, false),
-            (DeviceNotAvailable, true),
-            (StreamInvalidated, true),
-            (BackendError, true),
+        for (kind, end) in [
+            (Xrun, None),
+            (DeviceChanged, None),
+            (RealtimeDenied, None),
+            (DeviceNotAvailable, Some(StreamEnd::Lost)),
+            (StreamInvalidated, Some(StreamEnd::Reconfigured)),
+            (BackendError, Some(StreamEnd::Lost)),
         ] {
             let health = StreamHealth::default();
             health.handle_error(&cpal::Error::new(kind));
-            assert_eq!(health.is_broken(), broken, "{kind:?}");
+            assert_eq!(health.end(), end, "{kind:?}");
+            health.handle_error(&cpal::Error::new(DeviceNotAvailable));
+            health.handle_error(&cpal::Error::new(StreamInvalidated));
+            assert_eq!(health.end(), Some(StreamEnd::Lost), "gone after {kind:?}");
         }
     }
 
@@ -404,6 +456,23 @@ mod tests {
             let mut window = GlitchWindow::new(start);
             assert_eq!(window.longer_period_ms(at(1), 3, period_ms), None);
             assert_eq!(window.longer_period_ms(at(2), 4, period_ms), longer);
+        }
+    }
+
+    #[test]
+    fn two_equal_cards_are_two_and_a_card_by_number_is_none_more() {
+        for (id, numbered) in [
+            ("alsa:plughw:CARD=0,DEV=0", true),
+            ("alsa:plughw:CARD=Headset_1,DEV=0", false),
+            ("alsa:default", false),
+            ("wasapi:{0.0.1}", false),
+        ] {
+            assert_eq!(is_numbered(id), numbered, "{id}");
+        }
+        for listed in [list_microphones(), list_speakers()] {
+            for (at, device) in listed.iter().enumerate() {
+                assert!(listed[..at].iter().all(|other| other.name != device.name));
+            }
         }
     }
 

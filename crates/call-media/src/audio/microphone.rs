@@ -17,7 +17,7 @@ use cpal::traits::DeviceTrait;
 use cpal::{FromSample, Sample, SizedSample};
 
 use super::device::{
-    AudioDeviceState, Direction, FIRST_PERIOD_MS, GlitchWindow, StreamHealth, find,
+    AudioDeviceState, Direction, FIRST_PERIOD_MS, GlitchWindow, StreamEnd, StreamHealth, find,
     open_error_code, start_stream, with_sample_type,
 };
 use super::format::{BLOCK_SAMPLES, Block, SAMPLE_RATE_HZ};
@@ -105,8 +105,17 @@ impl AudioSource for Microphone {
             },
             State::Open(open) => {
                 open.drain(now);
-                if open.health.is_broken() || now.duration_since(open.last_data) > STALLED {
-                    return self.close(now, AudioDeviceState::Lost);
+                match open.end(now) {
+                    None => {}
+                    Some(StreamEnd::Reconfigured) if open.has_delivered() => {
+                        tracing::debug!("microphone reconfigured, opening it again");
+                        self.state = State::Closed {
+                            announced: true,
+                            open_at: now,
+                        };
+                        return SourcePoll::Wait(now);
+                    }
+                    Some(_) => return self.close(now, AudioDeviceState::Lost),
                 }
                 let xruns = open.health.xruns.load(Ordering::Relaxed);
                 if let Some(period_ms) = open.glitches.longer_period_ms(now, xruns, self.period_ms)
@@ -125,6 +134,13 @@ impl AudioSource for Microphone {
                 self.backoff.reset();
                 SourcePoll::State(state)
             }
+        }
+    }
+
+    fn retry_now(&mut self, now: Instant) {
+        if let State::Closed { open_at, .. } = &mut self.state {
+            *open_at = (*open_at).min(now);
+            self.backoff.reset();
         }
     }
 }
@@ -156,6 +172,17 @@ impl Open {
             glitches: GlitchWindow::new(now),
             reported: AudioDeviceState::Starting,
         })
+    }
+
+    /// Why it is over, if it is.
+    fn end(&self, now: Instant) -> Option<StreamEnd> {
+        let is_stalled = now.duration_since(self.last_data) > STALLED;
+        self.health.end().or(is_stalled.then_some(StreamEnd::Lost))
+    }
+
+    /// Whether it worked before it ended; what fails right after opening is not tried at once.
+    fn has_delivered(&self) -> bool {
+        self.reported != AudioDeviceState::Starting
     }
 
     fn drain(&mut self, now: Instant) {
@@ -362,6 +389,18 @@ mod tests {
             assert_eq!(microphone.poll(now, &mut block), starting);
             assert_eq!(microphone.poll(now, &mut block), failed);
             let retry = now + Duration::from_secs(pause);
+            assert_eq!(microphone.poll(now, &mut block), SourcePoll::Wait(retry));
+            now = retry;
+        }
+        // Known to be worth a try: at once, and the pauses begin anew.
+        for _ in 0..2 {
+            microphone.poll(now, &mut block);
+            assert_eq!(microphone.poll(now, &mut block), failed);
+            microphone.retry_now(now);
+            let starting = SourcePoll::State(AudioDeviceState::Starting);
+            assert_eq!(microphone.poll(now, &mut block), starting);
+            assert_eq!(microphone.poll(now, &mut block), failed);
+            let retry = now + Duration::from_secs(1);
             assert_eq!(microphone.poll(now, &mut block), SourcePoll::Wait(retry));
             now = retry;
         }

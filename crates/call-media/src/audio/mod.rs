@@ -31,6 +31,7 @@ pub mod wav;
 
 mod capture;
 mod delay;
+mod ending;
 mod microphone;
 mod pace;
 mod pipeline;

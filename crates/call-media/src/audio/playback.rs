@@ -13,7 +13,8 @@ use cpal::traits::DeviceTrait;
 use cpal::{FromSample, Sample, SizedSample};
 
 use super::device::{
-    Direction, GlitchWindow, StreamHealth, find, open_error_code, start_stream, with_sample_type,
+    Direction, GlitchWindow, StreamEnd, StreamHealth, find, open_error_code, start_stream,
+    with_sample_type,
 };
 use super::format::{Block, SAMPLE_RATE_HZ};
 use super::resample::StreamResampler;
@@ -35,7 +36,7 @@ pub(crate) enum Fate {
     Fine,
     /// It turned out to play.
     Started,
-    /// It works, with too many glitches for its period.
+    /// It works, with too many glitches for its period or another configuration.
     Reopen {
         period_ms: u32,
     },
@@ -93,8 +94,12 @@ impl Playback {
         if callbacks != self.callbacks_seen {
             (self.callbacks_seen, self.last_callback) = (callbacks, now);
         }
-        if self.health.is_broken() || now.duration_since(self.last_callback) > STALLED {
-            return Fate::Lost;
+        match self.health.end() {
+            // What ends right after opening is not opened again at once.
+            Some(StreamEnd::Reconfigured) if self.started => return Fate::Reopen { period_ms },
+            Some(_) => return Fate::Lost,
+            None if now.duration_since(self.last_callback) > STALLED => return Fate::Lost,
+            None => {}
         }
         if !self.started && callbacks >= PLAYING_CALLBACKS {
             self.started = true;

@@ -9,19 +9,22 @@
 //! [`AudioSender::set_muted`] changes it; switching, losing and regaining a device do not. Once
 //! `set_muted(true)` has returned, no captured sound leaves any more.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::capture::CaptureStage;
 use super::codec::{AudioEncoderConfig, CodecError, OpusEncoder};
 use super::device::AudioDeviceState;
+use super::ending::{DeviceThread, STOP_TIMEOUT};
 use super::format::{BLOCK_MS, BLOCK_SAMPLES, Block};
 use super::pipeline::{EncodedAudio, InputLevel, SendPipeline};
 use super::reference::RenderReference;
 use super::source::{AudioSource, AudioSourceConfig, SourcePoll, open_source};
 use super::voice::VoiceOptions;
 
+/// Pause after a driver panicked before its device is opened again.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait for a source before commands are looked at regardless.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -63,6 +66,7 @@ struct Requests {
     bitrate_bps: Option<u32>,
     packet_loss_perc: Option<u8>,
     voice: Option<VoiceOptions>,
+    retry: bool,
     stop: bool,
 }
 
@@ -96,7 +100,7 @@ type OnState = Box<dyn FnMut(AudioDeviceState) + Send>;
 #[derive(Debug)]
 pub struct AudioSender {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<DeviceThread>,
 }
 
 impl AudioSender {
@@ -142,21 +146,19 @@ impl AudioSender {
             wake: Condvar::new(),
         });
         let thread_shared = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("audio-send".into())
-            .spawn(move || {
-                let pipeline = SendPipeline::new(encoder, Instant::now());
-                let mut worker = Worker {
-                    shared: thread_shared,
-                    stage: CaptureStage::new(config.voice, config.reference),
-                    pipeline,
-                    open,
-                    on_packet,
-                    on_level,
-                    on_state,
-                };
-                worker.run(&config.source);
-            });
+        let thread = DeviceThread::spawn("audio-send", move || {
+            let pipeline = SendPipeline::new(encoder, Instant::now());
+            let mut worker = Worker {
+                shared: thread_shared,
+                stage: CaptureStage::new(config.voice, config.reference),
+                pipeline,
+                open,
+                on_packet,
+                on_level,
+                on_state,
+            };
+            worker.run(config.source);
+        });
         let thread = match thread {
             Ok(thread) => Some(thread),
             Err(error) => {
@@ -189,6 +191,11 @@ impl AudioSender {
             .request(|requests| requests.source = Some(source));
     }
 
+    /// Ends the pause before a missing device is opened again; mute stays as it is.
+    pub fn retry_now(&self) {
+        self.shared.request(|requests| requests.retry = true);
+    }
+
     /// Changes the target bitrate in bit/s, clamped to what the codec takes.
     pub fn set_bitrate_bps(&self, bitrate_bps: u32) {
         self.shared
@@ -207,13 +214,12 @@ impl AudioSender {
             .request(|requests| requests.voice = Some(options));
     }
 
-    /// Stops and waits for the thread to close its device, which may take some 100 ms.
+    /// Stops and waits for the thread to close its device, which may take some 100 ms; a driver
+    /// that hangs is waited for one second.
     pub fn stop(mut self) {
         self.close();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the audio sender's thread panicked");
+        if let Some(thread) = self.thread.take() {
+            thread.join(STOP_TIMEOUT);
         }
     }
 
@@ -240,10 +246,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&mut self, first: &AudioSourceConfig) {
-        let mut source = self.open_source(first);
+    fn run(&mut self, mut config: AudioSourceConfig) {
+        let mut source = self.open_source(&config);
         let mut block = [0.0; BLOCK_SAMPLES];
         let mut wait_until = None;
+        let mut reopen_at: Option<Instant> = None;
         loop {
             let requests = self.wait(wait_until.take());
             if requests.stop {
@@ -258,12 +265,25 @@ impl Worker {
             if let Some(options) = requests.voice {
                 self.stage.set_options(options);
             }
-            if let Some(config) = &requests.source {
+            let now = Instant::now();
+            let is_due = reopen_at.is_some_and(|at| requests.retry || at <= now);
+            if requests.source.is_some() || is_due {
+                config = requests.source.unwrap_or(config);
+                reopen_at = None;
                 // The old device is closed first: some can be open only once.
-                drop(std::mem::replace(&mut source, Box::new(NothingYet)));
-                source = self.open_source(config);
+                close(std::mem::replace(&mut source, Box::new(NothingYet)));
+                source = self.open_source(&config);
+            } else if requests.retry {
+                source.retry_now(now);
             }
-            match source.poll(Instant::now(), &mut block) {
+            let polled = catch_unwind(AssertUnwindSafe(|| source.poll(now, &mut block)));
+            let polled = polled.unwrap_or_else(|_| {
+                // A driver that panics is a lost device.
+                close(std::mem::replace(&mut source, Box::new(NothingYet)));
+                reopen_at = Some(now + PANIC_PAUSE);
+                SourcePoll::State(AudioDeviceState::Lost)
+            });
+            match polled {
                 SourcePoll::Wait(until) => wait_until = Some(until),
                 SourcePoll::State(state) => self.report(state),
                 SourcePoll::Block { captured_at } => self.handle_block(&mut block, captured_at),
@@ -315,6 +335,7 @@ impl Worker {
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(until) = until
             && !requests.stop
+            && !requests.retry
             && requests.source.is_none()
         {
             let pause = until
@@ -328,6 +349,13 @@ impl Worker {
                 .0;
         }
         std::mem::take(&mut requests)
+    }
+}
+
+/// Closes a source whose driver may panic.
+fn close(source: Box<dyn AudioSource>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(source))).is_err() {
+        tracing::debug!("the sound driver panicked while closing");
     }
 }
 

@@ -183,3 +183,61 @@ fn a_real_tone_runs_in_real_time_and_ends_with_the_sender() {
         }
     }
 }
+
+/// A source whose driver panics at every second poll and while closing.
+struct Panicking {
+    polls: u32,
+}
+
+impl AudioSource for Panicking {
+    fn poll(&mut self, now: Instant, block: &mut Block) -> SourcePoll {
+        self.polls += 1;
+        assert!(self.polls < 2, "a driver's bug");
+        *block = tone_block(0);
+        SourcePoll::Block { captured_at: now }
+    }
+}
+
+impl Drop for Panicking {
+    fn drop(&mut self) {
+        assert!(self.polls < 2, "a driver's bug");
+    }
+}
+
+#[test]
+fn a_driver_that_panics_is_a_lost_device_and_opened_again_still_muted() {
+    let (to_test, packets) = mpsc::sync_channel(64);
+    let (to_test_state, states) = mpsc::sync_channel(8);
+    let (to_test_open, opens) = mpsc::sync_channel(8);
+    let config = AudioSenderConfig {
+        source: AudioSourceConfig::Microphone { id: None },
+        muted: true,
+        ..AudioSenderConfig::default()
+    };
+    let sender = AudioSender::start_with(
+        config,
+        Box::new(move |_, _| {
+            let _ = to_test_open.try_send(());
+            Box::new(Panicking { polls: 0 })
+        }),
+        Box::new(move |packet| {
+            let _ = to_test.try_send(packet);
+        }),
+        Box::new(|_| {}),
+        Box::new(move |state| {
+            let _ = to_test_state.try_send(state);
+        }),
+    )
+    .unwrap();
+    let patience = Duration::from_secs(20);
+    for _ in 0..3 {
+        opens.recv_timeout(patience).expect("it is opened");
+        let state = states.recv_timeout(patience);
+        assert_eq!(state, Ok(AudioDeviceState::Lost));
+        assert!(sender.is_muted());
+        sender.retry_now();
+    }
+    sender.stop();
+    let loud = decode(&packets.try_iter().collect::<Vec<_>>());
+    assert!(loud.iter().all(|sample| sample.abs() < 1e-3));
+}

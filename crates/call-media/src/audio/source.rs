@@ -108,6 +108,11 @@ pub enum SourcePoll {
 pub trait AudioSource {
     /// Fills `block`, reports a state, or says when to ask again. Called until it waits.
     fn poll(&mut self, now: Instant, block: &mut Block) -> SourcePoll;
+
+    /// The machine's devices changed: one that is waited for is tried at once.
+    fn retry_now(&mut self, now: Instant) {
+        let _ = now;
+    }
 }
 
 /// Opens the source `config` describes. Never fails: what cannot be opened says so by its state.

@@ -6,13 +6,14 @@
 //! recordings go on as if somebody listened. A device that glitches is reopened with a longer
 //! period.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::device::{AudioDeviceState, FIRST_PERIOD_MS};
+use super::ending::{DeviceThread, STOP_TIMEOUT};
 use super::format::{BLOCK_SAMPLES, Block};
 use super::pace::{Backoff, BlockTicker};
 use super::playback::{Fate, POLL, Playback};
@@ -85,6 +86,7 @@ struct Counters {
 #[derive(Debug, Default)]
 struct Requests {
     device: Option<SpeakerConfig>,
+    retry: bool,
     stop: bool,
 }
 
@@ -101,7 +103,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Speaker {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<DeviceThread>,
 }
 
 impl Speaker {
@@ -123,9 +125,7 @@ impl Speaker {
             backoff: Backoff::default(),
             period_ms: FIRST_PERIOD_MS,
         };
-        let thread = std::thread::Builder::new()
-            .name("audio-playout".into())
-            .spawn(move || worker.run())
+        let thread = DeviceThread::spawn("audio-playout", move || worker.run())
             .map_err(|error| tracing::error!(%error, "no thread for the speaker"))
             .ok();
         Self { shared, thread }
@@ -134,6 +134,11 @@ impl Speaker {
     /// Switches to another device, without a pause for the mixer.
     pub fn set_device(&self, config: SpeakerConfig) {
         self.request(|requests| requests.device = Some(config));
+    }
+
+    /// Ends the pause before a missing device is opened again.
+    pub fn retry_now(&self) {
+        self.request(|requests| requests.retry = true);
     }
 
     /// Counters so far.
@@ -147,13 +152,12 @@ impl Speaker {
         }
     }
 
-    /// Stops and waits for the thread to close the device, which may take some 100 ms.
+    /// Stops and waits for the thread to close the device, which may take some 100 ms; a driver
+    /// that hangs is waited for one second.
     pub fn stop(mut self) {
         self.request(|requests| requests.stop = true);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the playout thread panicked");
+        if let Some(thread) = self.thread.take() {
+            thread.join(STOP_TIMEOUT);
         }
     }
 
@@ -208,8 +212,32 @@ impl Worker {
             if let Some(config) = requests.device {
                 self.select(config, now);
             }
-            pause_until = self.step(now);
+            if requests.retry {
+                self.retry_now(now);
+            }
+            let step = catch_unwind(AssertUnwindSafe(|| self.step(now)));
+            pause_until = step.unwrap_or_else(|_| self.handle_panic(now));
         }
+    }
+
+    fn retry_now(&mut self, now: Instant) {
+        if let Output::Closed { open_at } = &mut self.output {
+            *open_at = (*open_at).min(now);
+            self.backoff.reset();
+        }
+    }
+
+    /// A driver that panics is a lost device.
+    fn handle_panic(&mut self, now: Instant) -> Instant {
+        if !self.output_is_null() {
+            let output = std::mem::replace(&mut self.output, Output::None);
+            // Closing may well panic, too.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+            let open_at = now + self.backoff.next_pause();
+            self.close(now, open_at);
+            (self.on_state)(AudioDeviceState::Lost);
+        }
+        now + POLL
     }
 
     fn select(&mut self, config: SpeakerConfig, now: Instant) {
@@ -247,7 +275,7 @@ impl Worker {
                         return now;
                     }
                     Fate::Reopen { period_ms } => {
-                        tracing::debug!(period_ms, "speaker glitches, longer period");
+                        tracing::debug!(period_ms, "speaker glitches or changed, opening it again");
                         self.period_ms = period_ms;
                         self.close(now, now);
                     }
@@ -344,7 +372,8 @@ impl Worker {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let pause = until.saturating_duration_since(Instant::now());
-        if !pause.is_zero() && !requests.stop && requests.device.is_none() {
+        let is_idle = !requests.stop && !requests.retry && requests.device.is_none();
+        if !pause.is_zero() && is_idle {
             requests = self
                 .shared
                 .wake
@@ -407,5 +436,21 @@ mod tests {
                 ),
             }
         }
+    }
+
+    #[test]
+    fn a_mixer_that_panics_is_asked_again() {
+        let (asked, times) = mpsc::sync_channel(256);
+        let mut blocks = 0;
+        let mixer = move |_: &mut Block| {
+            blocks += 1;
+            let _ = asked.try_send(());
+            assert_ne!(blocks, 2, "a bug");
+        };
+        let speaker = Speaker::start(SpeakerConfig::Null, Box::new(mixer), |_| {});
+        for _ in 0..4 {
+            times.recv_timeout(Duration::from_secs(5)).unwrap();
+        }
+        speaker.stop();
     }
 }

@@ -36,6 +36,9 @@ pub struct CameraInfo {
     pub id: String,
     /// What to show; unique within a list.
     pub name: String,
+    /// The same when the camera comes back with another id: model and socket on Linux, the
+    /// system's own identifier elsewhere. `None` where neither is known.
+    pub identity: Option<String>,
 }
 
 /// One way a camera can deliver.
@@ -55,10 +58,13 @@ pub struct CameraMode {
 /// cannot be asked has none.
 pub fn list_cameras() -> Vec<CameraInfo> {
     let query = catch_unwind(|| nokhwa::query(ApiBackend::Auto));
-    let mut found: Vec<(CameraIndex, String)> = match query {
+    let mut found: Vec<(CameraIndex, String, Option<String>)> = match query {
         Ok(Ok(cameras)) => cameras
             .into_iter()
-            .map(|camera| (camera.index().clone(), camera.human_name()))
+            .filter_map(|camera| {
+                let identity = identity(&camera)?;
+                Some((camera.index().clone(), camera.human_name(), identity))
+            })
             .collect(),
         Ok(Err(error)) => {
             tracing::debug!(%error, "cameras cannot be listed");
@@ -66,11 +72,10 @@ pub fn list_cameras() -> Vec<CameraInfo> {
         }
         Err(_) => Vec::new(),
     };
-    found.retain(|(index, _)| is_capture_device(index));
     found.sort();
     found.dedup_by(|a, b| a.0 == b.0);
     let mut cameras: Vec<CameraInfo> = Vec::with_capacity(found.len());
-    for (index, name) in found {
+    for (index, name, identity) in found {
         let name: String = name.trim().chars().take(100).collect();
         let name = if name.is_empty() {
             "Camera".to_owned()
@@ -88,6 +93,7 @@ pub fn list_cameras() -> Vec<CameraInfo> {
         cameras.push(CameraInfo {
             id: index.as_string(),
             name,
+            identity,
         });
     }
     cameras
@@ -320,11 +326,12 @@ fn classify(text: &str) -> CaptureError {
 }
 
 #[cfg(target_os = "linux")]
-use v4l2::{is_capture_device, settle_device};
+use v4l2::{identity, settle_device};
 
+/// What the camera is known by for good; `None` when it is no camera.
 #[cfg(not(target_os = "linux"))]
-fn is_capture_device(_index: &CameraIndex) -> bool {
-    true
+fn identity(camera: &nokhwa::utils::CameraInfo) -> Option<Option<String>> {
+    Some(Some(camera.misc()).filter(|misc| !misc.is_empty()))
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -336,9 +343,10 @@ fn settle_device(_index: &CameraIndex) -> Result<(), CaptureError> {
 #[cfg(target_os = "linux")]
 mod v4l2 {
     use std::io;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    use nokhwa::utils::CameraIndex;
-    use v4l::capability::Flags;
+    use nokhwa::utils::{CameraIndex, CameraInfo};
+    use v4l::capability::{Capabilities, Flags};
     use v4l::video::Capture;
     use v4l::video::capture::Parameters;
     use v4l::{Device, FourCC};
@@ -349,23 +357,27 @@ mod v4l2 {
     /// Rates a device is asked for until it reports a whole number of frames per second.
     const WHOLE_RATES: [u32; 6] = [30, 25, 15, 10, 5, 1];
 
-    /// Whether a node delivers pictures; others carry metadata or take output.
-    pub(super) fn is_capture_device(index: &CameraIndex) -> bool {
-        let Ok(number) = index.as_index() else {
-            return false;
-        };
+    /// Model and socket of a node that delivers pictures; `None` for a node that carries metadata
+    /// or takes output. Node numbers are given in order of appearance, so they name nothing.
+    pub(super) fn identity(camera: &CameraInfo) -> Option<Option<String>> {
+        let number = camera.index().as_index().ok()?;
         match Device::new(number as usize) {
-            Ok(device) => has_capture(&device),
+            Ok(device) => {
+                let caps = capture_capabilities(&device)?;
+                Some(Some(format!("{} at {}", caps.card, caps.bus)))
+            }
             // A camera we may not open is still a camera; opening it says why it fails.
-            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(None),
+            Err(_) => None,
         }
     }
 
-    fn has_capture(device: &Device) -> bool {
+    fn capture_capabilities(device: &Device) -> Option<Capabilities> {
         let wanted = Flags::VIDEO_CAPTURE | Flags::STREAMING;
-        device
-            .query_caps()
-            .is_ok_and(|caps| caps.capabilities.contains(wanted))
+        // The crate panics on names that are not UTF-8.
+        let caps = catch_unwind(AssertUnwindSafe(|| device.query_caps().ok()));
+        let caps = caps.ok().flatten()?;
+        caps.capabilities.contains(wanted).then_some(caps)
     }
 
     /// Puts a device into a format nokhwa can start from. Leaves it alone when it is in one.
@@ -373,7 +385,7 @@ mod v4l2 {
         let to_error = |error: io::Error| classify(&error.to_string());
         let number = index.as_index().map_err(|_| CaptureError::NotFound)?;
         let device = Device::new(number as usize).map_err(to_error)?;
-        if !has_capture(&device) {
+        if capture_capabilities(&device).is_none() {
             return Err(CaptureError::NotFound);
         }
         let known = [b"NV12", b"YUYV", b"MJPG"].map(FourCC::new);

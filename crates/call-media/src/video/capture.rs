@@ -174,6 +174,13 @@ impl CaptureThread {
         Ok(capture)
     }
 
+    /// Ends the pause before the source is opened again.
+    pub fn retry_handle(&self) -> RetryHandle {
+        RetryHandle {
+            control: Arc::clone(&self.control),
+        }
+    }
+
     /// Stops delivering. Returns when the source is closed, at the latest after
     /// [`STOP_TIMEOUT`]. Not to be called, nor the capture dropped, from its own callbacks.
     pub fn stop(&self) {
@@ -199,6 +206,8 @@ struct Control {
 struct Flags {
     is_stopping: bool,
     is_finished: bool,
+    /// Somebody knows better than the back-off.
+    is_retrying: bool,
 }
 
 impl Control {
@@ -208,6 +217,13 @@ impl Control {
 
     fn is_stopping(&self) -> bool {
         self.flags().is_stopping
+    }
+
+    /// Whether a frame may be delivered. What was to be retried works.
+    fn handle_frame(&self) -> bool {
+        let mut flags = self.flags();
+        flags.is_retrying = false;
+        !flags.is_stopping
     }
 
     fn finish(&self) {
@@ -228,12 +244,47 @@ impl Control {
         }
     }
 
-    /// Waits for `timeout` or until stopping; `false` when stopping.
-    fn pause(&self, timeout: Duration) -> bool {
+    fn retry_now(&self) {
+        self.flags().is_retrying = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for `timeout`, until asked to retry, or until stopping.
+    fn pause(&self, timeout: Duration) -> Pause {
         let wait = self
             .changed
-            .wait_timeout_while(self.flags(), timeout, |flags| !flags.is_stopping);
-        !wait.unwrap_or_else(PoisonError::into_inner).0.is_stopping
+            .wait_timeout_while(self.flags(), timeout, |flags| {
+                !flags.is_stopping && !flags.is_retrying
+            });
+        let mut flags = wait.unwrap_or_else(PoisonError::into_inner).0;
+        match (flags.is_stopping, std::mem::take(&mut flags.is_retrying)) {
+            (true, _) => Pause::Stopped,
+            (false, true) => Pause::Retry,
+            (false, false) => Pause::Over,
+        }
+    }
+}
+
+/// How a wait ended.
+enum Pause {
+    Over,
+    /// Cut short: the devices of the machine changed.
+    Retry,
+    Stopped,
+}
+
+/// Ends the pause of a capture that waits to open its source again; see
+/// [`CaptureThread::retry_handle`].
+#[derive(Clone)]
+pub struct RetryHandle {
+    control: Arc<Control>,
+}
+
+impl RetryHandle {
+    /// Opens the source at once if it is not open. A source being opened, or lost within moments,
+    /// is opened once more without a pause: the news may be younger than what it failed on.
+    pub fn retry_now(&self) {
+        self.control.retry_now();
     }
 }
 
@@ -264,7 +315,7 @@ fn run_source(
                         .delivery
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner);
-                    if control.is_stopping() {
+                    if !control.handle_frame() {
                         return Ok(());
                     }
                     on_frame(frame);
@@ -294,10 +345,11 @@ fn run_source(
         tracing::debug!(%error, "capture failed");
         let _ = events.send(Event::Error(error));
         retry = if has_delivered { RETRY_FIRST } else { retry };
-        if !control.pause(retry) {
-            return;
-        }
-        retry = (retry * 2).min(RETRY_MAX);
+        retry = match control.pause(retry) {
+            Pause::Over => (retry * 2).min(RETRY_MAX),
+            Pause::Retry => RETRY_FIRST,
+            Pause::Stopped => return,
+        };
     }
 }
 

@@ -38,6 +38,10 @@ pub(crate) struct Args {
     /// Leave after this long, counted from the start
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) duration: Option<f64>,
+    /// Read commands from standard input, one JSON object per line, as the app's UI sends them:
+    /// {"type":"set_muted","muted":true}
+    #[arg(long)]
+    pub(crate) commands: bool,
     /// How media shall flow
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) topology: Topology,

@@ -5,6 +5,7 @@
 //! cleanly; a closed standard input does not.
 
 mod args;
+mod commands;
 mod lines;
 mod record;
 
@@ -160,6 +161,9 @@ async fn call(
         observer: Some(Arc::new(observer)),
         ..EngineConfig::new(Arc::new(NoUi))
     });
+    if args.commands {
+        commands::start(engine.clone(), Arc::clone(lines));
+    }
     let command = match args.code {
         Some(code) => UiCommand::JoinCall { code },
         None => UiCommand::StartCall,

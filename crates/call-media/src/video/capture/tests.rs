@@ -102,6 +102,43 @@ fn errors_and_panics_of_a_driver_are_states_and_retried() {
 }
 
 #[test]
+fn a_device_that_came_back_is_opened_without_waiting() {
+    // Paused in between, so many failures would take 32 s.
+    const FAILURES: u32 = 9;
+    let (opens, got_opens) = channel();
+    let mut attempts = 0;
+    let open = move || {
+        attempts += 1;
+        let _ = opens.send(attempts);
+        if attempts <= FAILURES {
+            return Err(CaptureError::NotFound);
+        }
+        let source = Box::new(Script(vec![black()]));
+        Ok(OpenedSource { source, fps: 30 })
+    };
+    let begun = Instant::now();
+    let capture = CaptureThread::start_with(open, |_| {}, |_| {}).unwrap();
+    for attempt in 1..=FAILURES + 1 {
+        assert_eq!(got_opens.recv_timeout(DEADLINE), Ok(attempt));
+        capture.retry_handle().retry_now();
+    }
+    assert!(begun.elapsed() < DEADLINE);
+}
+
+#[test]
+fn news_of_the_past_do_not_shorten_a_later_pause() {
+    let control = Control::default();
+    control.retry_now();
+    assert!(matches!(control.pause(DEADLINE), Pause::Retry));
+    control.retry_now();
+    assert!(control.handle_frame());
+    assert!(matches!(control.pause(Duration::ZERO), Pause::Over));
+    control.flags().is_stopping = true;
+    assert!(matches!(control.pause(DEADLINE), Pause::Stopped));
+    assert!(!control.handle_frame());
+}
+
+#[test]
 fn a_missing_file_is_a_state() {
     let (states, got_states) = channel();
     let config = VideoSourceConfig::File("/nonexistent/x.y4m".into());
