@@ -87,6 +87,11 @@ pub trait CallObserver: Send + Sync + 'static {
     fn picture(&self, member: MemberId, picture: &I420Frame);
     /// 10 ms of a member's sound were decoded: 48 kHz mono, full scale ±1.
     fn sound(&self, member: MemberId, samples: &[f32]);
+    /// 10 ms are about to be played: all members together, with the volumes chosen here, or a
+    /// sound test.
+    fn playout(&self, samples: &[f32]) {
+        let _ = samples;
+    }
 }
 
 /// What [`crate::Engine::start`] needs.
@@ -103,8 +108,9 @@ pub struct EngineConfig {
     pub video: VideoSourceConfig,
     /// Where the sound comes from. A microphone without id follows the setting.
     pub audio: AudioSourceConfig,
-    /// What happens to a microphone's sound before it is sent.
-    pub voice: VoiceOptions,
+    /// What happens to a microphone's sound before it is sent, for this run, in place of the
+    /// setting and never saved.
+    pub voice: Option<VoiceOptions>,
     /// Where the others are heard. A device without id follows the setting.
     pub speaker: SpeakerConfig,
     /// Hosts rooms when no server is configured; `None`: starting a call then fails with
@@ -127,7 +133,7 @@ impl EngineConfig {
             name: None,
             video: VideoSourceConfig::camera(None),
             audio: AudioSourceConfig::Microphone { id: None },
-            voice: VoiceOptions::default(),
+            voice: None,
             speaker: SpeakerConfig::Device { id: None },
             host: None,
             ui,

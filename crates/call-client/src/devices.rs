@@ -84,6 +84,8 @@ pub(crate) struct Devices {
     speaker: Option<Speaker>,
     muted: bool,
     running: Running,
+    /// What a sound test holds: started again, as wanted by then, when it is given back.
+    lent: Running,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +137,7 @@ impl Devices {
             speaker: None,
             muted: true,
             running: Running::default(),
+            lent: Running::default(),
         }
     }
 
@@ -175,6 +178,48 @@ impl Devices {
             self.apply_microphone();
         }
         if before.speaker != speaker {
+            self.apply_speaker();
+        }
+    }
+
+    /// Processes the microphone's sound so from now on.
+    pub(crate) fn set_voice(&mut self, voice: VoiceOptions) {
+        self.voice = voice;
+        if let Some(microphone) = &self.microphone {
+            microphone.set_voice(voice);
+        }
+    }
+
+    /// Hands speaker and, if asked, microphone to a sound test. The microphone's sender goes with
+    /// it, because a device must be closed before it is opened again, and closing blocks.
+    pub(crate) fn lend(&mut self, microphone: bool) -> Lent {
+        self.lent.speaker = true;
+        self.lent.microphone = microphone;
+        Lent {
+            sender: self.microphone.take_if(|_| microphone),
+            source: self.audio.clone(),
+            speaker: self.speaker_config.clone(),
+            voice: self.voice,
+            states: self.states.clone(),
+            observer: self.observer.clone(),
+        }
+    }
+
+    /// The test has closed the microphone.
+    pub(crate) fn take_back_microphone(&mut self) {
+        if std::mem::take(&mut self.lent.microphone) {
+            self.states.send_modify(|states| {
+                states.microphone = DeviceState::Off;
+                states.level = None;
+            });
+            self.apply_microphone();
+        }
+    }
+
+    /// The test is over.
+    pub(crate) fn take_back(&mut self) {
+        self.take_back_microphone();
+        if std::mem::take(&mut self.lent.speaker) {
             self.apply_speaker();
         }
     }
@@ -220,6 +265,9 @@ impl Devices {
     }
 
     fn apply_microphone(&mut self) {
+        if self.lent.microphone {
+            return;
+        }
         let source = if self.running.microphone {
             self.audio.clone()
         } else {
@@ -276,6 +324,9 @@ impl Devices {
     }
 
     fn apply_speaker(&mut self) {
+        if self.lent.speaker {
+            return;
+        }
         if !self.running.speaker {
             if let Some(speaker) = self.speaker.take() {
                 // Closing waits for the device.
@@ -299,6 +350,17 @@ impl Devices {
     }
 }
 
+/// What a sound test works with.
+pub(crate) struct Lent {
+    /// To be stopped before the microphone is opened.
+    pub(crate) sender: Option<AudioSender>,
+    pub(crate) source: AudioSourceConfig,
+    pub(crate) speaker: SpeakerConfig,
+    pub(crate) voice: VoiceOptions,
+    pub(crate) states: watch::Sender<DeviceStates>,
+    pub(crate) observer: Option<Arc<dyn CallObserver>>,
+}
+
 /// Pulls the mixed sound; tells the observer what each member contributed, and the microphone's
 /// echo canceller what will be heard.
 fn playout(
@@ -318,6 +380,7 @@ fn playout(
             }
             observer.sound(member, block);
         });
+        observer.playout(out);
     };
     Box::new(move |out| {
         mix(out);
@@ -328,7 +391,7 @@ fn playout(
     })
 }
 
-fn audio_state(state: AudioDeviceState, lost: ErrorCode) -> DeviceState {
+pub(crate) fn audio_state(state: AudioDeviceState, lost: ErrorCode) -> DeviceState {
     match state {
         AudioDeviceState::Off => DeviceState::Off,
         AudioDeviceState::Starting => DeviceState::Starting,

@@ -5,6 +5,13 @@ use call_protocol::MemberId;
 
 use super::{ActiveSpeaker, SpeakerSample};
 
+/// A name, scripts, and who takes the floor at which time in ms.
+type Case = (
+    &'static str,
+    &'static [&'static str],
+    &'static [(u32, usize)],
+);
+
 /// Plays the scripts (members 1, 2, …) side by side; returns who had the floor after each 100 ms.
 fn play(speaker: &mut ActiveSpeaker, scripts: &[&str]) -> Vec<Option<u32>> {
     let length = scripts.iter().map(|script| script.len()).max().unwrap_or(0);
@@ -47,7 +54,7 @@ fn floor(scripts: &[&str]) -> Vec<(u32, usize)> {
 
 #[test]
 fn the_floor_goes_to_who_dominates_for_most_of_a_second() {
-    let cases: [(&str, &[&str], &[(u32, usize)]); 9] = [
+    let cases: [Case; 9] = [
         ("silence", &["          ", "          "], &[]),
         ("one voice", &["##########", "          "], &[(1, 800)]),
         ("speech with pauses", &["####.####.####", ""], &[(1, 1_100)]),

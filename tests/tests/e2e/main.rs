@@ -9,3 +9,4 @@ mod chromium;
 mod cycles;
 mod lan;
 mod server_loss;
+mod sound;

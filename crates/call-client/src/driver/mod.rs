@@ -19,14 +19,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use call_core::{AttemptId, CallEvent, Input, LinkId, Session, SessionConfig, SocketId};
+use call_core::{
+    ActiveSpeaker, AttemptId, CallEvent, Input, LinkId, Session, SessionConfig, SocketId,
+};
 use call_e2ee::RoomKeys;
-use call_media::audio::{AudioSourceConfig, Mixer, SpeakerConfig};
+use call_media::audio::{AudioSourceConfig, Mixer, SpeakerConfig, VoiceOptions};
 use call_media::frame::{I420Frame, LatestSlot};
 use call_media::video::send::VideoSender;
 use call_media::video::source_config::VideoSourceConfig;
 use call_protocol::ui::frame::SELF_MEMBER;
-use call_protocol::ui::{Delivery, DeviceKind, DeviceOption, DeviceState, UiCommand, UiEvent};
+use call_protocol::ui::{
+    Delivery, DeviceKind, DeviceOption, DeviceState, UiCommand, UiEvent, VoiceView,
+};
 use call_protocol::{ErrorCode, MediaSource, VideoCodec};
 use call_transport::{LinkStats, ServerEvent, ServerSender};
 use tokio::sync::{mpsc, watch};
@@ -42,6 +46,7 @@ use crate::lan::Announcement;
 use crate::outbound::Outlet;
 use crate::pictures::Pictures;
 use crate::settings::Settings;
+use crate::sound_test::{SoundTest, SoundTestReport};
 
 /// Answers of background work waiting for the driver; the work waits when it is full.
 const ANSWERS: usize = 256;
@@ -91,6 +96,7 @@ enum Answer {
         options: Vec<DeviceOption>,
     },
     LinkStats(Vec<(LinkId, LinkStats)>),
+    SoundTest(SoundTestReport),
 }
 
 struct Driver {
@@ -102,6 +108,7 @@ struct Driver {
     /// Given for this run and never saved.
     server_override: Option<String>,
     name_override: Option<String>,
+    voice_override: Option<VoiceView>,
     saver: Option<crate::settings::Saver>,
 
     session: Session,
@@ -115,6 +122,8 @@ struct Driver {
     device_states: watch::Receiver<DeviceStates>,
     reported: DeviceStates,
     devices_listed: bool,
+    sound_test: Option<SoundTest>,
+    active_speaker: ActiveSpeaker,
     mixer: Arc<Mutex<Mixer>>,
     outlet: Outlet,
     camera_out: LatestSlot<I420Frame>,
@@ -200,6 +209,8 @@ impl Driver {
         let now = Instant::now();
         let name = config.name.clone().unwrap_or_else(|| settings.name.clone());
         let seed = pattern_seed(&name);
+        let voice_override = config.voice.map(voice_view);
+        let voice = voice_override.unwrap_or_else(|| settings.voice());
         let session = Session::new(
             SessionConfig {
                 seed: random(),
@@ -208,6 +219,7 @@ impl Driver {
                     .server
                     .clone()
                     .unwrap_or_else(|| settings.server.clone()),
+                voice,
                 muted: config.audio == AudioSourceConfig::None,
                 camera_on: !config.video.is_none(),
             },
@@ -231,7 +243,7 @@ impl Driver {
                 self_view: self_view.ok(),
                 own_wanted: pictures.own_wanted(),
                 observer: config.observer.clone(),
-                voice: config.voice,
+                voice: voice_options(voice),
                 seed,
             },
             chosen_camera(config.video, &settings),
@@ -248,6 +260,7 @@ impl Driver {
             settings,
             server_override: config.server,
             name_override: config.name,
+            voice_override,
             session,
             in_call: false,
             pump,
@@ -257,6 +270,8 @@ impl Driver {
             device_states,
             reported: DeviceStates::new(),
             devices_listed: false,
+            sound_test: None,
+            active_speaker: ActiveSpeaker::new(),
             mixer,
             encoder_codec: outlet.codec(),
             outlet,
@@ -408,12 +423,16 @@ impl Driver {
             sockets,
             mut background,
             saver,
+            sound_test,
             ..
         } = self;
         drop((links, sockets));
         background.shutdown().await;
         let stop = devices.stop();
         let joined = tokio::task::spawn_blocking(move || {
+            if let Some(test) = sound_test {
+                test.finish();
+            }
             stop();
             drop((encoder, pictures));
             if let Some(saver) = saver {
@@ -437,6 +456,22 @@ impl Driver {
             }
             _ => {}
         }
+    }
+}
+
+fn voice_options(voice: VoiceView) -> VoiceOptions {
+    VoiceOptions {
+        echo_cancellation: voice.echo_cancellation,
+        noise_suppression: voice.noise_suppression,
+        gain_control: voice.gain_control,
+    }
+}
+
+fn voice_view(voice: VoiceOptions) -> VoiceView {
+    VoiceView {
+        echo_cancellation: voice.echo_cancellation,
+        noise_suppression: voice.noise_suppression,
+        gain_control: voice.gain_control,
     }
 }
 

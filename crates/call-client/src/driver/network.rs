@@ -70,6 +70,7 @@ impl Driver {
                 }
             }
             Answer::Socket { socket, event } => self.handle_socket(now, socket, event),
+            Answer::SoundTest(report) => self.handle_sound_test(now, report),
             Answer::DeviceList { kind, options } => {
                 let selected = match kind {
                     DeviceKind::Camera => &self.settings.camera,
