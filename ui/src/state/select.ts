@@ -103,6 +103,18 @@ export function callTiles(state: State): CallTiles {
   return { grid: [...shown, self], floating: null, hidden: others.length - shown.length };
 }
 
+/** Fewest others among whom one can be shown large. */
+const LEAST_OTHERS = 2;
+
+/** Whom a speaker view shows large: who has the floor, else who joined first. */
+export function mainMember(state: State): MemberId | null {
+  const members = state.view?.call?.members ?? [];
+  if (members.length < LEAST_OTHERS) return null;
+  const shown = members.slice(0, MOST_TILES - 1);
+  const active = shown.find((member) => member.id === state.active_speaker);
+  return (active ?? shown[0])?.id ?? null;
+}
+
 /** One or two letters standing in for a face; empty when the name has none. */
 export function initialsOf(name: string): string {
   const words = name.split(/\s+/).filter((word) => /\p{L}|\p{N}/u.test(word));

@@ -247,6 +247,24 @@ describe("call", () => {
     expect(find("sound-self")).toBeNull();
   });
 
+  it("shows who has the floor large, if wanted and among several", async () => {
+    await show("call-2");
+    expect(find("speaker-view")).toBeNull();
+    backend.close();
+    backend.update({ call: callView([fakeMember(0), fakeMember(1)]) });
+    await settle();
+    const grid = () => document.querySelector<HTMLElement>(".grid")?.dataset.main;
+    expect(grid()).toBeUndefined();
+    await click("speaker-view");
+    expect(get("speaker-view").getAttribute("aria-pressed")).toBe("true");
+    expect(grid()).toBe("2");
+    backend.sendSpeakers([3], 3);
+    await settle();
+    expect(grid()).toBe("3");
+    await click("speaker-view");
+    expect(grid()).toBeUndefined();
+  });
+
   it("marks who has the floor", async () => {
     await show("call-4");
     backend.close();

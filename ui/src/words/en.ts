@@ -153,6 +153,8 @@ export const en = {
     cameraOn: "Turn camera on",
     devices: "Camera, microphone and speaker",
     leave: "Leave",
+    speakerView: "Speaker view",
+    gridView: "Show everybody alike",
     help: "Keyboard shortcuts",
     close: "Close",
     dismiss: "Dismiss",
