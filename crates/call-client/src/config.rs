@@ -9,7 +9,7 @@ use call_core::CallEvent;
 use call_media::audio::{AudioSourceConfig, SpeakerConfig, VoiceOptions};
 use call_media::frame::I420Frame;
 use call_media::video::source_config::VideoSourceConfig;
-use call_protocol::ui::UiEvent;
+use call_protocol::ui::{UiEvent, VoiceView};
 use call_protocol::{ErrorCode, MemberId};
 use call_transport::LinkState;
 
@@ -150,4 +150,22 @@ pub fn pattern_seed(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+/// The settings' switches as the microphone takes them.
+pub(crate) fn voice_options(voice: VoiceView) -> VoiceOptions {
+    VoiceOptions {
+        echo_cancellation: voice.echo_cancellation,
+        noise_suppression: voice.noise_suppression,
+        gain_control: voice.gain_control,
+    }
+}
+
+/// The other way round.
+pub(crate) fn voice_view(voice: VoiceOptions) -> VoiceView {
+    VoiceView {
+        echo_cancellation: voice.echo_cancellation,
+        noise_suppression: voice.noise_suppression,
+        gain_control: voice.gain_control,
+    }
 }

@@ -61,7 +61,8 @@ struct Voice {
     points: u32,
 }
 
-/// See the [module documentation](self).
+/// Decides who of the others has the floor: whoever dominated for most of a second, until somebody
+/// else does.
 #[derive(Clone, Debug, Default)]
 pub struct ActiveSpeaker {
     current: Option<MemberId>,

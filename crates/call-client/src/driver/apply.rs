@@ -8,8 +8,8 @@ use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{DeviceKind, SettingsView, SoundTestState};
 use call_protocol::{MediaSource, MemberId};
 
-use super::{Answer, Driver, voice_options};
-use crate::config::Observed;
+use super::{Answer, Driver};
+use crate::config::{Observed, voice_options};
 use crate::devices;
 use crate::sound_test::{SoundTest, SoundTestReport, TestKind};
 

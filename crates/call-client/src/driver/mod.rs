@@ -23,7 +23,7 @@ use call_core::{
     ActiveSpeaker, AttemptId, CallEvent, Input, LinkId, Session, SessionConfig, SocketId,
 };
 use call_e2ee::RoomKeys;
-use call_media::audio::{AudioSourceConfig, Mixer, SpeakerConfig, VoiceOptions};
+use call_media::audio::{AudioSourceConfig, Mixer, SpeakerConfig};
 use call_media::frame::{I420Frame, LatestSlot};
 use call_media::video::send::VideoSender;
 use call_media::video::source_config::VideoSourceConfig;
@@ -37,7 +37,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep_until;
 
-use crate::config::{CallObserver, EngineConfig, Observed, RoomHost, UiSink, pattern_seed};
+use crate::config::{
+    CallObserver, EngineConfig, Observed, RoomHost, UiSink, pattern_seed, voice_options, voice_view,
+};
 use crate::devices::{DeviceStates, Devices, Wiring};
 use crate::frames::FrameSink;
 use crate::frames::pump::{FramePump, PumpOutput};
@@ -456,22 +458,6 @@ impl Driver {
             }
             _ => {}
         }
-    }
-}
-
-fn voice_options(voice: VoiceView) -> VoiceOptions {
-    VoiceOptions {
-        echo_cancellation: voice.echo_cancellation,
-        noise_suppression: voice.noise_suppression,
-        gain_control: voice.gain_control,
-    }
-}
-
-fn voice_view(voice: VoiceOptions) -> VoiceView {
-    VoiceView {
-        echo_cancellation: voice.echo_cancellation,
-        noise_suppression: voice.noise_suppression,
-        gain_control: voice.gain_control,
     }
 }
 
