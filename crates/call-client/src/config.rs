@@ -9,7 +9,7 @@ use call_core::CallEvent;
 use call_media::audio::{AudioSourceConfig, SpeakerConfig, VoiceOptions};
 use call_media::frame::I420Frame;
 use call_media::video::source_config::VideoSourceConfig;
-use call_protocol::ui::UiEvent;
+use call_protocol::ui::{UiEvent, VoiceView};
 use call_protocol::{ErrorCode, MemberId};
 use call_transport::LinkState;
 
@@ -87,6 +87,11 @@ pub trait CallObserver: Send + Sync + 'static {
     fn picture(&self, member: MemberId, picture: &I420Frame);
     /// 10 ms of a member's sound were decoded: 48 kHz mono, full scale ±1.
     fn sound(&self, member: MemberId, samples: &[f32]);
+    /// 10 ms are about to be played: all members together, with the volumes chosen here, or a
+    /// sound test.
+    fn playout(&self, samples: &[f32]) {
+        let _ = samples;
+    }
 }
 
 /// What [`crate::Engine::start`] needs.
@@ -103,8 +108,9 @@ pub struct EngineConfig {
     pub video: VideoSourceConfig,
     /// Where the sound comes from. A microphone without id follows the setting.
     pub audio: AudioSourceConfig,
-    /// What happens to a microphone's sound before it is sent.
-    pub voice: VoiceOptions,
+    /// What happens to a microphone's sound before it is sent, for this run, in place of the
+    /// setting and never saved.
+    pub voice: Option<VoiceOptions>,
     /// Where the others are heard. A device without id follows the setting.
     pub speaker: SpeakerConfig,
     /// Hosts rooms when no server is configured; `None`: starting a call then fails with
@@ -127,7 +133,7 @@ impl EngineConfig {
             name: None,
             video: VideoSourceConfig::camera(None),
             audio: AudioSourceConfig::Microphone { id: None },
-            voice: VoiceOptions::default(),
+            voice: None,
             speaker: SpeakerConfig::Device { id: None },
             host: None,
             ui,
@@ -144,4 +150,22 @@ pub fn pattern_seed(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+/// The settings' switches as the microphone takes them.
+pub(crate) fn voice_options(voice: VoiceView) -> VoiceOptions {
+    VoiceOptions {
+        echo_cancellation: voice.echo_cancellation,
+        noise_suppression: voice.noise_suppression,
+        gain_control: voice.gain_control,
+    }
+}
+
+/// The other way round.
+pub(crate) fn voice_view(voice: VoiceOptions) -> VoiceView {
+    VoiceView {
+        echo_cancellation: voice.echo_cancellation,
+        noise_suppression: voice.noise_suppression,
+        gain_control: voice.gain_control,
+    }
 }

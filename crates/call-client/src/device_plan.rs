@@ -105,6 +105,14 @@ impl DevicePlan {
         &self.video
     }
 
+    pub(crate) fn audio(&self) -> &AudioSourceConfig {
+        &self.audio
+    }
+
+    pub(crate) fn speaker(&self) -> &SpeakerConfig {
+        &self.speaker
+    }
+
     pub(crate) fn running(&self) -> Running {
         self.running
     }
@@ -143,7 +151,7 @@ impl DevicePlan {
             .into_iter()
             .zip(before)
             .filter(|(kind, before)| self.runs(*kind) != *before)
-            .map(|(kind, _)| self.apply(kind))
+            .map(|(kind, _)| self.current(kind))
             .collect()
     }
 
@@ -222,10 +230,11 @@ impl DevicePlan {
             DeviceKind::Microphone => self.audio = AudioSourceConfig::Microphone { id },
             DeviceKind::Speaker => self.speaker = SpeakerConfig::Device { id },
         }
-        self.runs(kind).then(|| self.apply(kind))
+        self.runs(kind).then(|| self.current(kind))
     }
 
-    fn apply(&self, kind: DeviceKind) -> DeviceOp {
+    /// What a device of this kind is to do as things stand.
+    pub(crate) fn current(&self, kind: DeviceKind) -> DeviceOp {
         let runs = self.runs(kind);
         match kind {
             DeviceKind::Camera => {

@@ -83,6 +83,15 @@ pub(crate) struct Devices {
     voice: VoiceOptions,
     render_tap: Arc<Mutex<Option<RenderTap>>>,
     speaker: Option<Speaker>,
+    /// What a sound test holds: started again, as wanted by then, when it is given back.
+    lent: Lending,
+}
+
+/// Devices a sound test holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Lending {
+    microphone: bool,
+    speaker: bool,
 }
 
 impl Devices {
@@ -118,6 +127,7 @@ impl Devices {
             voice,
             render_tap: Arc::default(),
             speaker: None,
+            lent: Lending::default(),
         }
     }
 
@@ -154,6 +164,50 @@ impl Devices {
             speaker,
         });
         self.execute(ops);
+    }
+
+    /// Processes the microphone's sound so from now on.
+    pub(crate) fn set_voice(&mut self, voice: VoiceOptions) {
+        self.voice = voice;
+        if let Some(microphone) = &self.microphone {
+            microphone.set_voice(voice);
+        }
+    }
+
+    /// Hands speaker and, if asked, microphone to a sound test. The microphone's sender goes with
+    /// it, because a device must be closed before it is opened again, and closing blocks.
+    pub(crate) fn lend(&mut self, microphone: bool) -> Lent {
+        self.lent.speaker = true;
+        self.lent.microphone = microphone;
+        Lent {
+            sender: self.microphone.take_if(|_| microphone),
+            source: self.plan.audio().clone(),
+            speaker: self.plan.speaker().clone(),
+            voice: self.voice,
+            states: self.states.clone(),
+            observer: self.observer.clone(),
+        }
+    }
+
+    /// The test has closed the microphone.
+    pub(crate) fn take_back_microphone(&mut self) {
+        if std::mem::take(&mut self.lent.microphone) {
+            self.states.send_modify(|states| {
+                states.microphone = DeviceState::Off;
+                states.level = None;
+            });
+            let op = self.plan.current(DeviceKind::Microphone);
+            self.execute([op]);
+        }
+    }
+
+    /// The test is over.
+    pub(crate) fn take_back(&mut self) {
+        self.take_back_microphone();
+        if std::mem::take(&mut self.lent.speaker) {
+            let op = self.plan.current(DeviceKind::Speaker);
+            self.execute([op]);
+        }
     }
 
     /// Uses another device from now on.
@@ -216,6 +270,9 @@ impl Devices {
     }
 
     fn set_microphone(&mut self, source: AudioSourceConfig) {
+        if self.lent.microphone {
+            return;
+        }
         if let Some(microphone) = &self.microphone {
             microphone.set_source(source);
         } else if source != AudioSourceConfig::None {
@@ -267,6 +324,9 @@ impl Devices {
     }
 
     fn set_speaker(&mut self, place: Option<SpeakerConfig>) {
+        if self.lent.speaker {
+            return;
+        }
         let Some(place) = place else {
             if let Some(speaker) = self.speaker.take() {
                 // Closing waits for the device.
@@ -293,6 +353,17 @@ impl Devices {
     }
 }
 
+/// What a sound test works with.
+pub(crate) struct Lent {
+    /// To be stopped before the microphone is opened.
+    pub(crate) sender: Option<AudioSender>,
+    pub(crate) source: AudioSourceConfig,
+    pub(crate) speaker: SpeakerConfig,
+    pub(crate) voice: VoiceOptions,
+    pub(crate) states: watch::Sender<DeviceStates>,
+    pub(crate) observer: Option<Arc<dyn CallObserver>>,
+}
+
 /// Pulls the mixed sound; tells the observer what each member contributed, and the microphone's
 /// echo canceller what will be heard.
 fn playout(
@@ -312,6 +383,7 @@ fn playout(
             }
             observer.sound(member, block);
         });
+        observer.playout(out);
     };
     Box::new(move |out| {
         mix(out);
@@ -322,7 +394,7 @@ fn playout(
     })
 }
 
-fn audio_state(state: AudioDeviceState, lost: ErrorCode) -> DeviceState {
+pub(crate) fn audio_state(state: AudioDeviceState, lost: ErrorCode) -> DeviceState {
     match state {
         AudioDeviceState::Off => DeviceState::Off,
         AudioDeviceState::Starting => DeviceState::Starting,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use call_protocol::ErrorCode;
-use call_protocol::ui::UiCommand;
+use call_protocol::ui::{MOST_VOLUME_PERCENT, UiCommand};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::EngineConfig;
@@ -98,12 +98,20 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
             bounded(id.as_ref().is_none_or(|id| id.len() <= TEXT_BYTES))
         }
         UiCommand::SetVisibleTiles { tiles } => bounded(tiles.len() <= TILES),
+        UiCommand::SetMemberVolume { volume_percent, .. } => {
+            bounded(*volume_percent <= MOST_VOLUME_PERCENT)
+        }
         UiCommand::Refresh
         | UiCommand::StartCall
         | UiCommand::LeaveCall
         | UiCommand::SetMuted { .. }
         | UiCommand::SetCamera { .. }
         | UiCommand::RefreshDevices
+        | UiCommand::SetVoice { .. }
+        | UiCommand::SetMemberMutedHere { .. }
+        | UiCommand::StartSoundTest
+        | UiCommand::PlayTestTone
+        | UiCommand::StopSoundTest
         | UiCommand::SetPreview { .. }
         | UiCommand::FrameCredit { .. }
         | UiCommand::NeedKeyframe { .. }
@@ -123,6 +131,10 @@ mod tests {
             source: call_protocol::MediaSource::Camera,
             width_px: 1,
             height_px: 1,
+        };
+        let volume = |volume_percent| UiCommand::SetMemberVolume {
+            member: call_protocol::MemberId(1),
+            volume_percent,
         };
         let cases = [
             (UiCommand::Refresh, Ok(())),
@@ -158,6 +170,8 @@ mod tests {
                 },
                 Err(ErrorCode::BadArgument),
             ),
+            (volume(MOST_VOLUME_PERCENT), Ok(())),
+            (volume(MOST_VOLUME_PERCENT + 1), Err(ErrorCode::BadArgument)),
         ];
         for (command, want) in cases {
             assert_eq!(check(&command), want, "{command:?}");

@@ -27,6 +27,7 @@ pub mod logging;
 mod outbound;
 mod pictures;
 pub mod settings;
+mod sound_test;
 pub mod stats;
 
 pub use call_media::audio::{AudioSourceConfig, SpeakerConfig, VoiceOptions};

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use call_core::websocket_url;
 use call_protocol::ErrorCode;
 use call_protocol::peer::clean_name;
-use serde::{Deserialize, Serialize};
+use call_protocol::ui::VoiceView;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The version written; files of a newer one are read as far as they are understood.
 const VERSION: u32 = 1;
@@ -45,10 +46,26 @@ pub struct Settings {
     pub speaker: Option<String>,
     /// What the chosen speaker is called.
     pub speaker_name: Option<String>,
+    /// Whether echo is removed from the microphone's sound.
+    #[serde(deserialize_with = "switch")]
+    pub echo_cancellation: bool,
+    /// Whether noise is lowered.
+    #[serde(deserialize_with = "switch")]
+    pub noise_suppression: bool,
+    /// Whether voices are brought to one level.
+    #[serde(deserialize_with = "switch")]
+    pub gain_control: bool,
+}
+
+/// A switch that stands on where the file holds no truth value.
+fn switch<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    let value = serde_json::Value::deserialize(from)?;
+    Ok(value.as_bool().unwrap_or(true))
 }
 
 impl Default for Settings {
     fn default() -> Self {
+        let voice = VoiceView::default();
         Self {
             version: VERSION,
             name: clean_name(""),
@@ -59,6 +76,9 @@ impl Default for Settings {
             microphone_name: None,
             speaker: None,
             speaker_name: None,
+            echo_cancellation: voice.echo_cancellation,
+            noise_suppression: voice.noise_suppression,
+            gain_control: voice.gain_control,
         }
     }
 }
@@ -95,6 +115,22 @@ impl Settings {
         fs::rename(&draft, &path)
     }
 
+    /// The switches of the voice processing.
+    pub fn voice(&self) -> VoiceView {
+        VoiceView {
+            echo_cancellation: self.echo_cancellation,
+            noise_suppression: self.noise_suppression,
+            gain_control: self.gain_control,
+        }
+    }
+
+    /// Takes over the switches of the voice processing.
+    pub fn set_voice(&mut self, voice: VoiceView) {
+        self.echo_cancellation = voice.echo_cancellation;
+        self.noise_suppression = voice.noise_suppression;
+        self.gain_control = voice.gain_control;
+    }
+
     fn validated(self) -> Self {
         let device =
             |id: Option<String>| id.filter(|id| !id.is_empty() && id.len() <= DEVICE_ID_BYTES);
@@ -112,6 +148,7 @@ impl Settings {
             microphone_name: device(self.microphone_name),
             speaker: device(self.speaker),
             speaker_name: device(self.speaker_name),
+            ..self
         }
     }
 }
@@ -194,6 +231,7 @@ mod tests {
             name: "Anna".into(),
             server: "wss://calls.example:8443".into(),
             camera: Some("cam-1".into()),
+            noise_suppression: false,
             ..Settings::default()
         };
         let nested = profile.path().join("a/b");
@@ -210,6 +248,26 @@ mod tests {
             let aside = fs::read(profile.path().join("settings.json.broken")).unwrap();
             assert_eq!(aside, broken);
             assert!(!file(profile.path()).exists());
+        }
+    }
+
+    #[test]
+    fn a_file_without_switches_or_with_broken_ones_has_them_on() {
+        let profile = tempfile::tempdir().unwrap();
+        for (text, gain_control) in [
+            (r#"{"version":1,"name":"A"}"#, true),
+            (
+                r#"{"name":"A","echo_cancellation":"no","noise_suppression":null,"gain_control":false}"#,
+                false,
+            ),
+        ] {
+            fs::write(file(profile.path()), text).unwrap();
+            let want = VoiceView {
+                gain_control,
+                ..VoiceView::default()
+            };
+            let settings = Settings::load(profile.path());
+            assert_eq!((settings.name.as_str(), settings.voice()), ("A", want));
         }
     }
 

@@ -13,6 +13,7 @@ use crate::context::Ctx;
 use crate::input::{LinkEvent, LinkId, LinkState};
 use crate::output::{CallEvent, LinkOp, Output};
 use crate::peer_link::Action;
+use crate::roster::Member;
 
 /// Own signals kept while the connection to the server is lost. A link in setup makes about 20.
 pub(crate) const PENDING_SIGNALS: usize = 256;
@@ -211,11 +212,15 @@ impl Call {
     fn act(&mut self, ctx: &mut Ctx<'_>, id: MemberId, actions: Vec<Action>) {
         for action in actions {
             let op = match action {
-                Action::Open { link, initiator } => LinkOp::Open {
-                    link,
-                    polite: !initiator,
-                    initiator,
-                },
+                Action::Open { link, initiator } => {
+                    ctx.out.push_back(Output::Link(LinkOp::Open {
+                        link,
+                        polite: !initiator,
+                        initiator,
+                    }));
+                    self.restore_sound(ctx, id);
+                    continue;
+                }
                 Action::Restart(link) => LinkOp::Restart { link },
                 Action::Close(link) => {
                     self.pending.retain(|(pending, _)| *pending != link);
@@ -229,6 +234,28 @@ impl Call {
             ctx.out.push_back(Output::Link(op));
         }
         self.report_link(ctx, id);
+    }
+
+    /// Changes how a member is heard here. Does nothing for somebody who is not there.
+    pub(crate) fn set_member_sound(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        id: MemberId,
+        change: impl FnOnce(&mut Member),
+    ) {
+        if let Some(member) = self.roster.get_mut(id) {
+            change(member);
+            ctx.out.push_back(Output::Media(member.sound(id)));
+        }
+    }
+
+    /// A link begins with the sound as it is sent.
+    fn restore_sound(&mut self, ctx: &mut Ctx<'_>, id: MemberId) {
+        if let Some(member) = self.roster.get_mut(id)
+            && member.is_heard_differently()
+        {
+            ctx.out.push_back(Output::Media(member.sound(id)));
+        }
     }
 
     fn report_link(&mut self, ctx: &mut Ctx<'_>, id: MemberId) {

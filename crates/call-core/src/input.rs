@@ -2,7 +2,7 @@
 
 use call_e2ee::RoomKeys;
 use call_protocol::peer::PeerSignal;
-use call_protocol::ui::{DeviceKind, DeviceOption, DeviceState, UiCommand};
+use call_protocol::ui::{DeviceKind, DeviceOption, DeviceState, SoundTestState, UiCommand};
 use call_protocol::wire::ServerMessage;
 use call_protocol::{ErrorCode, MediaSource, MemberId, VideoCodec};
 
@@ -81,6 +81,11 @@ pub enum Input {
         kind: DeviceKind,
         /// How it is doing.
         state: DeviceState,
+    },
+    /// A sound test went on. The last report of every test is [`SoundTestState::Idle`].
+    SoundTest {
+        /// How it is doing.
+        state: SoundTestState,
     },
     /// The list of devices of one kind.
     Devices {

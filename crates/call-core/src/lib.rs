@@ -13,10 +13,13 @@
 //!
 //! Inside: `call` is one run from start or join to its end, `signalling` its connection to the
 //! server, `roster` who else is there, `peer_link` the policy for the connection to one of them.
-//! `backoff`, `refusal`, `keyframes` and `server_url` are the tables those decide by.
+//! [`ActiveSpeaker`] stands beside the session: it decides who has the floor from levels ten times
+//! a second. `backoff`, `refusal`, `keyframes` and `server_url` are the tables those decide by.
 //!
-//! Deliberately not here: WebRTC negotiation (call-transport does JSEP), media, frames, levels.
+//! Deliberately not here: WebRTC negotiation (call-transport does JSEP), media, frames, measuring
+//! levels.
 
+mod active_speaker;
 mod backoff;
 mod call;
 mod call_members;
@@ -33,6 +36,7 @@ mod session;
 mod signalling;
 mod view;
 
+pub use active_speaker::{ActiveSpeaker, SpeakerSample};
 pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkState, SocketId};
 pub use output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason, SocketOp};
 pub use server_url::websocket_url;

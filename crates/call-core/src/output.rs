@@ -2,7 +2,9 @@
 
 use call_e2ee::RoomCode;
 use call_protocol::peer::PeerSignal;
-use call_protocol::ui::{Delivery, DeviceKind, LinkView, SettingsView, TileSize, UiEvent};
+use call_protocol::ui::{
+    Delivery, DeviceKind, LinkView, SettingsView, TileSize, UiEvent, VoiceView,
+};
 use call_protocol::wire::{ClientMessage, TopologyMode};
 use call_protocol::{ErrorCode, MediaSource, MemberId};
 
@@ -145,6 +147,28 @@ pub enum MediaOp {
     },
     /// List the devices again.
     RefreshDevices,
+    /// Process the microphone's sound with these parts from now on.
+    SetVoice {
+        /// What is on.
+        voice: VoiceView,
+    },
+    /// How a member is heard here. Follows every opening of a link to a member for whom it is not
+    /// the default, because a link begins its sound anew.
+    SetMemberSound {
+        /// Whom.
+        member: MemberId,
+        /// 0 to [`call_protocol::ui::MOST_VOLUME_PERCENT`].
+        volume_percent: u16,
+        /// Muted on this machine only.
+        muted_here: bool,
+    },
+    /// Record the microphone and play it back; report by [`crate::Input::SoundTest`]. Only while
+    /// no test runs.
+    StartSoundTest,
+    /// Play the chime; report by [`crate::Input::SoundTest`]. Only while no test runs.
+    PlayTestTone,
+    /// End the running test.
+    StopSoundTest,
     /// Encode one's own next picture as a keyframe.
     ForceKeyframe {
         /// Which picture.

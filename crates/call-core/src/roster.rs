@@ -6,7 +6,11 @@ use call_protocol::peer::{Profile, clean_name};
 use call_protocol::ui::{LinkView, MemberView};
 use call_protocol::{MemberId, VideoCodec, limits};
 
+use crate::output::MediaOp;
 use crate::peer_link::PeerLink;
+
+/// The volume everybody starts with.
+const UNCHANGED_PERCENT: u16 = 100;
 
 /// Another member.
 #[derive(Debug)]
@@ -15,6 +19,8 @@ pub(crate) struct Member {
     pub(crate) muted: bool,
     pub(crate) camera_on: bool,
     pub(crate) codec: Option<VideoCodec>,
+    pub(crate) volume_percent: u16,
+    pub(crate) muted_here: bool,
     pub(crate) link: PeerLink,
     /// The link's state as last reported.
     pub(crate) reported: Option<LinkView>,
@@ -28,8 +34,24 @@ impl Member {
             muted: false,
             camera_on: false,
             codec: None,
+            volume_percent: UNCHANGED_PERCENT,
+            muted_here: false,
             link: PeerLink::new(initiator),
             reported: None,
+        }
+    }
+
+    /// Whether anything is different from how the member sends their sound.
+    pub(crate) fn is_heard_differently(&self) -> bool {
+        self.muted_here || self.volume_percent != UNCHANGED_PERCENT
+    }
+
+    /// How the member is to be heard here.
+    pub(crate) fn sound(&self, member: MemberId) -> MediaOp {
+        MediaOp::SetMemberSound {
+            member,
+            volume_percent: self.volume_percent,
+            muted_here: self.muted_here,
         }
     }
 
@@ -91,6 +113,8 @@ impl Roster {
                 camera_on: member.camera_on,
                 link: member.link.view(),
                 codec: member.codec,
+                volume_percent: member.volume_percent,
+                muted_here: member.muted_here,
             })
             .collect()
     }

@@ -4,6 +4,7 @@
 //!
 //! * sound is unmuted by [`UiCommand::SetMuted`] and nothing else;
 //! * devices run only for a call or a preview ([`MediaOp::Run`] says which, whenever it changes);
+//! * a sound test runs only outside a call, and one at a time; it never touches mute;
 //! * one input causes a bounded number of outputs, all of which must be drained before the next;
 //! * the view goes out at most once per drain, and only when it changed.
 
@@ -13,7 +14,10 @@ use std::time::Instant;
 use call_e2ee::{RoomCode, SeedStream};
 use call_protocol::peer::{Profile, clean_name};
 use call_protocol::ui::frame::SELF_MEMBER;
-use call_protocol::ui::{AppView, DeviceKind, DeviceState, SettingsView, UiCommand, UiEvent};
+use call_protocol::ui::{
+    AppView, DeviceKind, DeviceState, MOST_VOLUME_PERCENT, SettingsView, SoundTestState, UiCommand,
+    UiEvent, VoiceView,
+};
 use call_protocol::{ErrorCode, MemberId, limits};
 
 use crate::call::Call;
@@ -38,6 +42,8 @@ pub struct SessionConfig {
     pub name: String,
     /// The configured server as typed; empty to host and to look on the local network.
     pub server: String,
+    /// What is done to the microphone's sound.
+    pub voice: VoiceView,
     /// Whether to start muted.
     pub muted: bool,
     /// Whether to start with the camera wanted on.
@@ -52,6 +58,8 @@ pub struct Session {
     muted: bool,
     camera_on: bool,
     preview: bool,
+    /// As reported, and [`SoundTestState::Starting`] from the command to the first report.
+    sound_test: SoundTestState,
     call: Option<Call>,
     attempts: u32,
     seed: SeedStream,
@@ -68,6 +76,7 @@ impl Session {
         let settings = SettingsView {
             name: clean_name(&config.name),
             server: config.server.trim().to_owned(),
+            voice: config.voice,
         };
         let muted = config.muted;
         let mut session = Self {
@@ -76,6 +85,7 @@ impl Session {
             muted,
             camera_on: config.camera_on,
             preview: false,
+            sound_test: SoundTestState::Idle,
             call: None,
             attempts: 0,
             seed: SeedStream::new(config.seed),
@@ -121,6 +131,7 @@ impl Session {
                 options,
                 selected,
             } => self.devices.list(kind, options, selected),
+            Input::SoundTest { state } => self.sound_test = state,
             Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
         }
         self.run_devices();
@@ -135,9 +146,13 @@ impl Session {
             return None;
         }
         let call = self.call.as_ref().map(Call::view);
-        let view = self
-            .devices
-            .app_view(&self.settings, self.muted, self.camera_on, call);
+        let view = self.devices.app_view(
+            &self.settings,
+            self.muted,
+            self.camera_on,
+            self.sound_test,
+            call,
+        );
         if self.shown.as_ref() == Some(&view) {
             return None;
         }
@@ -203,11 +218,53 @@ impl Session {
                 if id.as_ref().is_some_and(|id| id.len() > DEVICE_ID_BYTES) {
                     return self.refuse(ErrorCode::BadArgument, "select_device");
                 }
+                if kind != DeviceKind::Camera {
+                    self.stop_sound_test();
+                }
                 self.devices.select(kind, id.clone());
                 self.out
                     .push_back(Output::Media(MediaOp::SelectDevice { kind, id }));
             }
-            UiCommand::SetPreview { on } => self.preview = on,
+            UiCommand::SetPreview { on } => {
+                self.preview = on;
+                if !on {
+                    self.stop_sound_test();
+                }
+            }
+            UiCommand::SetVoice {
+                echo_cancellation,
+                noise_suppression,
+                gain_control,
+            } => self.set_voice(VoiceView {
+                echo_cancellation,
+                noise_suppression,
+                gain_control,
+            }),
+            UiCommand::SetMemberVolume {
+                member,
+                volume_percent,
+            } => {
+                if volume_percent > MOST_VOLUME_PERCENT {
+                    return self.refuse(ErrorCode::BadArgument, "set_member_volume");
+                }
+                self.with_call(now, |call, ctx| {
+                    call.set_member_sound(ctx, member, |member| {
+                        member.volume_percent = volume_percent;
+                    });
+                });
+            }
+            UiCommand::SetMemberMutedHere { member, muted } => {
+                self.with_call(now, |call, ctx| {
+                    call.set_member_sound(ctx, member, |member| member.muted_here = muted);
+                });
+            }
+            UiCommand::StartSoundTest => {
+                self.start_sound_test(MediaOp::StartSoundTest, "start_sound_test");
+            }
+            UiCommand::PlayTestTone => {
+                self.start_sound_test(MediaOp::PlayTestTone, "play_test_tone");
+            }
+            UiCommand::StopSoundTest => self.stop_sound_test(),
             UiCommand::RefreshDevices => self.media(MediaOp::RefreshDevices),
             UiCommand::SetVisibleTiles { mut tiles } => {
                 tiles.truncate(TILES);
@@ -240,13 +297,42 @@ impl Session {
         self.out.push_back(Output::Media(op));
     }
 
+    fn set_voice(&mut self, voice: VoiceView) {
+        if self.settings.voice != voice {
+            self.media(MediaOp::SetVoice { voice });
+            self.set_settings(SettingsView {
+                voice,
+                ..self.settings.clone()
+            });
+        }
+    }
+
+    fn is_in_call(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| !call.is_over())
+    }
+
+    fn start_sound_test(&mut self, op: MediaOp, command: &str) {
+        if self.is_in_call() || self.sound_test != SoundTestState::Idle {
+            return self.refuse(ErrorCode::BadState, command);
+        }
+        self.sound_test = SoundTestState::Starting;
+        self.media(op);
+    }
+
+    /// The state follows when the devices are free again.
+    fn stop_sound_test(&mut self) {
+        if self.sound_test != SoundTestState::Idle {
+            self.media(MediaOp::StopSoundTest);
+        }
+    }
+
     fn is_shown(&self, member: MemberId) -> bool {
         let is_member = |call: &Call| call.roster.contains(member);
         member == SELF_MEMBER || self.call.as_ref().is_some_and(is_member)
     }
 
     fn begin(&mut self, now: Instant, code: RoomCode, purpose: LocatePurpose) {
-        if self.call.as_ref().is_some_and(|call| !call.is_over()) {
+        if self.is_in_call() {
             return self.refuse(ErrorCode::BadState, "in a call already");
         }
         let server = match websocket_url(&self.settings.server) {
@@ -254,6 +340,7 @@ impl Session {
             Err(_) if self.settings.server.is_empty() => None,
             Err(error) => return self.refuse(error, "configured server"),
         };
+        self.stop_sound_test();
         self.attempts = self.attempts.wrapping_add(1);
         let attempt = AttemptId(self.attempts);
         let profile = self.profile();
@@ -341,7 +428,7 @@ impl Session {
     }
 
     fn run_devices(&mut self) {
-        let in_call = self.call.as_ref().is_some_and(|call| !call.is_over());
+        let in_call = self.is_in_call();
         let wanted = in_call || self.preview;
         let run = MediaOp::Run {
             camera: wanted && self.camera_on,

@@ -2,7 +2,8 @@
 
 use call_protocol::ErrorCode;
 use call_protocol::ui::{
-    AppView, CallView, DeviceKind, DeviceOption, DeviceState, DeviceView, DevicesView, SettingsView,
+    AppView, CallView, DeviceKind, DeviceOption, DeviceState, DeviceView, DevicesView,
+    SettingsView, SoundTestState,
 };
 
 /// Options kept per kind; a system that lists more has a broken driver.
@@ -68,6 +69,7 @@ impl Devices {
         settings: &SettingsView,
         muted: bool,
         camera_on: bool,
+        sound_test: SoundTestState,
         call: Option<CallView>,
     ) -> AppView {
         AppView {
@@ -75,6 +77,7 @@ impl Devices {
             devices: self.0.clone(),
             muted,
             camera_on,
+            sound_test,
             call,
         }
     }

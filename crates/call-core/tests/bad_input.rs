@@ -8,7 +8,7 @@ use call_core::{
 use call_e2ee::{SeedStream, SignalSealer};
 use call_protocol::limits;
 use call_protocol::peer::{PeerSignal, Profile, SdpKind};
-use call_protocol::ui::{DeviceKind, DeviceState, LinkView, UiCommand};
+use call_protocol::ui::{DeviceKind, DeviceState, LinkView, UiCommand, VoiceView};
 use call_protocol::wire::{ClientMessage, LeaveReason, RosterEntry, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MediaSource, MemberId, RoomId, VideoCodec};
 
@@ -349,7 +349,7 @@ fn random_message(dice: &mut Dice) -> ServerMessage {
 
 fn random_command(dice: &mut Dice) -> UiCommand {
     let (member, source) = (dice.member(), MediaSource::Screen);
-    match dice.below(11) {
+    match dice.below(14) {
         0 => UiCommand::StartCall,
         1 => UiCommand::JoinCall { code: dice.text() },
         2 if dice.below(4) == 0 => UiCommand::LeaveCall,
@@ -369,6 +369,15 @@ fn random_command(dice: &mut Dice) -> UiCommand {
             kind: DeviceKind::Speaker,
             id: None,
         },
+        10 => UiCommand::SetMemberVolume {
+            member,
+            volume_percent: 150,
+        },
+        11 => UiCommand::SetMemberMutedHere {
+            member,
+            muted: dice.below(2) == 0,
+        },
+        12 => UiCommand::StartSoundTest,
         _ => UiCommand::Refresh,
     }
 }
@@ -445,6 +454,7 @@ fn random_input_never_panics_and_never_unmutes() {
             } else {
                 String::new()
             },
+            voice: VoiceView::default(),
             muted: true,
             camera_on: false,
         };

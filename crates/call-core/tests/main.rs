@@ -8,4 +8,5 @@ mod links;
 mod members;
 mod model;
 mod reconnecting;
+mod sound;
 mod world;

@@ -215,3 +215,55 @@ fn the_way_of_media_is_shown() {
         Some(&CallEvent::Topology { mode, reason })
     );
 }
+
+#[test]
+fn a_members_volume_is_bounded_kept_over_links_and_gone_with_them() {
+    let mut world = World::in_call(2);
+    let member = world.me(1);
+    let heard = |world: &World| {
+        let member = &world.call(0).members[0];
+        (member.volume_percent, member.muted_here)
+    };
+    let sound = |volume_percent, muted_here| MediaOp::SetMemberSound {
+        member,
+        volume_percent,
+        muted_here,
+    };
+    let volume = |member, volume_percent| UiCommand::SetMemberVolume {
+        member,
+        volume_percent,
+    };
+    assert_eq!(heard(&world), (100, false));
+    world.command(0, volume(member, 150));
+    let muted = true;
+    world.command(0, UiCommand::SetMemberMutedHere { member, muted });
+    assert_eq!(heard(&world), (150, true));
+    assert!(
+        !world.call(0).members[0].muted,
+        "they did not mute themselves"
+    );
+    assert_eq!(world.clients[0].media.last(), Some(&sound(150, true)));
+
+    world.command(0, volume(member, 201));
+    assert_eq!(world.clients[0].failed, [ErrorCode::BadArgument]);
+    world.clients[0].media.clear();
+    world.command(0, volume(MemberId(99), 10));
+    assert_eq!(heard(&world), (150, true));
+    assert_eq!(world.clients[0].media, []);
+
+    // A link that is opened anew begins its sound anew.
+    world.set_path(0, 1, false);
+    world.run(60 * SECOND);
+    world.set_path(0, 1, true);
+    world.run(60 * SECOND);
+    world.assert_full_mesh(&[0, 1]);
+    assert_eq!(heard(&world), (150, true));
+    assert!(world.clients[0].media.contains(&sound(150, true)));
+
+    world.command(1, UiCommand::LeaveCall);
+    world.run(SECOND);
+    world.join(1, 0);
+    world.run(2 * SECOND);
+    assert_ne!(world.me(1), member);
+    assert_eq!(heard(&world), (100, false));
+}

@@ -10,3 +10,4 @@ mod cycles;
 mod lan;
 mod lip_sync;
 mod server_loss;
+mod sound;

@@ -8,10 +8,12 @@ import type { MemberView } from "../generated/MemberView";
 
 export const SCENES = [
   "home",
+  "sound-test",
   "connecting",
   "call-1",
   "call-2",
   "call-4",
+  "volumes",
   "call-9",
   "reconnecting",
   "error-code",
@@ -48,7 +50,11 @@ function device(names: string[]): DeviceView {
 
 export function homeView(): AppView {
   return {
-    settings: { name: "Mina", server: "" },
+    settings: {
+      name: "Mina",
+      server: "",
+      voice: { echo_cancellation: true, noise_suppression: true, gain_control: true },
+    },
     devices: {
       camera: device(["Integrated Camera", "Studio Webcam 4K"]),
       microphone: device(["Built-in Microphone", "Podcast USB Microphone"]),
@@ -56,6 +62,7 @@ export function homeView(): AppView {
     },
     muted: false,
     camera_on: true,
+    sound_test: { state: "idle" },
     call: null,
   };
 }
@@ -69,6 +76,8 @@ export function fakeMember(at: number, more: Partial<MemberView> = {}): MemberVi
     camera_on: true,
     link: "connected",
     codec: "vp8",
+    volume_percent: 100,
+    muted_here: false,
     ...more,
   };
 }
@@ -92,6 +101,16 @@ export function startOf(scene: Scene): SceneStart {
   switch (scene) {
     case "home":
       return { view: home };
+    case "sound-test":
+      return { view: { ...home, sound_test: { state: "recording", remaining_s: 3 } } };
+    case "volumes": {
+      const members = [
+        fakeMember(0, { volume_percent: 140 }),
+        fakeMember(1, { muted: true, volume_percent: 35 }),
+        fakeMember(2, { muted_here: true }),
+      ];
+      return { view: { ...home, call: callView(members) } };
+    }
     case "connecting":
       return {
         view: { ...home, call: callView([], { phase: { phase: "connecting" }, me: null }) },

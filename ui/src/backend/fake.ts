@@ -7,6 +7,7 @@ import type { AppView } from "../generated/AppView";
 import type { CallView } from "../generated/CallView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberView } from "../generated/MemberView";
+import type { SoundTestState } from "../generated/SoundTestState";
 import type { UiCommand } from "../generated/UiCommand";
 import { checkCode } from "../input/code";
 import { SELF_MEMBER } from "../video/header";
@@ -30,6 +31,7 @@ export class FakeBackend implements Backend {
   private readonly pictures: FakePictures;
   private levels: ReturnType<typeof setInterval> | undefined;
   private script: ReturnType<typeof setTimeout>[] = [];
+  private testing: ReturnType<typeof setTimeout>[] = [];
 
   constructor(scene: Scene) {
     const start = startOf(scene);
@@ -69,6 +71,7 @@ export class FakeBackend implements Backend {
   close(): void {
     clearInterval(this.levels);
     this.cancelScript();
+    for (const timer of this.testing) clearTimeout(timer);
     this.pictures.close();
   }
 
@@ -81,6 +84,20 @@ export class FakeBackend implements Backend {
 
   fail(code: ErrorCode): void {
     this.sink?.handleEvent({ type: "failed", code });
+  }
+
+  /** Tells levels of one's choice: who speaks and who has the floor. */
+  sendSpeakers(speaking: readonly number[], active_speaker: number | null): void {
+    const members = this.view.call?.members ?? [];
+    this.sink?.handleEvent({
+      type: "levels",
+      microphone: 0,
+      active_speaker,
+      members: members.map(({ id }) => {
+        const speaks = speaking.includes(id);
+        return { member: id, level: speaks ? 0.5 : 0, speaking: speaks };
+      }),
+    });
   }
 
   private obey(command: UiCommand): void {
@@ -125,8 +142,37 @@ export class FakeBackend implements Backend {
         this.update({ devices: { ...devices, [command.kind]: device } });
         break;
       }
+      case "set_voice": {
+        const { echo_cancellation, noise_suppression, gain_control } = command;
+        const voice = { echo_cancellation, noise_suppression, gain_control };
+        this.update({ settings: { ...settings, voice } });
+        break;
+      }
+      case "set_member_volume":
+        this.changeMember(command.member, { volume_percent: command.volume_percent });
+        break;
+      case "set_member_muted_here":
+        this.changeMember(command.member, { muted_here: command.muted });
+        break;
+      case "start_sound_test":
+        this.test([
+          [300, { state: "starting" }],
+          ...countdown((remaining_s) => ({ state: "recording", remaining_s })),
+          ...countdown((remaining_s) => ({ state: "playing", remaining_s })),
+        ]);
+        break;
+      case "play_test_tone":
+        this.test([
+          [150, { state: "starting" }],
+          [1300, { state: "tone" }],
+        ]);
+        break;
+      case "stop_sound_test":
+        this.endTest();
+        break;
       case "set_preview":
         this.preview = command.on;
+        if (!command.on) this.endTest();
         this.aim();
         break;
       case "set_visible_tiles":
@@ -143,6 +189,32 @@ export class FakeBackend implements Backend {
         if (command.delivery === "i420") this.pictures.deliverI420(command.member);
         break;
     }
+  }
+
+  private changeMember(id: number, more: Partial<MemberView>): void {
+    const members = this.view.call?.members ?? [];
+    this.setMembers(members.map((one) => (one.id === id ? { ...one, ...more } : one)));
+  }
+
+  /** Goes through the states, each for its time. */
+  private test(steps: [for_ms: number, state: SoundTestState][]): void {
+    const refused = this.view.call !== null || this.view.sound_test.state !== "idle";
+    if (refused) {
+      this.fail("bad_state");
+      return;
+    }
+    let at_ms = 0;
+    for (const [for_ms, sound_test] of steps) {
+      this.testing.push(setTimeout(() => this.update({ sound_test }), at_ms));
+      at_ms += for_ms;
+    }
+    this.testing.push(setTimeout(() => this.endTest(), at_ms));
+  }
+
+  private endTest(): void {
+    for (const timer of this.testing) clearTimeout(timer);
+    this.testing = [];
+    if (this.view.sound_test.state !== "idle") this.update({ sound_test: { state: "idle" } });
   }
 
   private enter(call: CallView, then: [after_ms: number, act: () => void][]): void {
@@ -180,8 +252,10 @@ export class FakeBackend implements Backend {
     const members = this.view.call?.members ?? [];
     const turn = Math.floor(now / 4000) % Math.max(1, members.length);
     const running = this.view.devices.microphone.state.state === "running";
+    const active = members[turn];
     this.sink?.handleEvent({
       type: "levels",
+      active_speaker: active && !active.muted ? active.id : null,
       // In company one listens.
       microphone: running ? wave(now) * (members.length === 0 ? 0.5 : 0.05) : 0,
       members: members.map((member, at) => {
@@ -190,6 +264,11 @@ export class FakeBackend implements Backend {
       }),
     });
   }
+}
+
+/** A state for each of four seconds, counting down. */
+function countdown(state: (remaining_s: number) => SoundTestState): [number, SoundTestState][] {
+  return [4, 3, 2, 1].map((remaining_s) => [1000, state(remaining_s)]);
 }
 
 /** Something that moves like a voice, 0 to 1. */

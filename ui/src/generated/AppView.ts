@@ -2,6 +2,7 @@
 import type { CallView } from "./CallView";
 import type { DevicesView } from "./DevicesView";
 import type { SettingsView } from "./SettingsView";
+import type { SoundTestState } from "./SoundTestState";
 
 /**
  * The whole state of the app.
@@ -23,6 +24,10 @@ export type AppView = {
    * Whether the camera is wanted on.
    */
   camera_on: boolean;
+  /**
+   * The test of microphone and speaker.
+   */
+  sound_test: SoundTestState;
   /**
    * The call, if there is one.
    */

@@ -31,4 +31,12 @@ export type MemberView = {
    * The codec of their picture, once one arrived.
    */
   codec: VideoCodec | null;
+  /**
+   * How loud they are heard here, in percent; 100 is unchanged.
+   */
+  volume_percent: number;
+  /**
+   * Whether they are muted on this machine only.
+   */
+  muted_here: boolean;
 };

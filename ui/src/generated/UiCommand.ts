@@ -60,6 +60,46 @@ export type UiCommand =
       id: string | null;
     }
   | {
+      type: "set_voice";
+      /**
+       * As [`VoiceView::echo_cancellation`].
+       */
+      echo_cancellation: boolean;
+      /**
+       * As [`VoiceView::noise_suppression`].
+       */
+      noise_suppression: boolean;
+      /**
+       * As [`VoiceView::gain_control`].
+       */
+      gain_control: boolean;
+    }
+  | {
+      type: "set_member_volume";
+      /**
+       * Whom.
+       */
+      member: MemberId;
+      /**
+       * 100 is unchanged; at most [`MOST_VOLUME_PERCENT`].
+       */
+      volume_percent: number;
+    }
+  | {
+      type: "set_member_muted_here";
+      /**
+       * Whom.
+       */
+      member: MemberId;
+      /**
+       * New state.
+       */
+      muted: boolean;
+    }
+  | { type: "start_sound_test" }
+  | { type: "play_test_tone" }
+  | { type: "stop_sound_test" }
+  | {
       type: "set_preview";
       /**
        * Whether the preview is wanted.

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { arrange, contain, MOST_TILES, TILE_ASPECT } from "./arrange";
+import { arrange, arrangeSpeaker, contain, MOST_TILES, TILE_ASPECT } from "./arrange";
 
 describe("arrange", () => {
   it.each([
@@ -76,5 +76,52 @@ describe("contain", () => {
     [0, 90, 640, 360, { x: 0, y: 0, width: 0, height: 0 }],
   ])("%i×%i in %i×%i", (width, height, boxWidth, boxHeight, expected) => {
     expect(contain(width, height, boxWidth, boxHeight)).toEqual(expected);
+  });
+});
+
+describe("arrangeSpeaker", () => {
+  const boxes = [
+    [1280, 720],
+    [1600, 420],
+    [460, 700],
+    [900, 500],
+  ] as const;
+
+  it.each(boxes)("in %i×%i shows one large and none above another", (width, height) => {
+    for (const count of [2, 3, 4, 9, 20, MOST_TILES]) {
+      for (const main of [0, 1, count - 1]) {
+        const { tiles } = arrangeSpeaker(count, main, width, height, 8);
+        expect(tiles).toHaveLength(count);
+        const big = tiles[main];
+        for (const [at, tile] of tiles.entries()) {
+          expect(tile.x).toBeGreaterThanOrEqual(0);
+          expect(tile.y).toBeGreaterThanOrEqual(0);
+          expect(tile.x + tile.width).toBeLessThanOrEqual(width);
+          expect(tile.y + tile.height).toBeLessThanOrEqual(height);
+          if (!big || at === main) continue;
+          expect(tile.width).toBeLessThan(big.width);
+          const apart =
+            tile.x >= big.x + big.width ||
+            tile.y >= big.y + big.height ||
+            tile.x + tile.width <= big.x ||
+            tile.y + tile.height <= big.y;
+          expect(apart, `${String(count)} tiles, ${String(at)} beside ${String(main)}`).toBe(true);
+        }
+      }
+    }
+  });
+
+  it("gives the speaker more than the grid does", () => {
+    for (const [width, height] of boxes) {
+      const grid = arrange(4, width, height, 8).tiles[0]?.width ?? 0;
+      expect(arrangeSpeaker(4, 2, width, height, 8).tiles[2]?.width).toBeGreaterThan(grid);
+    }
+  });
+
+  it("is the grid where there is nobody to choose, or no room", () => {
+    expect(arrangeSpeaker(1, 0, 800, 600, 8)).toEqual(arrange(1, 800, 600, 8));
+    expect(arrangeSpeaker(4, -1, 800, 600, 8)).toEqual(arrange(4, 800, 600, 8));
+    expect(arrangeSpeaker(4, 0, 0, 0, 8).tiles).toEqual([]);
+    expect(arrangeSpeaker(3, 0, 40, 40, 8)).toEqual(arrange(3, 40, 40, 8));
   });
 });

@@ -56,6 +56,44 @@ export function arrange(count: number, width: number, height: number, gap: numbe
   return { columns: best.columns, rows: best.rows, tiles };
 }
 
+/** Share of the box that the small tiles get. More makes faces in them readable, and the big one small. */
+const STRIP_SHARE = 0.2;
+/** Bounds of the strip's height (beneath) in pixels; its width beside follows from the aspect. */
+const STRIP_PX = { least: 64, most: 150 };
+
+/**
+ * The tile at `main` as large as possible, all others in a strip beneath or beside it, whichever
+ * leaves it larger.
+ */
+export function arrangeSpeaker(
+  count: number,
+  main: number,
+  width: number,
+  height: number,
+  gap: number,
+): Arrangement {
+  const grid = arrange(count, width, height, gap);
+  const n = grid.tiles.length;
+  if (n < 2 || main < 0 || main >= n) return grid;
+  const clamp = (px: number, scale: number) =>
+    Math.round(Math.min(STRIP_PX.most * scale, Math.max(STRIP_PX.least * scale, px)));
+  const stripHeight = clamp(height * STRIP_SHARE, 1);
+  const stripWidth = clamp(width * STRIP_SHARE, TILE_ASPECT);
+  const beneath = arrange(1, width, height - stripHeight - gap, 0);
+  const beside = arrange(1, width - stripWidth - gap, height, 0);
+  const isBeneath = (beneath.tiles[0]?.width ?? 0) >= (beside.tiles[0]?.width ?? 0);
+  const big = (isBeneath ? beneath : beside).tiles[0];
+  const strip = isBeneath
+    ? arrange(n - 1, width, stripHeight, gap)
+    : arrange(n - 1, stripWidth, height, gap);
+  // A window too small for a strip.
+  if (!big || big.width <= 0 || strip.tiles.length === 0) return grid;
+  const [x, y] = isBeneath ? [0, height - stripHeight] : [width - stripWidth, 0];
+  const tiles = strip.tiles.map((tile) => ({ ...tile, x: tile.x + x, y: tile.y + y }));
+  tiles.splice(main, 0, big);
+  return { columns: strip.columns, rows: strip.rows, tiles };
+}
+
 /** A picture whose shape differs from its box by less fills it: bars of a pixel look like faults. */
 const FILL_TOLERANCE = 0.015;
 

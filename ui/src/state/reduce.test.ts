@@ -16,6 +16,7 @@ describe("reduce", () => {
     let state = reduce(seen(inCall), {
       type: "levels",
       microphone: 7,
+      active_speaker: 2,
       members: [
         { member: 2, level: -1, speaking: true },
         { member: 9, level: Number.NaN, speaking: false },
@@ -26,8 +27,10 @@ describe("reduce", () => {
     expect(state.levels.get(9)?.level).toBe(0);
     state = reduce(state, { type: "view", view: inCall });
     expect([...state.levels.keys()]).toEqual([2]);
+    expect(state.active_speaker).toBe(2);
     state = reduce(state, { type: "view", view: home });
     expect(state.levels.size).toBe(0);
+    expect(state.active_speaker).toBeNull();
   });
 
   it("numbers failures, so that dismissing an old one spares a new one", () => {

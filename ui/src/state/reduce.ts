@@ -19,6 +19,8 @@ export interface State {
   microphone: number;
   /** The others' sound; only of members in the call. */
   levels: ReadonlyMap<MemberId, MemberLevel>;
+  /** Who of the others has the floor. */
+  active_speaker: MemberId | null;
   /** The last failure that was neither dismissed nor outlived. */
   failure: Failure | null;
   /** Failures so far. */
@@ -29,6 +31,7 @@ export const initialState: State = {
   view: null,
   microphone: 0,
   levels: new Map(),
+  active_speaker: null,
   failure: null,
   failures: 0,
 };
@@ -39,13 +42,16 @@ export function reduce(state: State, event: UiEvent): State {
     case "view": {
       const members = new Set(event.view.call?.members.map((member) => member.id));
       const levels = new Map([...state.levels].filter(([id]) => members.has(id)));
+      const active_speaker = members.has(state.active_speaker ?? -1) ? state.active_speaker : null;
       const entered = state.view !== null && state.view.call === null && event.view.call !== null;
-      return { ...state, view: event.view, levels, failure: entered ? null : state.failure };
+      const failure = entered ? null : state.failure;
+      return { ...state, view: event.view, levels, active_speaker, failure };
     }
     case "levels":
       return {
         ...state,
         microphone: unit(event.microphone),
+        active_speaker: event.active_speaker,
         levels: new Map(
           event.members.map((one) => [one.member, { ...one, level: unit(one.level) }]),
         ),

@@ -3,6 +3,7 @@ import { callView, fakeMember, homeView, startOf, type Scene } from "../backend/
 import type { AppView } from "../generated/AppView";
 import type { CallView } from "../generated/CallView";
 import type { DeviceState } from "../generated/DeviceState";
+import type { SoundTestState } from "../generated/SoundTestState";
 import { SELF_MEMBER } from "../video/header";
 import { initialState, reduce, type State } from "./reduce";
 import {
@@ -16,7 +17,9 @@ import {
   screenOf,
   selfTile,
   serverFailure,
+  soundTestView,
   tintOf,
+  voicePartsOn,
 } from "./select";
 
 const home = homeView();
@@ -83,6 +86,7 @@ describe("tiles", () => {
     const levels = {
       type: "levels",
       microphone: 0.5,
+      active_speaker: 2,
       members: [
         { member: 2, level: 0.5, speaking: true },
         { member: 3, level: 0.5, speaking: true },
@@ -91,6 +95,7 @@ describe("tiles", () => {
     const view = calling([fakeMember(0), fakeMember(1, { muted: true })]);
     const state = reduce(seen(view), { ...levels, members: [...levels.members] });
     expect(memberTiles(state).map((tile) => tile.speaking)).toEqual([true, false]);
+    expect(memberTiles(state).map((tile) => tile.active)).toEqual([true, false]);
     expect(selfTile(state).speaking).toBe(true);
     expect(selfTile(reduce(state, { type: "view", view: { ...view, muted: true } })).speaking).toBe(
       false,
@@ -176,4 +181,28 @@ describe("framesExpected", () => {
   it("expects nothing before the first view", () => {
     expect(framesExpected(initialState)).toBe(false);
   });
+});
+
+describe("sound test", () => {
+  it("shows the second that runs as done at its end", () => {
+    const done = (sound_test: SoundTestState) => soundTestView(seen({ ...home, sound_test }))?.done;
+    expect(done({ state: "idle" })).toBeUndefined();
+    expect(done({ state: "starting" })).toBeNull();
+    expect([4, 3, 2, 1].map((remaining_s) => done({ state: "recording", remaining_s }))).toEqual([
+      0.25, 0.5, 0.75, 1,
+    ]);
+    expect(done({ state: "playing", remaining_s: 99 })).toBe(0);
+  });
+});
+
+it("counts the parts of the voice processing that are on", () => {
+  const voice = { ...home.settings.voice, gain_control: false };
+  expect(voicePartsOn(seen(home))).toBe(3);
+  expect(voicePartsOn(seen({ ...home, settings: { ...home.settings, voice } }))).toBe(2);
+});
+
+it("has nobody's floor to mark between two people", () => {
+  const levels = { type: "levels", microphone: 0, active_speaker: 2, members: [] } as const;
+  const two = reduce(seen(calling([fakeMember(0)])), { ...levels, members: [] });
+  expect(memberTiles(two).map((tile) => tile.active)).toEqual([false]);
 });

@@ -6,6 +6,7 @@ import type { DeviceKind } from "../generated/DeviceKind";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { LinkView } from "../generated/LinkView";
 import type { MemberId } from "../generated/MemberId";
+import type { SoundTestState } from "../generated/SoundTestState";
 import type { State } from "./reduce";
 import { MOST_TILES } from "../layout/arrange";
 import { SELF_MEMBER } from "../video/header";
@@ -38,7 +39,13 @@ export interface TileView {
   muted: boolean;
   camera_on: boolean;
   speaking: boolean;
+  /** They have the floor: spoke last for a while. Only told where there are others to choose from. */
+  active: boolean;
   link: LinkView;
+  /** How loud they are heard here; 100 is unchanged. */
+  volume_percent: number;
+  /** Muted on this machine only. */
+  muted_here: boolean;
 }
 
 /** One's own tile. */
@@ -54,13 +61,17 @@ export function selfTile(state: State): TileView {
     muted,
     camera_on: (view?.camera_on ?? false) && view?.devices.camera.state.state !== "failed",
     speaking: !muted && state.microphone > SPEAKING_LEVEL,
+    active: false,
     link: "connected",
+    volume_percent: 100,
+    muted_here: false,
   };
 }
 
 /** The others' tiles, in order of joining. */
 export function memberTiles(state: State): TileView[] {
-  return (state.view?.call?.members ?? []).map((member) => ({
+  const members = state.view?.call?.members ?? [];
+  return members.map((member) => ({
     member: member.id,
     self: false,
     name: member.name,
@@ -68,7 +79,10 @@ export function memberTiles(state: State): TileView[] {
     muted: member.muted,
     camera_on: member.camera_on,
     speaking: !member.muted && (state.levels.get(member.id)?.speaking ?? false),
+    active: members.length > 1 && state.active_speaker === member.id,
     link: member.link,
+    volume_percent: member.volume_percent,
+    muted_here: member.muted_here,
   }));
 }
 
@@ -87,6 +101,18 @@ export function callTiles(state: State): CallTiles {
   if (others.length === 1) return { grid: others, floating: self, hidden: 0 };
   const shown = others.slice(0, MOST_TILES - 1);
   return { grid: [...shown, self], floating: null, hidden: others.length - shown.length };
+}
+
+/** Fewest others among whom one can be shown large. */
+const LEAST_OTHERS = 2;
+
+/** Whom a speaker view shows large: who has the floor, else who joined first. */
+export function mainMember(state: State): MemberId | null {
+  const members = state.view?.call?.members ?? [];
+  if (members.length < LEAST_OTHERS) return null;
+  const shown = members.slice(0, MOST_TILES - 1);
+  const active = shown.find((member) => member.id === state.active_speaker);
+  return (active ?? shown[0])?.id ?? null;
 }
 
 /** One or two letters standing in for a face; empty when the name has none. */
@@ -111,6 +137,33 @@ export function previewNote(state: State): "off" | "starting" | null {
   if (!view) return null;
   if (!view.camera_on) return "off";
   return view.devices.camera.state.state === "starting" ? "starting" : null;
+}
+
+/** Largest volume of a member, as the engine accepts it. */
+export const MOST_VOLUME_PERCENT = 200;
+
+/** Length of the recording, and so of what is played. */
+const SOUND_TEST_S = 4;
+
+export interface SoundTestView {
+  state: SoundTestState;
+  /** Where the bar stands at the end of the running second, 0 to 1; `null` without one. */
+  done: number | null;
+}
+
+/** The running sound test. */
+export function soundTestView(state: State): SoundTestView | null {
+  const test = state.view?.sound_test;
+  if (!test || test.state === "idle") return null;
+  const counts = test.state === "recording" || test.state === "playing";
+  const done = counts ? Math.min(1, Math.max(0, 1 - (test.remaining_s - 1) / SOUND_TEST_S)) : null;
+  return { state: test, done };
+}
+
+/** How many parts of the voice processing are on. */
+export function voicePartsOn(state: State): number {
+  const voice = state.view?.settings.voice;
+  return voice ? Object.values(voice).filter(Boolean).length : 0;
 }
 
 export type BannerView =

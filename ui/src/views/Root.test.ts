@@ -133,6 +133,29 @@ describe("home", () => {
     ]);
   });
 
+  it("tests sound: records, plays back, can be cancelled", async () => {
+    await show("home");
+    await click("start-sound-test");
+    await settle(400);
+    expect(get("sound-test-state").textContent).toContain(words.soundTest.recording(4));
+    expect(find("start-sound-test")).toBeNull();
+    await settle(4000);
+    expect(get("sound-test-state").textContent).toContain(words.soundTest.playing(4));
+    await settle(4000);
+    expect(find("start-sound-test")).not.toBeNull();
+    await click("play-test-tone");
+    await settle(200);
+    expect(get("sound-test-state").textContent).toContain(words.soundTest.sounding);
+    await click("stop-sound-test");
+    expect(find("start-sound-test")).not.toBeNull();
+    expect(sent("set_muted")).toEqual([]);
+  });
+
+  it("shows a sound test from wherever it stands", async () => {
+    await show("sound-test");
+    expect(get("sound-test-state").textContent).toContain(words.soundTest.recording(3));
+  });
+
   it("shows a failure in the banner and lets it go after a while", async () => {
     await show("home");
     backend.fail("server_unreachable");
@@ -175,6 +198,85 @@ describe("call", () => {
     document.body.dispatchEvent(new Event("pointerdown", { bubbles: true }));
     await settle();
     expect(find("speaker-select")).toBeNull();
+  });
+
+  it("switches parts of the voice processing", async () => {
+    await show("call-4");
+    await click("device-menu");
+    const noise = get("voice-noise_suppression") as HTMLInputElement;
+    expect(noise.checked).toBe(true);
+    await click("voice-noise_suppression");
+    const [name, hint] = words.voice.noise_suppression;
+    expect(noise.getAttribute("aria-label")).toBe(name);
+    expect(document.getElementById(noise.getAttribute("aria-describedby") ?? "")?.textContent).toBe(
+      hint,
+    );
+    expect(sent("set_voice")).toEqual([
+      {
+        type: "set_voice",
+        echo_cancellation: true,
+        noise_suppression: false,
+        gain_control: true,
+      },
+    ]);
+    await press("Escape");
+    await click("device-menu");
+    expect((get("voice-noise_suppression") as HTMLInputElement).checked).toBe(false);
+  });
+
+  it("sets how loud a member is heard, and mutes them here only", async () => {
+    await show("call-4");
+    expect(find("heard-2")).toBeNull();
+    await click("sound-2");
+    const slider = get("volume-2") as HTMLInputElement;
+    slider.value = "150";
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    await settle();
+    expect(sent("set_member_volume")).toEqual([
+      { type: "set_member_volume", member: 2, volume_percent: 150 },
+    ]);
+    expect(get("heard-2").textContent).toContain(words.call.percent(150));
+    expect(get("tile-2").getAttribute("aria-label")).toContain(words.call.volume(150));
+    await click("mute-here-2");
+    expect(get("mute-here-2").getAttribute("aria-pressed")).toBe("true");
+    expect(get("tile-2").getAttribute("aria-label")).toContain(words.call.mutedHere);
+    expect(get("tile-2").getAttribute("aria-label")).not.toContain(`, ${words.call.muted},`);
+    await press("Escape");
+    expect(find("volume-2")).toBeNull();
+    expect(find("heard-2")).not.toBeNull();
+    expect(find("sound-self")).toBeNull();
+  });
+
+  it("shows who has the floor large, if wanted and among several", async () => {
+    await show("call-2");
+    expect(find("speaker-view")).toBeNull();
+    backend.close();
+    backend.update({ call: callView([fakeMember(0), fakeMember(1)]) });
+    await settle();
+    const grid = () => document.querySelector<HTMLElement>(".grid")?.dataset.main;
+    expect(grid()).toBeUndefined();
+    await click("speaker-view");
+    expect(get("speaker-view").getAttribute("aria-pressed")).toBe("true");
+    expect(grid()).toBe("2");
+    backend.sendSpeakers([3], 3);
+    await settle();
+    expect(grid()).toBe("3");
+    await click("speaker-view");
+    expect(grid()).toBeUndefined();
+  });
+
+  it("marks who has the floor", async () => {
+    await show("call-4");
+    backend.close();
+    const marked = () => document.querySelectorAll('[data-active="true"]').length;
+    backend.sendSpeakers([4], 4);
+    await settle();
+    expect(marked()).toBe(1);
+    expect(get("tile-4").dataset.active).toBe("true");
+    expect(get("tile-4").getAttribute("aria-label")).toContain(words.call.active);
+    backend.sendSpeakers([], 4);
+    await settle();
+    expect(get("tile-4").dataset.active).toBe("true");
   });
 
   it("copies the code and confirms", async () => {

@@ -5,6 +5,7 @@
 import type { DeviceKind } from "../generated/DeviceKind";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { LinkView } from "../generated/LinkView";
+import type { VoiceView } from "../generated/VoiceView";
 import type { Announcement } from "../state/announce";
 
 const errors: Record<ErrorCode, string> = {
@@ -120,6 +121,28 @@ export const en = {
     muted: "Muted",
     level: "Microphone level",
   },
+  voice: {
+    title: "Sound processing",
+    summary: (on: number) => (on === 3 ? "All on" : on === 0 ? "All off" : `${String(on)} of 3 on`),
+    echo_cancellation: ["Echo cancellation", "Others do not hear their own echo."],
+    noise_suppression: ["Noise suppression", "Lowers fans and other steady noise."],
+    gain_control: ["Automatic volume", "Keeps your voice at one level."],
+  } as {
+    title: string;
+    summary: (on: number) => string;
+  } & Record<keyof VoiceView, [name: string, hint: string]>,
+  soundTest: {
+    region: "Sound test",
+    start: "Test my sound",
+    startHint: "Records four seconds and plays them back. Nothing is sent.",
+    tone: "Play a tone",
+    toneHint: "Plays a short chime on your speaker.",
+    starting: "Opening the devices…",
+    recording: (seconds: number) => `Say something: recording, ${String(seconds)} s`,
+    playing: (seconds: number) => `This is how others hear you, ${String(seconds)} s`,
+    sounding: "You should hear two notes",
+    cancel: "Cancel",
+  },
   devices,
   noDevices,
   systemDefault: "System default",
@@ -131,6 +154,8 @@ export const en = {
     cameraOn: "Turn camera on",
     devices: "Camera, microphone and speaker",
     leave: "Leave",
+    speakerView: "Speaker view",
+    gridView: "Show everybody alike",
     help: "Keyboard shortcuts",
     close: "Close",
     dismiss: "Dismiss",
@@ -152,6 +177,13 @@ export const en = {
     muted: "muted",
     speaking: "speaking",
     cameraOff: "camera off",
+    active: "has the floor",
+    mutedHere: "muted for you",
+    volume: (percent: number) => `volume ${String(percent)} %`,
+    percent: (percent: number) => `${String(percent)} %`,
+    sound: (name: string) => `Volume of ${name}`,
+    muteHere: (name: string) => `Mute ${name} for me`,
+    unmuteHere: (name: string) => `Hear ${name} again`,
     links,
     more: (count: number) => `and ${String(count)} more`,
   },

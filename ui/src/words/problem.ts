@@ -1,8 +1,9 @@
 /** Sentences that need a little arithmetic. */
 
 import type { DeviceState } from "../generated/DeviceState";
+import type { SoundTestState } from "../generated/SoundTestState";
 import { CODE_SYMBOLS, type CodeCheck } from "../input/code";
-import type { BannerView } from "../state/select";
+import type { BannerView, TileView } from "../state/select";
 import { words } from "./words";
 
 /** What is wrong with a typed code; `null` when nothing is. */
@@ -25,6 +26,39 @@ export function codeProblem(check: CodeCheck): string | null {
 export function deviceProblem(state: DeviceState): string | null {
   if (state.state === "failed") return words.errors[state.code];
   return state.state === "silent" ? words.preview.silent : null;
+}
+
+/** All that a tile shows, for who cannot see it. */
+export function tileText(tile: TileView): string {
+  const name = tile.name || (tile.self ? words.call.you : words.call.nameless);
+  const heard = tile.volume_percent === 100 ? "" : words.call.volume(tile.volume_percent);
+  return [
+    tile.self && tile.name ? `${name} (${words.call.you})` : name,
+    tile.muted && words.call.muted,
+    tile.speaking && words.call.speaking,
+    tile.active && words.call.active,
+    tile.muted_here ? words.call.mutedHere : heard,
+    !tile.camera_on && words.call.cameraOff,
+    words.call.links[tile.link],
+  ]
+    .filter(Boolean)
+    .join(", ");
+}
+
+/** What a running sound test is doing; empty when none runs. */
+export function soundTestText(test: SoundTestState): string {
+  switch (test.state) {
+    case "idle":
+      return "";
+    case "starting":
+      return words.soundTest.starting;
+    case "recording":
+      return words.soundTest.recording(test.remaining_s);
+    case "playing":
+      return words.soundTest.playing(test.remaining_s);
+    case "tone":
+      return words.soundTest.sounding;
+  }
 }
 
 /** The banner's sentence. */

@@ -1,14 +1,16 @@
 //! What each output of the session does.
 
+use std::sync::PoisonError;
 use std::time::Instant;
 
-use call_core::{LinkOp, MediaOp, Output, SocketOp};
-use call_protocol::MediaSource;
-use call_protocol::ui::SettingsView;
+use call_core::{Input, LinkOp, MediaOp, Output, SocketOp};
 use call_protocol::ui::frame::SELF_MEMBER;
+use call_protocol::ui::{SettingsView, SoundTestState};
+use call_protocol::{MediaSource, MemberId};
 
-use super::Driver;
-use crate::config::Observed;
+use super::{Answer, Driver};
+use crate::config::{Observed, voice_options};
+use crate::sound_test::{SoundTest, SoundTestReport, TestKind};
 
 impl Driver {
     pub(super) fn apply(&mut self, now: Instant, output: Output) {
@@ -60,6 +62,19 @@ impl Driver {
             }
             MediaOp::SelectDevice { kind, id } => self.select_device(kind, id),
             MediaOp::RefreshDevices => self.list_devices(),
+            MediaOp::SetVoice { voice } => self.devices.set_voice(voice_options(voice)),
+            MediaOp::SetMemberSound {
+                member,
+                volume_percent,
+                muted_here,
+            } => self.set_member_sound(member, volume_percent, muted_here),
+            MediaOp::StartSoundTest => self.start_sound_test(TestKind::Echo),
+            MediaOp::PlayTestTone => self.start_sound_test(TestKind::Tone),
+            MediaOp::StopSoundTest => {
+                if let Some(test) = &self.sound_test {
+                    test.stop();
+                }
+            }
             MediaOp::ForceKeyframe {
                 source: MediaSource::Camera,
             } => {
@@ -91,6 +106,37 @@ impl Driver {
         }
     }
 
+    fn set_member_sound(&self, member: MemberId, volume_percent: u16, muted_here: bool) {
+        let mut mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(receiver) = mixer.receiver_mut(member) {
+            receiver.set_volume(f32::from(volume_percent) / 100.0);
+            receiver.set_locally_muted(muted_here);
+        }
+    }
+
+    /// The session asks only while no test runs.
+    fn start_sound_test(&mut self, kind: TestKind) {
+        let lent = self.devices.lend(kind == TestKind::Echo);
+        let answers = self.answers.clone();
+        self.sound_test = Some(SoundTest::start(kind, lent, move |report| {
+            // The driver being gone is the only failure, and then nobody asks any more.
+            let _ = answers.blocking_send(Answer::SoundTest(report));
+        }));
+    }
+
+    pub(super) fn handle_sound_test(&mut self, now: Instant, report: SoundTestReport) {
+        let state = match report {
+            SoundTestReport::State(state) => state,
+            SoundTestReport::MicrophoneFree => return self.devices.take_back_microphone(),
+            SoundTestReport::Ended => {
+                self.sound_test = None;
+                self.devices.take_back();
+                SoundTestState::Idle
+            }
+        };
+        self.session.handle_input(now, Input::SoundTest { state });
+    }
+
     /// Whether the camera's pictures are scaled for the self view.
     pub(super) fn update_own_picture(&self) {
         let own = (SELF_MEMBER, MediaSource::Camera);
@@ -107,6 +153,10 @@ impl Driver {
         if self.name_override.as_ref() != Some(&view.name) {
             self.name_override = None;
             self.settings.name = view.name;
+        }
+        if self.voice_override != Some(view.voice) {
+            self.voice_override = None;
+            self.settings.set_voice(view.voice);
         }
         self.save_settings();
     }

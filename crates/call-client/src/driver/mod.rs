@@ -21,7 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use call_core::{AttemptId, CallEvent, Input, LinkId, Session, SessionConfig, SocketId};
+use call_core::{
+    ActiveSpeaker, AttemptId, CallEvent, Input, LinkId, Session, SessionConfig, SocketId,
+};
 use call_e2ee::RoomKeys;
 use call_media::audio::{AudioSourceConfig, Mixer, SpeakerConfig};
 use call_media::frame::{I420Frame, LatestSlot};
@@ -29,14 +31,16 @@ use call_media::video::send::VideoSender;
 use call_media::video::source_config::VideoSourceConfig;
 use call_media::watch::{DeviceChange, DeviceEntry, DeviceWatcher};
 use call_protocol::ui::frame::SELF_MEMBER;
-use call_protocol::ui::{Delivery, DeviceKind, DeviceState, UiCommand, UiEvent};
+use call_protocol::ui::{Delivery, DeviceKind, DeviceState, UiCommand, UiEvent, VoiceView};
 use call_protocol::{ErrorCode, MediaSource, VideoCodec};
 use call_transport::{LinkStats, ServerEvent, ServerSender};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep_until;
 
-use crate::config::{CallObserver, EngineConfig, Observed, RoomHost, UiSink, pattern_seed};
+use crate::config::{
+    CallObserver, EngineConfig, Observed, RoomHost, UiSink, pattern_seed, voice_options, voice_view,
+};
 use crate::device_plan::{ChosenNames, DevicePlan};
 use crate::devices::{DeviceStates, Devices, Wiring};
 use crate::frames::FrameSink;
@@ -46,6 +50,7 @@ use crate::lan::Announcement;
 use crate::outbound::Outlet;
 use crate::pictures::Pictures;
 use crate::settings::Settings;
+use crate::sound_test::{SoundTest, SoundTestReport};
 
 /// Answers of background work waiting for the driver; the work waits when it is full.
 const ANSWERS: usize = 256;
@@ -96,6 +101,7 @@ enum Answer {
     },
     DeviceChange(DeviceChange),
     LinkStats(Vec<(LinkId, LinkStats)>),
+    SoundTest(SoundTestReport),
 }
 
 struct Driver {
@@ -107,6 +113,7 @@ struct Driver {
     /// Given for this run and never saved.
     server_override: Option<String>,
     name_override: Option<String>,
+    voice_override: Option<VoiceView>,
     saver: Option<crate::settings::Saver>,
 
     session: Session,
@@ -122,6 +129,8 @@ struct Driver {
     devices_listed: bool,
     /// While any device of the machine is in use.
     watcher: Option<DeviceWatcher>,
+    sound_test: Option<SoundTest>,
+    active_speaker: ActiveSpeaker,
     mixer: Arc<Mutex<Mixer>>,
     outlet: Outlet,
     camera_out: LatestSlot<I420Frame>,
@@ -207,6 +216,8 @@ impl Driver {
         let now = Instant::now();
         let name = config.name.clone().unwrap_or_else(|| settings.name.clone());
         let seed = pattern_seed(&name);
+        let voice_override = config.voice.map(voice_view);
+        let voice = voice_override.unwrap_or_else(|| settings.voice());
         let session = Session::new(
             SessionConfig {
                 seed: random(),
@@ -215,6 +226,7 @@ impl Driver {
                     .server
                     .clone()
                     .unwrap_or_else(|| settings.server.clone()),
+                voice,
                 muted: config.audio == AudioSourceConfig::None,
                 camera_on: !config.video.is_none(),
             },
@@ -239,7 +251,7 @@ impl Driver {
                 self_view: self_view.ok(),
                 own_wanted: pictures.own_wanted(),
                 observer: config.observer.clone(),
-                voice: config.voice,
+                voice: voice_options(voice),
                 seed,
             },
             DevicePlan::new(
@@ -259,6 +271,7 @@ impl Driver {
             settings,
             server_override: config.server,
             name_override: config.name,
+            voice_override,
             session,
             in_call: false,
             pump,
@@ -269,6 +282,8 @@ impl Driver {
             reported: DeviceStates::new(),
             devices_listed: false,
             watcher: None,
+            sound_test: None,
+            active_speaker: ActiveSpeaker::new(),
             mixer,
             encoder_codec: outlet.codec(),
             outlet,
@@ -421,12 +436,16 @@ impl Driver {
             mut background,
             saver,
             watcher,
+            sound_test,
             ..
         } = self;
         drop((links, sockets, watcher));
         background.shutdown().await;
         let stop = devices.stop();
         let joined = tokio::task::spawn_blocking(move || {
+            if let Some(test) = sound_test {
+                test.finish();
+            }
             stop();
             drop((encoder, pictures));
             if let Some(saver) = saver {

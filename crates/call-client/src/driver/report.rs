@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use call_core::LinkId;
+use call_core::{LinkId, SpeakerSample};
 use call_protocol::ui::{MemberLevel, UiEvent};
 use call_transport::LinkStats;
 
@@ -64,25 +64,36 @@ impl Driver {
         }
     }
 
-    fn report_levels(&self) {
+    fn report_levels(&mut self) {
         let microphone = self
             .device_states
             .borrow()
             .level
             .map_or(NO_LEVEL_DBOV, |l| l.level_dbov);
         let mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
-        let members = mixer
-            .levels()
+        let levels: Vec<_> = mixer.levels().collect();
+        drop(mixer);
+        let samples: Vec<_> = levels
+            .iter()
+            .map(|level| SpeakerSample {
+                member: level.member,
+                level_dbov: level.level_dbov,
+                speaking: level.speaking,
+            })
+            .collect();
+        let active_speaker = self.active_speaker.handle_samples(&samples);
+        let members = levels
+            .iter()
             .map(|level| MemberLevel {
                 member: level.member,
                 level: meter_level(level.level_dbov),
                 speaking: level.speaking,
             })
             .collect();
-        drop(mixer);
         self.ui.event(UiEvent::Levels {
             microphone: meter_level(microphone),
             members,
+            active_speaker,
         });
     }
 

@@ -14,7 +14,7 @@ use call_core::{
     Session, SessionConfig, SocketId,
 };
 use call_e2ee::RoomKeys;
-use call_protocol::ui::{AppView, CallPhase, CallView, UiCommand, UiEvent};
+use call_protocol::ui::{AppView, CallPhase, CallView, UiCommand, UiEvent, VoiceView};
 use call_protocol::wire::{ClientMessage, ServerMessage};
 use call_protocol::{ErrorCode, MemberId};
 use call_room::{ConnId, Rooms, RoomsConfig};
@@ -90,6 +90,7 @@ impl World {
                     seed: [seed.wrapping_mul(31).wrapping_add(index as u8); 32],
                     name: format!("C{index}"),
                     server: server.to_owned(),
+                    voice: VoiceView::default(),
                     muted: false,
                     camera_on: true,
                 },

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Everything runs at 48 kHz mono in blocks of 10 ms; a packet carries one Opus frame of 20 ms.
-//! [`jitter`], [`receive`], [`mixer`], [`voice`], [`level`], [`analyse`] are pure: they take `now` and touch
-//! no clock. [`send`] and [`speaker`] own one thread each; a device's own callback thread only
+//! [`jitter`], [`receive`], [`mixer`], [`voice`], [`level`], [`echo_test`], [`analyse`] are pure:
+//! they take `now` and touch no clock. [`send`] and [`speaker`] own one thread each; a device's own callback thread only
 //! moves samples through a lock-free ring and counts.
 //!
 //! Deliberately not here: RTP headers and sequence numbers, encryption.
@@ -16,6 +16,7 @@
 pub mod analyse;
 pub mod codec;
 pub mod device;
+pub mod echo_test;
 pub mod format;
 pub mod jitter;
 pub mod level;
@@ -26,6 +27,7 @@ mod resample;
 pub mod send;
 pub mod source;
 pub mod speaker;
+pub mod test_tone;
 pub mod voice;
 pub mod wav;
 
@@ -43,6 +45,7 @@ pub use codec::{
     AudioDecoder, AudioEncoder, AudioEncoderConfig, CodecError, OpusDecoder, OpusEncoder,
 };
 pub use device::{AudioDeviceInfo, AudioDeviceState, list_microphones, list_speakers};
+pub use echo_test::{EchoTest, EchoTestState};
 pub use format::{BLOCK_SAMPLES, Block, FRAME_SAMPLES, SAMPLE_RATE_HZ};
 pub use jitter::{Adjustment, JitterBuffer, JitterStats, Pull};
 pub use level::{SILENCE_DBOV, level_dbov};

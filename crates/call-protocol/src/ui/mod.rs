@@ -15,6 +15,10 @@ use crate::wire::TopologyMode;
 
 pub mod frame;
 
+/// Largest [`UiCommand::SetMemberVolume`]: twice the amplitude, +6 dB. More would only make the
+/// limiter work.
+pub const MOST_VOLUME_PERCENT: u16 = 200;
+
 /// A request of the person, through the UI.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
@@ -60,6 +64,36 @@ pub enum UiCommand {
         /// An id of [`DeviceOption::id`]; `None` follows the system's default.
         id: Option<String>,
     },
+    /// Switches the parts of the microphone's voice processing; used at once and kept.
+    SetVoice {
+        /// As [`VoiceView::echo_cancellation`].
+        echo_cancellation: bool,
+        /// As [`VoiceView::noise_suppression`].
+        noise_suppression: bool,
+        /// As [`VoiceView::gain_control`].
+        gain_control: bool,
+    },
+    /// How loud a member is heard here, until they leave.
+    SetMemberVolume {
+        /// Whom.
+        member: MemberId,
+        /// 100 is unchanged; at most [`MOST_VOLUME_PERCENT`].
+        volume_percent: u16,
+    },
+    /// Mutes a member on this machine only, until they leave. They are not told.
+    SetMemberMutedHere {
+        /// Whom.
+        member: MemberId,
+        /// New state.
+        muted: bool,
+    },
+    /// Records a few seconds of the microphone and plays them back, see
+    /// [`AppView::sound_test`]. Not during a call.
+    StartSoundTest,
+    /// Plays a short chime on the speaker. Not during a call.
+    PlayTestTone,
+    /// Ends a running test.
+    StopSoundTest,
     /// Runs camera and microphone for the preview on the home screen.
     SetPreview {
         /// Whether the preview is wanted.
@@ -138,6 +172,8 @@ pub enum UiEvent {
         microphone: f32,
         /// The others in the call.
         members: Vec<MemberLevel>,
+        /// Who of the others has the floor: the last to speak for a while, also in silence.
+        active_speaker: Option<MemberId>,
     },
     /// Something failed that the state alone does not show (a command, a lost device).
     Failed {
@@ -175,6 +211,8 @@ pub struct AppView {
     pub muted: bool,
     /// Whether the camera is wanted on.
     pub camera_on: bool,
+    /// The test of microphone and speaker.
+    pub sound_test: SoundTestState,
     /// The call, if there is one.
     pub call: Option<CallView>,
 }
@@ -187,6 +225,58 @@ pub struct SettingsView {
     pub name: String,
     /// Signalling server, empty when the app hosts rooms itself.
     pub server: String,
+    /// What is done to the microphone's sound.
+    pub voice: VoiceView,
+}
+
+/// The parts of the microphone's voice processing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+pub struct VoiceView {
+    /// Removes what the speaker plays from what the microphone hears.
+    pub echo_cancellation: bool,
+    /// Lowers steady noise.
+    pub noise_suppression: bool,
+    /// Brings voices to one level.
+    pub gain_control: bool,
+}
+
+impl Default for VoiceView {
+    /// Everything on: right for every machine without a sound engineer.
+    fn default() -> Self {
+        Self {
+            echo_cancellation: true,
+            noise_suppression: true,
+            gain_control: true,
+        }
+    }
+}
+
+/// The test of microphone and speaker before a call.
+///
+/// `Idle -> Starting -> Recording -> Playing -> Idle`, or `Idle -> Starting -> Tone -> Idle`;
+/// [`UiCommand::StopSoundTest`] and a call lead to `Idle` from anywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SoundTestState {
+    /// No test.
+    #[default]
+    Idle,
+    /// The devices are being opened.
+    Starting,
+    /// The microphone is recorded. Nothing of it leaves the machine.
+    Recording {
+        /// Time left in seconds, rounded up.
+        remaining_s: u32,
+    },
+    /// What was recorded is played.
+    Playing {
+        /// Time left in seconds, rounded up.
+        remaining_s: u32,
+    },
+    /// The chime is played.
+    Tone,
 }
 
 /// The kinds of devices.
@@ -308,6 +398,10 @@ pub struct MemberView {
     pub link: LinkView,
     /// The codec of their picture, once one arrived.
     pub codec: Option<VideoCodec>,
+    /// How loud they are heard here, in percent; 100 is unchanged.
+    pub volume_percent: u16,
+    /// Whether they are muted on this machine only.
+    pub muted_here: bool,
 }
 
 /// The connection to a member.

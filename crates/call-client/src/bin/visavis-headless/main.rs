@@ -152,11 +152,7 @@ async fn call(
         name: Some(args.name),
         video: args.video,
         audio: args.audio,
-        voice: if args.raw_microphone {
-            VoiceOptions::OFF
-        } else {
-            VoiceOptions::default()
-        },
+        voice: args.raw_microphone.then_some(VoiceOptions::OFF),
         speaker,
         observer: Some(Arc::new(observer)),
         ..EngineConfig::new(Arc::new(NoUi))
