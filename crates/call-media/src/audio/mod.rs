@@ -33,6 +33,7 @@ mod capture;
 mod delay;
 mod microphone;
 mod pace;
+mod packets;
 mod pipeline;
 mod playback;
 mod stretch;
