@@ -42,12 +42,12 @@ fn talk(expected_loss_perc: u8) -> Talk {
 
 fn encode(config: AudioEncoderConfig) -> Talk {
     let sound = speech(11, SECONDS * 48_000);
-    let mut encoder = OpusEncoder::new(config).unwrap();
+    let mut encoder = OpusEncoder::new(config).expect("libopus takes the settings");
     let packets = sound
         .as_chunks::<FRAME_SAMPLES>()
         .0
         .iter()
-        .map(|frame| encoder.encode(frame).unwrap())
+        .map(|frame| encoder.encode(frame).expect("a frame is encoded"))
         .collect();
     Talk { sound, packets }
 }
@@ -126,7 +126,7 @@ fn run(talk: &Talk, config: PathConfig, plan: &Plan) -> Outcome {
     let start = Instant::now();
     let mut path: Path<(u16, u32, Bytes)> = Path::new(config, 77);
     let mut mixer = Mixer::new();
-    mixer.add_member(MEMBER).unwrap();
+    mixer.add_member(MEMBER).expect("a decoder is created");
     let frame_ns = (20_000_000i64 - 20 * plan.skew_ppm).unsigned_abs();
     let (mut frame, mut seq) = (0usize, 0u16);
     let (mut received, mut block) = (Vec::new(), [0.0; BLOCK_SAMPLES]);

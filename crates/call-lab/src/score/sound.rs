@@ -139,10 +139,13 @@ fn align(sent: &[Frame], received: &[&Frame], offsets: usize) -> Vec<usize> {
         for (offset, cost) in next.iter_mut().enumerate() {
             let (mut best, mut best_from) = (f32::INFINITY, offset);
             // Going back by more than one frame would hear the same twice.
-            for before in offset.saturating_sub(STEPS)..=(offset + 1).min(offsets - 1) {
+            let nearest = offset.saturating_sub(STEPS);
+            let reachable = &costs[nearest..=(offset + 1).min(offsets - 1)];
+            for (n, so_far) in reachable.iter().enumerate() {
+                let before = nearest + n;
                 let step = before.abs_diff(offset) as f32 * STEP_DB;
-                if costs[before] + step < best {
-                    (best, best_from) = (costs[before] + step, before);
+                if so_far + step < best {
+                    (best, best_from) = (so_far + step, before);
                 }
             }
             *cost = best + frame.distance_db(received[n + offset]);

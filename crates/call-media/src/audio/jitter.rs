@@ -19,7 +19,7 @@
 //! and the delay is long enough already, the time that has passed counts as their concealment;
 //! what was a pause is not counted at all.
 //!
-//! Invariants: at most `MAX_PACKETS` packets are held, in a ring of fixed size; sequence numbers
+//! Invariants: a second of packets is held at most (`packets`); sequence numbers
 //! and timestamps may wrap; a packet too old, a duplicate, or one from a far away stream position
 //! never grows anything; nothing is allocated after creation.
 //!
@@ -32,6 +32,7 @@ use bytes::Bytes;
 use super::delay::DelayEstimator;
 pub use super::delay::{MAX_DELAY_MS, MIN_DELAY_MS};
 use super::format::{BLOCK_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ};
+use super::packets::{Packet, PacketRing};
 pub use super::stretch::Adjustment;
 use super::stretch::{LEAST_LAG, MOST_LAG};
 
@@ -61,10 +62,6 @@ const FAIR_MATCH: f32 = 0.5;
 const MATCH_DECAY: f32 = 0.02;
 /// Blocks of an empty buffer (1 s) after which the next packet starts over with buffering.
 const IDLE_BLOCKS: u64 = 100;
-/// Most packets held: 1 s.
-const MAX_PACKETS: usize = 50;
-/// Slots of the ring; a power of two above [`MAX_PACKETS`].
-const SLOTS: usize = 64;
 /// A sequence number this far from the newest belongs to a restarted stream.
 const RESTART_DISTANCE: i64 = 500;
 /// Largest payload held, in bytes; the largest Opus packet plus room for sealing.
@@ -127,11 +124,7 @@ pub struct JitterStats {
 #[derive(Debug)]
 pub struct JitterBuffer {
     state: State,
-    /// By extended sequence number modulo [`SLOTS`]; all held lie within one turn.
-    slots: Box<[Option<Packet>; SLOTS]>,
-    held: usize,
-    /// No packet held is older.
-    lowest_seq: i64,
+    packets: PacketRing,
     delay: DelayEstimator,
     delay_ticks_of_last_pull: i64,
     highest_seq: Option<i64>,
@@ -156,13 +149,6 @@ pub struct JitterBuffer {
     stats: JitterStats,
 }
 
-#[derive(Debug)]
-struct Packet {
-    seq: i64,
-    timestamp: i64,
-    payload: Bytes,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
@@ -184,9 +170,7 @@ impl JitterBuffer {
     pub fn new() -> Self {
         Self {
             state: State::Idle,
-            slots: Box::new([const { None }; SLOTS]),
-            held: 0,
-            lowest_seq: 0,
+            packets: PacketRing::new(),
             delay: DelayEstimator::new(),
             delay_ticks_of_last_pull: 0,
             highest_seq: None,
@@ -243,7 +227,7 @@ impl JitterBuffer {
         if self.state == State::Idle {
             self.begin_buffering(now);
         }
-        self.insert(Packet {
+        self.packets.insert(Packet {
             seq,
             timestamp,
             payload,
@@ -264,7 +248,7 @@ impl JitterBuffer {
             State::Idle => Pull::Buffering,
             State::Buffering { until } if at + BLOCK_DURATION / 2 < until => Pull::Buffering,
             State::Buffering { .. } => {
-                let Some((seq, timestamp)) = self.first() else {
+                let Some((seq, timestamp)) = self.packets.first() else {
                     self.state = State::Idle;
                     return Pull::Buffering;
                 };
@@ -320,12 +304,12 @@ impl JitterBuffer {
     }
 
     fn pull_playing(&mut self, at: Instant) -> Pull {
-        let Some((seq, timestamp)) = self.first() else {
+        let Some((seq, timestamp)) = self.packets.first() else {
             return self.pull_empty();
         };
         self.settle_wait(at, seq, timestamp);
         let excess = self.delay.excess_ticks(at, timestamp);
-        if excess > HOPELESS_TICKS && self.held > 2 {
+        if excess > HOPELESS_TICKS && self.packets.len() > 2 {
             self.skip_to_target(at);
             return self.pull_playing(at);
         }
@@ -342,7 +326,7 @@ impl JitterBuffer {
                 self.next_timestamp = resume_timestamp;
             }
             let fec_from = if missing == 1 {
-                self.payload(seq)
+                self.packets.payload(seq)
             } else {
                 None
             };
@@ -364,7 +348,7 @@ impl JitterBuffer {
     fn play(&mut self, at: Instant, seq: i64) -> Pull {
         let excess = self.delay.excess_ticks(at, self.next_timestamp);
         self.delay_ticks_of_last_pull = self.delay.delay_ticks(at, self.next_timestamp);
-        let Some(packet) = self.take(seq) else {
+        let Some(packet) = self.packets.take(seq) else {
             return Pull::Buffering;
         };
         self.next_seq = seq + 1;
@@ -412,14 +396,14 @@ impl JitterBuffer {
 
     /// Too far behind to catch up by stretching: drops all but what the target delay holds.
     fn skip_to_target(&mut self, at: Instant) {
-        while self.held > 1
-            && let Some((seq, timestamp)) = self.first()
+        while self.packets.len() > 1
+            && let Some((seq, timestamp)) = self.packets.first()
             && self.delay.excess_ticks(at, timestamp) > 0
         {
             tracing::debug!(seq, "audio packet skipped, playout is far behind");
-            self.take(seq);
+            self.packets.take(seq);
         }
-        if let Some((seq, timestamp)) = self.first() {
+        if let Some((seq, timestamp)) = self.packets.first() {
             (self.next_seq, self.next_timestamp) = (seq, timestamp);
         }
     }
@@ -479,14 +463,13 @@ impl JitterBuffer {
 
     fn restart(&mut self, now: Instant, seq: u16, timestamp: u32, payload: Bytes) {
         let (seq, timestamp) = (i64::from(seq), i64::from(timestamp));
-        self.slots.fill_with(|| None);
-        self.held = 0;
+        self.packets.clear();
         self.delay.reset();
         self.delay.handle_arrival(now, timestamp);
         (self.highest_seq, self.highest_timestamp, self.seen) = (Some(seq), timestamp, 1);
         self.waited_blocks = 0;
         self.stats.received += 1;
-        self.insert(Packet {
+        self.packets.insert(Packet {
             seq,
             timestamp,
             payload,
@@ -499,58 +482,6 @@ impl JitterBuffer {
         self.state = State::Buffering {
             until: now + target,
         };
-    }
-
-    /// Holds a packet; where nobody pulls, the oldest make room.
-    fn insert(&mut self, packet: Packet) {
-        let seq = packet.seq;
-        if self.held == 0 {
-            self.lowest_seq = seq;
-        }
-        if seq < self.lowest_seq {
-            let highest = self.highest_seq.unwrap_or(seq);
-            if highest - seq >= SLOTS as i64 {
-                return;
-            }
-            self.lowest_seq = seq;
-        }
-        while seq - self.lowest_seq >= SLOTS as i64 || self.held >= MAX_PACKETS {
-            match self.first() {
-                Some((oldest, _)) => {
-                    self.take(oldest);
-                    self.lowest_seq = oldest + 1;
-                }
-                None => (self.lowest_seq, self.held) = (seq, 0),
-            }
-        }
-        self.held += usize::from(self.slots[slot(seq)].replace(packet).is_none());
-    }
-
-    /// Sequence number and timestamp of the oldest packet held.
-    fn first(&mut self) -> Option<(i64, i64)> {
-        if self.held == 0 {
-            return None;
-        }
-        for seq in self.lowest_seq..self.lowest_seq + SLOTS as i64 {
-            if let Some(packet) = self.slots[slot(seq)].as_ref()
-                && packet.seq == seq
-            {
-                self.lowest_seq = seq;
-                return Some((seq, packet.timestamp));
-            }
-        }
-        None
-    }
-
-    fn payload(&self, seq: i64) -> Option<Bytes> {
-        let packet = self.slots[slot(seq)].as_ref()?;
-        Some(packet.payload.clone())
-    }
-
-    fn take(&mut self, seq: i64) -> Option<Packet> {
-        let packet = self.slots[slot(seq)].take()?;
-        self.held -= 1;
-        Some(packet)
     }
 
     /// Notes `seq` as received; false if it already was, or is older than can be told.
@@ -570,10 +501,6 @@ impl JitterBuffer {
         self.seen |= bit;
         fresh
     }
-}
-
-fn slot(seq: i64) -> usize {
-    seq.rem_euclid(SLOTS as i64) as usize
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod delay;
 mod ending;
 mod microphone;
 mod pace;
+mod packets;
 mod pipeline;
 mod playback;
 mod stretch;
