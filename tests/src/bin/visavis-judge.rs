@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use call_media::audio::{read_wav, tone_strength};
+use call_media::audio::{SAMPLE_RATE_HZ, tone_strength};
 use call_media::video::y4m::Y4mReader;
 use clap::{Parser, Subcommand};
 use serde_json::json;
@@ -107,13 +107,9 @@ const PARTS_PER_SECOND: usize = 10;
 
 #[allow(clippy::print_stdout)]
 fn tone(file: &Path, hz: f32, seconds: usize, since_bytes: u64) -> anyhow::Result<bool> {
-    let audio = read_wav(file).context("not a wav file")?;
-    let size = std::fs::metadata(file)?.len();
-    let judged_bytes = usize::try_from(size.saturating_sub(since_bytes))?;
-    let sample_bytes = usize::try_from(size)? / audio.samples.len().max(1);
-    let judged = judged_bytes / sample_bytes.max(1);
-    let parts: Vec<f32> = audio.samples[audio.samples.len().saturating_sub(judged)..]
-        .chunks_exact(audio.rate_hz as usize / PARTS_PER_SECOND)
+    let samples = recorded_samples(file, since_bytes)?;
+    let parts: Vec<f32> = samples
+        .chunks_exact(SAMPLE_RATE_HZ as usize / PARTS_PER_SECOND)
         .map(|part| tone_strength(part, hz))
         .collect();
     let strong = parts.iter().filter(|&&strength| strength > 0.5).count();
@@ -124,4 +120,17 @@ fn tone(file: &Path, hz: f32, seconds: usize, since_bytes: u64) -> anyhow::Resul
         json!({"seconds": in_seconds(parts.len()), "with_tone": in_seconds(strong), "good": good})
     );
     Ok(good)
+}
+
+/// The samples of a recording that may still be written to, so that its header says nothing: 48 kHz
+/// mono PCM16 behind a header of 44 bytes.
+fn recorded_samples(file: &Path, since_bytes: u64) -> anyhow::Result<Vec<f32>> {
+    const HEADER_BYTES: u64 = 44;
+    let bytes = std::fs::read(file)?;
+    anyhow::ensure!(bytes.starts_with(b"RIFF"), "not a wav file");
+    let from = usize::try_from(since_bytes.max(HEADER_BYTES) & !1)?;
+    let samples = bytes.get(from..).unwrap_or_default().chunks_exact(2);
+    Ok(samples
+        .map(|sample| f32::from(i16::from_le_bytes([sample[0], sample[1]])) / 32_768.0)
+        .collect())
 }
