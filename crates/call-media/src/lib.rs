@@ -12,4 +12,5 @@
 
 pub mod audio;
 pub mod frame;
+pub mod pool;
 pub mod video;

@@ -23,7 +23,7 @@ use nokhwa::{Camera, NokhwaError};
 
 use super::capture::{CaptureError, OpenedSource, VideoSource};
 pub use super::convert::PixelFormat;
-use super::convert::to_i420;
+use super::convert::Converter;
 use crate::frame::I420Frame;
 
 /// Broken pictures in a row before a camera counts as lost. Webcams send a few after opening.
@@ -205,12 +205,14 @@ pub(super) fn open(
 struct CameraSource {
     /// `None` only while being dropped.
     camera: Option<Camera>,
+    converter: Converter,
 }
 
 impl CameraSource {
     fn new(camera: Camera) -> Self {
         Self {
             camera: Some(camera),
+            converter: Converter::default(),
         }
     }
 
@@ -231,7 +233,8 @@ impl VideoSource for CameraSource {
                 return Err(CaptureError::Lost("the format changed".to_owned()));
             };
             let size = (buffer.resolution().width(), buffer.resolution().height());
-            match to_i420(format, size, buffer.buffer(), captured_at) {
+            let converter = &mut self.converter;
+            match converter.to_i420(format, size, buffer.buffer(), captured_at) {
                 Ok(frame) => return Ok(frame),
                 Err(error) => last_error = error.to_string(),
             }

@@ -6,13 +6,16 @@
 //! * [`codec`]: VP8, VP9 and H.264 behind two traits.
 //! * [`rtp`]: payload formats, reordering and frame assembly; [`bitstream`] and [`h264`] read the
 //!   few header fields this needs.
-//! * [`send`] and [`receive`]: the encoder and decoder threads.
+//! * [`layers`]: one picture encoded in several sizes; [`send`] and [`receive`]: the encoder and
+//!   decoder threads.
 //! * [`mark`]: frame number and capture time as blocks in a picture.
 
 pub mod bitstream;
 pub mod camera;
 pub mod capture;
 pub mod codec;
+pub mod layers;
+mod capture_rate;
 mod convert;
 mod ffi;
 pub mod h264;

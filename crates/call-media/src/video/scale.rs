@@ -8,11 +8,14 @@ use fast_image_resize::pixels::U8;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::frame::I420Frame;
+use crate::pool::FramePool;
 
-/// Scales pictures; keeps its coefficient tables between calls of the same size.
+/// Scales pictures; keeps its coefficient tables between calls of the same size, and the memory
+/// of pictures nobody holds any more.
 #[derive(Default)]
 pub struct Scaler {
     resizer: Resizer,
+    pool: FramePool,
 }
 
 impl Scaler {
@@ -35,31 +38,39 @@ impl Scaler {
         if (width, height) == (frame.width(), frame.height()) {
             return frame.clone();
         }
-        let mut data = vec![0; I420Frame::data_len(width, height)];
-        let (luma, chroma) = data.split_at_mut(width as usize * height as usize);
-        let (chroma_width, chroma_height) = (width.div_ceil(2), height.div_ceil(2));
-        let (u, v) = chroma.split_at_mut(chroma_width as usize * chroma_height as usize);
-        let luma_from = (frame.width(), frame.height());
-        let chroma_from = (frame.chroma_width(), frame.chroma_height());
-        self.plane(frame.y(), luma_from, luma, (width, height));
-        self.plane(frame.u(), chroma_from, u, (chroma_width, chroma_height));
-        self.plane(frame.v(), chroma_from, v, (chroma_width, chroma_height));
-        I420Frame::new(width, height, data, frame.captured_at)
-            .expect("invariant: sides are clamped and the buffer is allocated for them")
+        let Self { resizer, pool } = self;
+        let fill = |data: &mut [u8]| {
+            let (luma, chroma) = data.split_at_mut(width as usize * height as usize);
+            let chroma_to = (width.div_ceil(2), height.div_ceil(2));
+            let (u, v) = chroma.split_at_mut(chroma_to.0 as usize * chroma_to.1 as usize);
+            let luma_from = (frame.width(), frame.height());
+            let chroma_from = (frame.chroma_width(), frame.chroma_height());
+            scale_plane(resizer, frame.y(), luma_from, luma, (width, height));
+            scale_plane(resizer, frame.u(), chroma_from, u, chroma_to);
+            scale_plane(resizer, frame.v(), chroma_from, v, chroma_to);
+        };
+        pool.frame(width, height, frame.captured_at, fill)
+            .expect("invariant: sides are clamped")
     }
+}
 
-    fn plane(&mut self, from: &[u8], from_px: (u32, u32), to: &mut [u8], to_px: (u32, u32)) {
-        // Bilinear convolution widens its kernel when shrinking, so it does not alias.
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        let from = TypedImageRef::<U8>::from_buffer(from_px.0, from_px.1, from)
-            .expect("invariant: plane length is width times height");
-        let mut to = TypedImage::<U8>::from_buffer(to_px.0, to_px.1, to)
-            .expect("invariant: plane length is width times height");
-        // Typed: the dynamic call would compile every pixel format there is.
-        self.resizer
-            .resize_typed(&from, &mut to, &options)
-            .expect("invariant: neither plane is empty");
-    }
+fn scale_plane(
+    resizer: &mut Resizer,
+    from: &[u8],
+    from_px: (u32, u32),
+    to: &mut [u8],
+    to_px: (u32, u32),
+) {
+    // Bilinear convolution widens its kernel when shrinking, so it does not alias.
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let from = TypedImageRef::<U8>::from_buffer(from_px.0, from_px.1, from)
+        .expect("invariant: plane length is width times height");
+    let mut to = TypedImage::<U8>::from_buffer(to_px.0, to_px.1, to)
+        .expect("invariant: plane length is width times height");
+    // Typed: the dynamic call would compile every pixel format there is.
+    resizer
+        .resize_typed(&from, &mut to, &options)
+        .expect("invariant: neither plane is empty");
 }
 
 /// The largest even size with the aspect ratio of `width × height` inside the box, never larger

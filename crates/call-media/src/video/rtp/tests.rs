@@ -50,6 +50,9 @@ fn frame(codec: VideoCodec, keyframe: bool, number: u8, len: usize) -> EncodedFr
         data: data.into(),
         timestamp_90khz: (u32::MAX - 9000).wrapping_add(u32::from(number) * 3000),
         captured_at: Instant::now(),
+        layer: 0,
+        temporal_id: 0,
+        temporal_layers: 1,
     }
 }
 
@@ -71,7 +74,7 @@ fn stream(
     for frame in &frames {
         let payloads = packetizer.packetize(frame);
         let last = payloads.len() - 1;
-        for (index, payload) in payloads.into_iter().enumerate() {
+        for (index, payload) in payloads.enumerate() {
             assert!(payload.len() <= MAX_PAYLOAD_BYTES);
             let timestamp = frame.timestamp_90khz;
             packets.push(RtpVideoPacket {
@@ -420,7 +423,9 @@ fn foreign_descriptors_are_read() {
 
 #[test]
 fn parameter_sets_travel_together() {
-    let payloads = VideoPacketizer::new(0).packetize(&frame(VideoCodec::H264, true, 1, 5000));
+    let mut packetizer = VideoPacketizer::new(0);
+    let frame = frame(VideoCodec::H264, true, 1, 5000);
+    let payloads: Vec<Bytes> = packetizer.packetize(&frame).collect();
     assert_eq!(payloads[0][0] & 0x1f, 24);
     assert!(payloads[1..].iter().all(|payload| payload[0] & 0x1f == 28));
     assert_eq!(payloads[1][1] & 0xc0, 0x80);
