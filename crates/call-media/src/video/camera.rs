@@ -22,8 +22,8 @@ use nokhwa::utils::{
 use nokhwa::{Camera, NokhwaError};
 
 use super::capture::{CaptureError, OpenedSource, VideoSource};
-pub use super::convert::PixelFormat;
 use super::convert::Converter;
+pub use super::convert::PixelFormat;
 use crate::frame::I420Frame;
 
 /// Broken pictures in a row before a camera counts as lost. Webcams send a few after opening.

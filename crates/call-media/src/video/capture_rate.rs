@@ -44,8 +44,7 @@ impl CaptureRate {
             return;
         }
         let fps = 1.0 / self.interval.as_secs_f64();
-        let is_off =
-            |held: f64| (fps / held - 1.0).abs() * 100.0 > CHANGE_PERCENT;
+        let is_off = |held: f64| (fps / held - 1.0).abs() * 100.0 > CHANGE_PERCENT;
         if self.held_fps.is_none_or(is_off) {
             self.held_fps = Some(fps);
         }
@@ -81,9 +80,15 @@ mod tests {
         };
         assert_eq!(feed(&mut rate, 30, 300), [30]);
         let dark = feed(&mut rate, 15, 60);
-        assert!(dark.len() <= 6 && dark.last().unwrap().abs_diff(15) <= 2, "{dark:?}");
+        assert!(
+            dark.len() <= 6 && dark.last().unwrap().abs_diff(15) <= 2,
+            "{dark:?}"
+        );
         let bright = feed(&mut rate, 30, 60);
-        assert!(bright.len() <= 8 && bright.last().unwrap().abs_diff(30) <= 4, "{bright:?}");
+        assert!(
+            bright.len() <= 8 && bright.last().unwrap().abs_diff(30) <= 4,
+            "{bright:?}"
+        );
         assert_eq!(rate.limit(10), 10, "never above the target");
     }
 

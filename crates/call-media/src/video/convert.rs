@@ -172,7 +172,10 @@ fn planar<E>(
         convert(&mut image)
     };
     let frame = pool.try_frame(width, height, captured_at, fill);
-    frame.ok().flatten().ok_or(ConvertError::Size(width, height))
+    frame
+        .ok()
+        .flatten()
+        .ok_or(ConvertError::Size(width, height))
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use call_protocol::VideoCodec;
 use openh264::encoder::{
-    BitRate, Complexity, EncodedBitStream, Encoder, FrameRate, FrameType, IntraFramePeriod, Profile, RateControlMode,
-    SpsPpsStrategy, UsageType,
+    BitRate, Complexity, EncodedBitStream, Encoder, FrameRate, FrameType, IntraFramePeriod,
+    Profile, RateControlMode, SpsPpsStrategy, UsageType,
 };
 use openh264::formats::YUVSource;
 use openh264::{OpenH264API, Timestamp};

@@ -21,9 +21,7 @@ use std::time::{Duration, Instant};
 use call_protocol::VideoCodec;
 
 use super::capture_rate::CaptureRate;
-use super::codec::{
-    CodecError, Content, EncodedFrame, EncoderConfig, VideoEncoder, new_encoder,
-};
+use super::codec::{CodecError, Content, EncodedFrame, EncoderConfig, VideoEncoder, new_encoder};
 use super::scale::{Scaler, fit_size};
 use crate::frame::I420Frame;
 
@@ -242,8 +240,7 @@ impl Layer {
         codec != applied_codec
             || wanted.temporal_layers != applied.temporal_layers
             || content_restarts
-            || is_resized
-                && !(codec == VideoCodec::Vp9 && can_refer(size(&applied), size(wanted)))
+            || is_resized && !(codec == VideoCodec::Vp9 && can_refer(size(&applied), size(wanted)))
     }
 
     fn encode_now(

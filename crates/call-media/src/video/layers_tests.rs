@@ -76,7 +76,12 @@ fn layers_are_scaled_stamped_alike_and_decodable() {
     for codec in [VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264] {
         let mut bench = Bench::new(1280, 720);
         let mut settings = EncodeSettings::single(codec, config(720, 720));
-        let target = |bitrate_bps| Some(LayerTarget { bitrate_bps, fps: 60 });
+        let target = |bitrate_bps| {
+            Some(LayerTarget {
+                bitrate_bps,
+                fps: 60,
+            })
+        };
         settings.layers = [target(900_000), target(400_000), target(150_000)];
         let mut decoders: BTreeMap<u8, Box<dyn VideoDecoder>> = BTreeMap::new();
         let mut timestamps: BTreeMap<u32, u32> = BTreeMap::new();
@@ -87,7 +92,10 @@ fn layers_are_scaled_stamped_alike_and_decodable() {
                     .entry(frame.layer)
                     .or_insert_with(|| new_decoder(codec).unwrap());
                 let picture = decoder.decode(&frame.data).unwrap().unwrap();
-                assert_eq!((picture.width(), picture.height()), (frame.width, frame.height));
+                assert_eq!(
+                    (picture.width(), picture.height()),
+                    (frame.width, frame.height)
+                );
                 let number = read_mark(&picture).expect("the mark is readable").frame;
                 let stamp = *timestamps.entry(number).or_insert(frame.timestamp_90khz);
                 assert_eq!(frame.timestamp_90khz, stamp, "one picture, one timestamp");
@@ -96,7 +104,11 @@ fn layers_are_scaled_stamped_alike_and_decodable() {
         };
         let first = bench.step(&settings);
         let sizes: Vec<_> = first.iter().map(|f| (f.layer, f.width, f.height)).collect();
-        assert_eq!(sizes, [(0, 720, 406), (1, 360, 202), (2, 180, 100)], "{codec:?}");
+        assert_eq!(
+            sizes,
+            [(0, 720, 406), (1, 360, 202), (2, 180, 100)],
+            "{codec:?}"
+        );
         assert!(first.iter().all(|frame| frame.keyframe));
         decode(&first);
         for _ in 0..8 {
@@ -106,14 +118,21 @@ fn layers_are_scaled_stamped_alike_and_decodable() {
         settings.layers = [None, target(400_000), None];
         for _ in 0..20 {
             let frames = bench.step(&settings);
-            assert!(frames.iter().all(|frame| frame.layer == 1 && !frame.keyframe));
+            assert!(
+                frames
+                    .iter()
+                    .all(|frame| frame.layer == 1 && !frame.keyframe)
+            );
             decode(&frames);
         }
         settings.layers = [target(900_000), target(400_000), None];
         let frames = bench.step(&settings);
         assert!(frames[0].layer == 0 && frames[0].keyframe);
         decode(&frames);
-        assert!(counts[0] >= 8 && counts[1] >= 20 && counts[2] >= 7, "{counts:?}");
+        assert!(
+            counts[0] >= 8 && counts[1] >= 20 && counts[2] >= 7,
+            "{counts:?}"
+        );
     }
     assert_eq!(layer_size((320, 180), 1), Some((160, 90)));
     assert_eq!(layer_size((320, 180), 2), None);
@@ -134,7 +153,11 @@ fn fifty_changes_of_rate_and_content_cost_no_keyframe() {
                     bitrate_bps: 200_000 + change * 7919 % 800_000,
                     fps: 20 + change * 7 % 40,
                 });
-                settings.content = if change % 9 == 8 { Content::Screen } else { Content::Camera };
+                settings.content = if change % 9 == 8 {
+                    Content::Screen
+                } else {
+                    Content::Camera
+                };
                 for _ in 0..2 {
                     for frame in bench.step(&settings) {
                         keyframes += u32::from(frame.keyframe);
@@ -151,9 +174,12 @@ fn fifty_changes_of_rate_and_content_cost_no_keyframe() {
 
 #[test]
 fn fifty_changes_of_size_cost_few_keyframes_or_none() {
-    for (codec, temporal_layers) in
-        [(VideoCodec::Vp8, 1), (VideoCodec::Vp8, 2), (VideoCodec::Vp9, 1), (VideoCodec::Vp9, 2)]
-    {
+    for (codec, temporal_layers) in [
+        (VideoCodec::Vp8, 1),
+        (VideoCodec::Vp8, 2),
+        (VideoCodec::Vp9, 1),
+        (VideoCodec::Vp9, 2),
+    ] {
         let mut bench = Bench::new(640, 360);
         let mut settings = EncodeSettings::single(codec, config(640, 360));
         settings.temporal_layers = temporal_layers;
@@ -181,8 +207,14 @@ fn fifty_changes_of_size_cost_few_keyframes_or_none() {
             }
         }
         assert!((4..=8).contains(&sizes.len()), "{codec:?}: {sizes:?}");
-        let least = keyframes_at_ms.windows(2).map(|pair| pair[1] - pair[0]).min();
-        assert!(least.is_none_or(|least| least >= 300), "{keyframes_at_ms:?}");
+        let least = keyframes_at_ms
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .min();
+        assert!(
+            least.is_none_or(|least| least >= 300),
+            "{keyframes_at_ms:?}"
+        );
         if codec == VideoCodec::Vp9 {
             assert_eq!(keyframes_at_ms, [0], "scaled references need no keyframe");
         } else {
@@ -240,12 +272,18 @@ fn frames_of_the_upper_temporal_layer_can_be_dropped_on_the_way() {
                 assert!(!frame.discontinuity);
                 let picture = decoders[1].decode(&frame.data).unwrap().unwrap();
                 let same = &pictures[&frame.timestamp];
-                assert!(picture.data() == same.data(), "{codec:?} picture {number} differs");
+                assert!(
+                    picture.data() == same.data(),
+                    "{codec:?} picture {number} differs"
+                );
             }
         }
         assert!(sent > 130 && sent / 2 - dropped <= 1, "{dropped} of {sent}");
         let (whole, thinned) = (whole.stats(), thinned.stats());
-        assert_eq!((whole.frames, thinned.frames), (u64::from(sent), u64::from(sent - dropped)));
+        assert_eq!(
+            (whole.frames, thinned.frames),
+            (u64::from(sent), u64::from(sent - dropped))
+        );
         assert_eq!((thinned.lost_packets, thinned.dropped_frames), (0, 0));
     }
 }
@@ -256,7 +294,10 @@ fn a_dark_room_keeps_its_bits() {
     let rate = |distance_ms: u32| {
         let encoder = &mut LayeredEncoder::new(0);
         let mut settings = EncodeSettings::single(VideoCodec::Vp8, config(640, 360));
-        let target = LayerTarget { bitrate_bps: 150_000, fps: 30 };
+        let target = LayerTarget {
+            bitrate_bps: 150_000,
+            fps: 30,
+        };
         settings.layers[0] = Some(target);
         let pattern = Pattern::new(640, 360, 1);
         let start = Instant::now();
@@ -274,7 +315,10 @@ fn a_dark_room_keeps_its_bits() {
         bytes as f64 * 8.0 / 5.0
     };
     let (bright, dark) = (rate(33), rate(66));
-    assert!((dark / bright - 1.0).abs() < 0.25, "{bright} and {dark} bit/s");
+    assert!(
+        (dark / bright - 1.0).abs() < 0.25,
+        "{bright} and {dark} bit/s"
+    );
 }
 
 /// Noise, so that the target is what limits the rate.

@@ -2,7 +2,7 @@
 //!
 //! * [`capture`]: the thread that runs a source and keeps it alive; [`camera`], [`synthetic`] and
 //!   [`y4m`] are the sources, [`source_config`] names one.
-//! * [`scale`]: SIMD scaling of I420 planes.
+//! * [`scale`] and [`rotate`]: I420 pictures in another size, or upright.
 //! * [`codec`]: VP8, VP9 and H.264 behind two traits.
 //! * [`rtp`]: payload formats, reordering and frame assembly; [`bitstream`] and [`h264`] read the
 //!   few header fields this needs.
@@ -13,15 +13,16 @@
 pub mod bitstream;
 pub mod camera;
 pub mod capture;
-pub mod codec;
-pub mod layers;
 mod capture_rate;
+pub mod codec;
 mod convert;
 mod ffi;
 pub mod h264;
 mod h264_codec;
+pub mod layers;
 pub mod mark;
 pub mod receive;
+pub mod rotate;
 pub mod rtp;
 pub mod scale;
 pub mod send;

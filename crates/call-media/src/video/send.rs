@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use call_protocol::VideoCodec;
 
 use super::codec::{CodecError, Content, EncodedFrame, EncoderConfig};
-use super::layers::{EncodeSettings, FramePacer, LAYERS, LayerTargets, LayeredEncoder};
 pub use super::layers::{CODEC_RETRY, KEYFRAME_INTERVAL};
+use super::layers::{EncodeSettings, FramePacer, LAYERS, LayerTargets, LayeredEncoder};
 use super::scale::Scaler;
 use crate::frame::{I420Frame, LatestSlot, Taken};
 

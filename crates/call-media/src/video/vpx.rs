@@ -270,10 +270,8 @@ fn open(kind: VpxKind, config: &EncoderConfig) -> Result<EncoderContext, CodecEr
         }
         set_rate(out, config);
     };
-    let mut controls: Vec<Control> = vec![
-        (control::VP8E_SET_STATIC_THRESHOLD, 1),
-        max_intra(config),
-    ];
+    let mut controls: Vec<Control> =
+        vec![(control::VP8E_SET_STATIC_THRESHOLD, 1), max_intra(config)];
     match kind {
         VpxKind::Vp8 => controls.extend([
             (control::VP8E_SET_CPUUSED, -6),

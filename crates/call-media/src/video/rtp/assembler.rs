@@ -333,7 +333,10 @@ impl VideoAssembler {
     fn deliver(&mut self, next: u64, end: u64) {
         let stored = self.packets.range(next..end).map(|(_, stored)| stored);
         let with_part = |stored: &&Stored| stored.part.is_some();
-        let timestamp = stored.clone().find(with_part).map(|stored| stored.timestamp);
+        let timestamp = stored
+            .clone()
+            .find(with_part)
+            .map(|stored| stored.timestamp);
         let parts = stored.filter_map(|stored| stored.part.as_ref());
         let data = join(self.codec, parts, &mut self.pool);
         let info = data

@@ -136,7 +136,10 @@ mod tests {
             }
             let from = 70_000 + step / 4 + next(100);
             let got = ring.range(from..u64::MAX).next();
-            assert_eq!(got.map(|(at, _)| at), map.range(from..).next().map(|(at, _)| *at));
+            assert_eq!(
+                got.map(|(at, _)| at),
+                map.range(from..).next().map(|(at, _)| *at)
+            );
             assert_eq!(ring.get(sequence), map.get(&sequence));
         }
         assert!(ring.slots.len() <= 1024);
