@@ -24,6 +24,8 @@ use nokhwa::{Camera, NokhwaError};
 use super::capture::{CaptureError, OpenedSource, VideoSource};
 use super::convert::Converter;
 pub use super::convert::PixelFormat;
+use super::mounting::rotation_of;
+use super::rotate::{Rotation, Rotator};
 use crate::frame::I420Frame;
 
 /// Broken pictures in a row before a camera counts as lost. Webcams send a few after opening.
@@ -166,8 +168,10 @@ pub(super) fn open(
     settle_device(&index)?;
     let formats = [FrameFormat::NV12, FrameFormat::YUYV, FrameFormat::MJPEG];
     let any = RequestedFormat::with_formats(RequestedFormatType::None, &formats);
+    let rotation = rotation_of(&index);
     // From here on the guard closes the camera whatever happens.
-    let mut source = CameraSource::new(Camera::new(index, any).map_err(to_capture_error)?);
+    let camera = Camera::new(index, any).map_err(to_capture_error)?;
+    let mut source = CameraSource::new(camera, rotation);
     let camera = source.camera();
     let mut modes: Vec<CameraMode> = camera
         .compatible_camera_formats()
@@ -206,13 +210,17 @@ struct CameraSource {
     /// `None` only while being dropped.
     camera: Option<Camera>,
     converter: Converter,
+    rotation: Rotation,
+    rotator: Rotator,
 }
 
 impl CameraSource {
-    fn new(camera: Camera) -> Self {
+    fn new(camera: Camera, rotation: Rotation) -> Self {
         Self {
             camera: Some(camera),
             converter: Converter::default(),
+            rotation,
+            rotator: Rotator::default(),
         }
     }
 
@@ -235,7 +243,7 @@ impl VideoSource for CameraSource {
             let size = (buffer.resolution().width(), buffer.resolution().height());
             let converter = &mut self.converter;
             match converter.to_i420(format, size, buffer.buffer(), captured_at) {
-                Ok(frame) => return Ok(frame),
+                Ok(frame) => return Ok(self.rotator.rotate(&frame, self.rotation)),
                 Err(error) => last_error = error.to_string(),
             }
         }

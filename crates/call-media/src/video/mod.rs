@@ -21,6 +21,7 @@ pub mod h264;
 mod h264_codec;
 pub mod layers;
 pub mod mark;
+mod mounting;
 pub mod receive;
 pub mod rotate;
 pub mod rtp;
