@@ -127,7 +127,7 @@ impl Path {
             packetizer: VideoPacketizer::new(3),
             sequence: 60_000,
             assembler: VideoAssembler::new(codec),
-            decoder: new_decoder(codec).unwrap(),
+            decoder: new_decoder(codec).expect("a decoder"),
             shown: None,
             shown_count: 0,
         }

@@ -242,7 +242,7 @@ impl VideoSource for CameraSource {
             };
             let size = (buffer.resolution().width(), buffer.resolution().height());
             let converter = &mut self.converter;
-            match converter.to_i420(format, size, buffer.buffer(), captured_at) {
+            match converter.convert(format, size, buffer.buffer(), captured_at) {
                 Ok(frame) => return Ok(self.rotator.rotate(&frame, self.rotation)),
                 Err(error) => last_error = error.to_string(),
             }

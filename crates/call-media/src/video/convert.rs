@@ -55,7 +55,7 @@ pub(super) struct Converter {
 
 impl Converter {
     /// Converts a buffer. A JPEG brings its own size.
-    pub(super) fn to_i420(
+    pub(super) fn convert(
         &mut self,
         format: PixelFormat,
         (width, height): (u32, u32),
@@ -188,7 +188,7 @@ mod tests {
         data: &[u8],
         captured_at: Instant,
     ) -> Result<I420Frame, ConvertError> {
-        Converter::default().to_i420(format, size, data, captured_at)
+        Converter::default().convert(format, size, data, captured_at)
     }
 
     /// 16x16 4:2:0 baseline JPEG of RGB (200, 30, 30), quality 95.

@@ -59,9 +59,12 @@ impl Scaler {
     }
 }
 
-/// Weights are whole numbers that sum up to one shifted by this.
-const WEIGHT_BITS: u32 = 14;
-const HALF: u32 = 1 << (WEIGHT_BITS - 1);
+/// Weights are whole numbers that sum up to one shifted by this. With few taps eight bits are within
+/// one of 255 steps, and sums fit 16 bits, of which every SIMD multiplies many at once.
+const FEW_BITS: u32 = 8;
+const FEW_TAPS: usize = 5;
+/// As [`FEW_BITS`], for more taps, whose single weights are small.
+const MANY_BITS: u32 = 14;
 
 /// Scales planes of one pair of sizes.
 #[derive(Debug, Default)]
@@ -93,6 +96,8 @@ impl PlaneScaler {
             let (first, weights) = self.down.taps_of(index);
             let rows = &from[first * from_px.0..];
             match *weights {
+                // One row or column has nowhere else to look.
+                [_] => self.line.copy_from_slice(&rows[..from_px.0]),
                 [a, b] => blend([a, b], rows, &mut self.line),
                 [a, b, c] => blend([a, b, c], rows, &mut self.line),
                 [a, b, c, d] => blend([a, b, c, d], rows, &mut self.line),
@@ -128,23 +133,23 @@ fn blend<const TAPS: usize>(weights: [u16; TAPS], rows: &[u8], out: &mut [u8]) {
     let width = out.len();
     let rows: [&[u8]; TAPS] = std::array::from_fn(|tap| &rows[tap * width..][..width]);
     for (x, sample) in out.iter_mut().enumerate() {
-        let mut sum = HALF;
+        let mut sum = 1 << (FEW_BITS - 1);
         for tap in 0..TAPS {
-            sum += u32::from(weights[tap]) * u32::from(rows[tap][x]);
+            sum += weights[tap] * u16::from(rows[tap][x]);
         }
-        *sample = (sum >> WEIGHT_BITS) as u8;
+        *sample = (sum >> FEW_BITS) as u8;
     }
 }
 
 fn blend_many(weights: &[u16], rows: &[u8], sums: &mut [u32], out: &mut [u8]) {
-    sums.fill(HALF);
+    sums.fill(1 << (MANY_BITS - 1));
     for (weight, row) in weights.iter().zip(rows.chunks_exact(out.len())) {
         for (sum, sample) in sums.iter_mut().zip(row) {
             *sum += u32::from(*weight) * u32::from(*sample);
         }
     }
     for (sample, sum) in out.iter_mut().zip(sums) {
-        *sample = (*sum >> WEIGHT_BITS) as u8;
+        *sample = (*sum >> MANY_BITS) as u8;
     }
 }
 
@@ -153,11 +158,11 @@ fn filter<const TAPS: usize>(axis: &Axis, line: &[u8], out: &mut [u8]) {
     let weights = axis.weights.as_chunks::<TAPS>().0;
     for ((sample, first), weights) in out.iter_mut().zip(&axis.firsts).zip(weights) {
         let window = &line[*first as usize..][..TAPS];
-        let mut sum = HALF;
+        let mut sum = 1 << (FEW_BITS - 1);
         for tap in 0..TAPS {
             sum += u32::from(weights[tap]) * u32::from(window[tap]);
         }
-        *sample = (sum >> WEIGHT_BITS) as u8;
+        *sample = (sum >> FEW_BITS) as u8;
     }
 }
 
@@ -168,7 +173,8 @@ fn filter_many(axis: &Axis, line: &[u8], out: &mut [u8]) {
             .iter()
             .zip(&line[first..])
             .map(|(weight, sample)| u32::from(*weight) * u32::from(*sample));
-        *sample = ((HALF + products.sum::<u32>()) >> WEIGHT_BITS) as u8;
+        let half = 1 << (axis.bits() - 1);
+        *sample = ((half + products.sum::<u32>()) >> axis.bits()) as u8;
     }
 }
 
@@ -181,7 +187,7 @@ struct Axis {
     taps: usize,
     /// The first of them, per target sample; all lie within the source.
     firsts: Vec<u32>,
-    /// `taps` per target sample; they sum up to `1 << WEIGHT_BITS`.
+    /// `taps` per target sample; they sum up to one shifted by [`Self::bits`].
     weights: Vec<u16>,
 }
 
@@ -206,7 +212,8 @@ impl Axis {
                 let distance = ((first + tap) as f64 + 0.5 - centre).abs() / reach;
                 *weight = (1.0 - distance).max(0.0);
             }
-            let scale = f64::from(1 << WEIGHT_BITS) / exact.iter().sum::<f64>();
+            let one = 1 << self.bits();
+            let scale = f64::from(one) / exact.iter().sum::<f64>();
             let start = self.weights.len();
             let rounded = exact.iter().map(|weight| (weight * scale).round() as u16);
             self.weights.extend(rounded);
@@ -214,9 +221,17 @@ impl Axis {
             // What rounding left over goes where it matters least.
             let sum: i32 = weights.iter().map(|weight| i32::from(*weight)).sum();
             if let Some(largest) = weights.iter_mut().max() {
-                *largest = (i32::from(*largest) + (1 << WEIGHT_BITS) - sum) as u16;
+                *largest = (i32::from(*largest) + one - sum) as u16;
             }
             self.firsts.push(first as u32);
+        }
+    }
+
+    fn bits(&self) -> u32 {
+        if self.taps <= FEW_TAPS {
+            FEW_BITS
+        } else {
+            MANY_BITS
         }
     }
 
