@@ -133,9 +133,12 @@ fn blend<const TAPS: usize>(weights: [u16; TAPS], rows: &[u8], out: &mut [u8]) {
     let width = out.len();
     let rows: [&[u8]; TAPS] = std::array::from_fn(|tap| &rows[tap * width..][..width]);
     for (x, sample) in out.iter_mut().enumerate() {
-        let mut sum = 1 << (FEW_BITS - 1);
+        let mut sum = 1_u16 << (FEW_BITS - 1);
         for tap in 0..TAPS {
-            sum += weights[tap] * u16::from(rows[tap][x]);
+            // At most 256 * 255 + 128. A check for overflow would keep it from being SIMD.
+            sum = weights[tap]
+                .wrapping_mul(u16::from(rows[tap][x]))
+                .wrapping_add(sum);
         }
         *sample = (sum >> FEW_BITS) as u8;
     }
@@ -158,9 +161,10 @@ fn filter<const TAPS: usize>(axis: &Axis, line: &[u8], out: &mut [u8]) {
     let weights = axis.weights.as_chunks::<TAPS>().0;
     for ((sample, first), weights) in out.iter_mut().zip(&axis.firsts).zip(weights) {
         let window = &line[*first as usize..][..TAPS];
-        let mut sum = 1 << (FEW_BITS - 1);
+        let mut sum = 1_u32 << (FEW_BITS - 1);
         for tap in 0..TAPS {
-            sum += u32::from(weights[tap]) * u32::from(window[tap]);
+            let product = u32::from(weights[tap]) * u32::from(window[tap]);
+            sum = product.wrapping_add(sum);
         }
         *sample = (sum >> FEW_BITS) as u8;
     }
