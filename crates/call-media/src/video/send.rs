@@ -3,7 +3,7 @@
 //! One [`VideoSender`] serves all peers: it takes the newest picture from a [`LatestSlot`], has it
 //! encoded by a [`LayeredEncoder`] and hands the frames out. Pictures that arrive while one is
 //! being encoded are dropped; nothing queues. All layers share the thread: the two smaller ones
-//! together cost less than half of the largest.
+//! together cost about half of the largest.
 //!
 //! Invariants: those of [`super::layers`]; codec trouble never ends the thread; the end of a pause
 //! begins with a keyframe.
