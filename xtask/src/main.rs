@@ -11,6 +11,7 @@
     reason = "a command-line tool speaks through its standard streams"
 )]
 
+mod bench;
 mod codegen;
 mod icons;
 mod install;
@@ -49,6 +50,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Measure what the engine costs against the bare codecs and write docs/benchmarks.md
+    Bench(bench::Options),
     /// Install what building and testing need, and nothing else
     Install,
     /// Draw the icon files from icons/visavis.svg
@@ -71,6 +74,7 @@ fn execute(command: Command) -> Result<()> {
     match command {
         Command::Run(options) => run::run(&workspace, &options),
         Command::Test(options) => test::test(&workspace, &options),
+        Command::Bench(options) => bench::bench(&workspace, &options),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Codegen { check: true } => codegen::check(&workspace),
         Command::Codegen { check: false } => codegen::write(&workspace),

@@ -121,7 +121,7 @@ impl Outlet {
         } = &mut *inner;
         let payloads = packetizer.packetize(frame);
         let last = payloads.len().saturating_sub(1);
-        for (index, payload) in payloads.into_iter().enumerate() {
+        for (index, payload) in payloads.enumerate() {
             let payload = sealer.seal(MediaSource::Camera, payload);
             *video_bytes += payload.len() as u64;
             for receiver in links.values().filter(|receiver| receiver.connected) {

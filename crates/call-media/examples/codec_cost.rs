@@ -41,6 +41,7 @@ fn measure(
         height: HEIGHT,
         fps: FPS,
         bitrate_bps,
+        ..EncoderConfig::default()
     };
     let mut encoder = new_encoder(codec, config)?;
     let mut decoder = new_decoder(codec)?;

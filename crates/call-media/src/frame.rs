@@ -17,8 +17,9 @@ use call_protocol::limits;
 
 /// A picture: planes Y, U, V (4:2:0, 8 bit), strides equal to the plane widths.
 ///
-/// Invariant: width and height are within `1..=`[`limits::PICTURE_PX`] and the buffer holds exactly
-/// [`I420Frame::data_len`] bytes. Odd sizes are fine; chroma planes round up.
+/// Invariant: width and height are within `1..=`[`limits::PICTURE_PX`] and the buffer holds at
+/// least [`I420Frame::data_len`] bytes, of which the picture is the first. Odd sizes are fine;
+/// chroma planes round up.
 #[derive(Clone)]
 pub struct I420Frame {
     width: u32,
@@ -32,18 +33,30 @@ impl I420Frame {
     /// Wraps contiguous planes. `None` when a side is 0 or above [`limits::PICTURE_PX`], or when
     /// `data` is shorter than [`Self::data_len`]; surplus bytes are cut off.
     pub fn new(width: u32, height: u32, mut data: Vec<u8>, captured_at: Instant) -> Option<Self> {
-        let sides = 1..=limits::PICTURE_PX;
-        let len = Self::data_len(width, height);
-        if !sides.contains(&width) || !sides.contains(&height) || data.len() < len {
-            return None;
-        }
-        data.truncate(len);
-        Some(Self {
+        data.truncate(Self::data_len(width, height));
+        Self::from_shared(width, height, Arc::new(data), captured_at)
+    }
+
+    /// As [`Self::new`] for a buffer of a [`crate::pool::FramePool`], which may be longer.
+    pub(crate) fn from_shared(
+        width: u32,
+        height: u32,
+        data: Arc<Vec<u8>>,
+        captured_at: Instant,
+    ) -> Option<Self> {
+        let is_complete = data.len() >= Self::data_len(width, height);
+        (Self::is_size_allowed(width, height) && is_complete).then_some(Self {
             width,
             height,
-            data: Arc::new(data),
+            data,
             captured_at,
         })
+    }
+
+    /// Whether a picture may have this size: `1..=`[`limits::PICTURE_PX`] a side.
+    pub fn is_size_allowed(width: u32, height: u32) -> bool {
+        let sides = 1..=limits::PICTURE_PX;
+        sides.contains(&width) && sides.contains(&height)
     }
 
     /// A black picture. Sides are clamped to `1..=`[`limits::PICTURE_PX`].
@@ -101,12 +114,13 @@ impl I420Frame {
 
     /// The V (Cr) plane, row by row.
     pub fn v(&self) -> &[u8] {
-        &self.data[self.luma_len() + self.chroma_len()..]
+        let start = self.luma_len() + self.chroma_len();
+        &self.data[start..start + self.chroma_len()]
     }
 
     /// All planes back to back.
     pub fn data(&self) -> &[u8] {
-        &self.data
+        &self.data[..Self::data_len(self.width, self.height)]
     }
 
     fn luma_len(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Capture, codecs, jitter buffers and playout: everything between devices and encoded packets.
 //!
 //! * [`frame`]: pictures, and the latest-wins slot they travel in between threads.
+//! * [`pool`]: buffers used again and again.
 //! * [`video`]: cameras and synthetic pictures, encoders and decoders, RTP payloads, send pipeline.
 //! * [`audio`]: microphones, speakers and synthetic sound, Opus, jitter buffer, mixer.
 //! * [`lip_sync`]: what keeps a person's picture and sound together.
@@ -15,5 +16,6 @@
 pub mod audio;
 pub mod frame;
 pub mod lip_sync;
+pub mod pool;
 pub mod video;
 pub mod watch;

@@ -59,6 +59,7 @@ fn encoder(codec: VideoCodec, width: u32, height: u32, bitrate_bps: u32) -> Box<
             height,
             fps: 30,
             bitrate_bps,
+            ..EncoderConfig::default()
         },
     )
     .expect("codec")
@@ -81,7 +82,7 @@ fn packets(frames: &[EncodedFrame]) -> Vec<RtpVideoPacket> {
     for (number, frame) in frames.iter().enumerate() {
         let payloads = packetizer.packetize(frame);
         let last = payloads.len() - 1;
-        for (index, payload) in payloads.into_iter().enumerate() {
+        for (index, payload) in payloads.enumerate() {
             let timestamp = number as u32 * 3000;
             packets.push(RtpVideoPacket {
                 sequence,
@@ -156,6 +157,7 @@ fn marks_survive_100_kbit_per_second_and_scaling() {
             height: 180,
             fps: 15,
             bitrate_bps: 100_000,
+            ..EncoderConfig::default()
         };
         let mut encoder = new_encoder(codec, config).unwrap();
         let mut decoder = new_decoder(codec).unwrap();

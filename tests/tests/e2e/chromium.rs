@@ -146,6 +146,7 @@ impl Call {
             height: HEIGHT,
             fps: FPS,
             bitrate_bps: 800_000,
+            ..EncoderConfig::default()
         };
         let sent = Sent {
             pattern: Pattern::new(WIDTH, HEIGHT, 7),
@@ -268,7 +269,7 @@ impl Call {
         };
         let payloads = sent.packetizer.packetize(&encoded);
         let last = payloads.len().saturating_sub(1);
-        for (index, payload) in payloads.into_iter().enumerate() {
+        for (index, payload) in payloads.enumerate() {
             let timestamp = sent.pictures.wrapping_mul(90_000 / FPS);
             let packet = RtpOut {
                 timestamp,

@@ -79,7 +79,7 @@ impl Driver {
                 source: MediaSource::Camera,
             } => {
                 if let Some(encoder) = &self.encoder {
-                    encoder.request_keyframe();
+                    encoder.request_keyframe(0);
                 }
             }
             MediaOp::ForceKeyframe { .. } => {}

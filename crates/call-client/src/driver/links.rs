@@ -283,6 +283,7 @@ impl Driver {
                 height,
                 fps,
                 bitrate_bps,
+                ..EncoderConfig::default()
             },
             timestamp_offset: self.timestamp_offset,
         };

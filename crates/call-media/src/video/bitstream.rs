@@ -3,9 +3,10 @@
 //!
 //! Everything here takes bytes from the network: any input gives an answer, none panics.
 
-use call_protocol::{VideoCodec, limits};
+use call_protocol::VideoCodec;
 
 use super::h264;
+use crate::frame::I420Frame;
 
 /// Reads bits, most significant first. Past the end it returns `None`.
 #[derive(Clone)]
@@ -55,7 +56,7 @@ pub fn frame_info(codec: VideoCodec, data: &[u8]) -> Option<FrameInfo> {
 
 /// Whether a picture of this size may be decoded.
 pub(super) fn is_size_allowed((width, height): (u32, u32)) -> bool {
-    (1..=limits::PICTURE_PX).contains(&width) && (1..=limits::PICTURE_PX).contains(&height)
+    I420Frame::is_size_allowed(width, height)
 }
 
 /// RFC 6386 section 9.1.
@@ -163,35 +164,36 @@ fn vp9_info(data: &[u8]) -> Option<FrameInfo> {
 }
 
 /// The frames of a VP9 superframe (specification annex B), or the one frame `data` is.
-pub(super) fn vp9_frames(data: &[u8]) -> Vec<&[u8]> {
-    let single = vec![data];
-    let Some(&marker) = data.last() else {
-        return Vec::new();
-    };
-    if marker & 0xe0 != 0xc0 {
-        return single;
-    }
-    let count = usize::from(marker & 7) + 1;
-    let size_bytes = usize::from(marker >> 3 & 3) + 1;
-    let index_bytes = 2 + count * size_bytes;
-    let Some(index_start) = data.len().checked_sub(index_bytes) else {
-        return single;
-    };
-    if data[index_start] != marker {
-        return single;
-    }
-    let mut rest = &data[..index_start];
-    let mut frames = Vec::with_capacity(count);
-    for size in data[index_start + 1..data.len() - 1].chunks_exact(size_bytes) {
+pub(super) fn vp9_frames(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (frames, sizes, size_bytes) = superframe_index(data).unwrap_or((data, &[], 1));
+    let mut rest = frames;
+    let split = sizes.chunks_exact(size_bytes).map(move |size| {
         let size = size
             .iter()
             .rev()
             .fold(0_usize, |sum, byte| sum << 8 | usize::from(*byte));
         let (frame, tail) = rest.split_at(size.min(rest.len()));
-        frames.push(frame);
         rest = tail;
+        frame
+    });
+    let single = (sizes.is_empty() && !data.is_empty()).then_some(data);
+    split.chain(single)
+}
+
+/// The frames' bytes, their sizes, and the bytes of one size. `None` when it is no superframe.
+fn superframe_index(data: &[u8]) -> Option<(&[u8], &[u8], usize)> {
+    let &marker = data.last()?;
+    if marker & 0xe0 != 0xc0 {
+        return None;
     }
-    frames
+    let count = usize::from(marker & 7) + 1;
+    let size_bytes = usize::from(marker >> 3 & 3) + 1;
+    let index_start = data.len().checked_sub(2 + count * size_bytes)?;
+    if data[index_start] != marker {
+        return None;
+    }
+    let sizes = &data[index_start + 1..data.len() - 1];
+    Some((&data[..index_start], sizes, size_bytes))
 }
 
 #[cfg(test)]
@@ -253,9 +255,10 @@ mod tests {
     fn superframes_are_split() {
         // Two frames of 3 and 1 bytes, one byte per size.
         let data = [1, 2, 3, 4, 0xc1, 3, 1, 0xc1];
-        assert_eq!(vp9_frames(&data), vec![&[1, 2, 3][..], &[4][..]]);
-        assert_eq!(vp9_frames(&[1, 2, 0xc7]), vec![&[1, 2, 0xc7][..]]);
+        let split = |data| vp9_frames(data).collect::<Vec<_>>();
+        assert_eq!(split(&data), vec![&[1, 2, 3][..], &[4][..]]);
+        assert_eq!(split(&[1, 2, 0xc7]), vec![&[1, 2, 0xc7][..]]);
         // Sizes beyond the data give short frames, never a panic.
-        assert_eq!(vp9_frames(&[1, 0xc0, 200, 0xc0]), vec![&[1][..]]);
+        assert_eq!(split(&[1, 0xc0, 200, 0xc0]), vec![&[1][..]]);
     }
 }

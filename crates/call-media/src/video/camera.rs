@@ -22,8 +22,10 @@ use nokhwa::utils::{
 use nokhwa::{Camera, NokhwaError};
 
 use super::capture::{CaptureError, OpenedSource, VideoSource};
+use super::convert::Converter;
 pub use super::convert::PixelFormat;
-use super::convert::to_i420;
+use super::mounting::rotation_of;
+use super::rotate::{Rotation, Rotator};
 use crate::frame::I420Frame;
 
 /// Broken pictures in a row before a camera counts as lost. Webcams send a few after opening.
@@ -172,8 +174,10 @@ pub(super) fn open(
     settle_device(&index)?;
     let formats = [FrameFormat::NV12, FrameFormat::YUYV, FrameFormat::MJPEG];
     let any = RequestedFormat::with_formats(RequestedFormatType::None, &formats);
+    let rotation = rotation_of(&index);
     // From here on the guard closes the camera whatever happens.
-    let mut source = CameraSource::new(Camera::new(index, any).map_err(to_capture_error)?);
+    let camera = Camera::new(index, any).map_err(to_capture_error)?;
+    let mut source = CameraSource::new(camera, rotation);
     let camera = source.camera();
     let mut modes: Vec<CameraMode> = camera
         .compatible_camera_formats()
@@ -211,12 +215,18 @@ pub(super) fn open(
 struct CameraSource {
     /// `None` only while being dropped.
     camera: Option<Camera>,
+    converter: Converter,
+    rotation: Rotation,
+    rotator: Rotator,
 }
 
 impl CameraSource {
-    fn new(camera: Camera) -> Self {
+    fn new(camera: Camera, rotation: Rotation) -> Self {
         Self {
             camera: Some(camera),
+            converter: Converter::default(),
+            rotation,
+            rotator: Rotator::default(),
         }
     }
 
@@ -237,8 +247,9 @@ impl VideoSource for CameraSource {
                 return Err(CaptureError::Lost("the format changed".to_owned()));
             };
             let size = (buffer.resolution().width(), buffer.resolution().height());
-            match to_i420(format, size, buffer.buffer(), captured_at) {
-                Ok(frame) => return Ok(frame),
+            let converter = &mut self.converter;
+            match converter.convert(format, size, buffer.buffer(), captured_at) {
+                Ok(frame) => return Ok(self.rotator.rotate(&frame, self.rotation)),
                 Err(error) => last_error = error.to_string(),
             }
         }

@@ -48,6 +48,16 @@ pub enum CodecError {
     },
 }
 
+/// What the pictures show, which decides how an encoder spends its bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Content {
+    /// A camera: noise everywhere, motion before sharpness.
+    #[default]
+    Camera,
+    /// A screen: flat areas and text, sharpness before motion, palettes and long references.
+    Screen,
+}
+
 /// What an encoder should produce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncoderConfig {
@@ -59,6 +69,25 @@ pub struct EncoderConfig {
     pub fps: u32,
     /// Target in bits per second, 20 000 to 20 000 000.
     pub bitrate_bps: u32,
+    /// 1, or 2 for every other frame to be droppable on the way. Costs about a tenth of the
+    /// quality, so 2 is for streams that something forwards. H.264 knows only 1.
+    pub temporal_layers: u8,
+    /// What the pictures show.
+    pub content: Content,
+}
+
+/// 720p30 of a camera at 1.2 Mbit/s in one layer.
+impl Default for EncoderConfig {
+    fn default() -> Self {
+        Self {
+            width: 1280,
+            height: 720,
+            fps: 30,
+            bitrate_bps: 1_200_000,
+            temporal_layers: 1,
+            content: Content::Camera,
+        }
+    }
 }
 
 impl EncoderConfig {
@@ -69,6 +98,8 @@ impl EncoderConfig {
             height: self.height.clamp(16, limits::PICTURE_PX),
             fps: self.fps.clamp(1, 60),
             bitrate_bps: self.bitrate_bps.clamp(20_000, 20_000_000),
+            temporal_layers: self.temporal_layers.clamp(1, 2),
+            content: self.content,
         }
     }
 }
@@ -90,13 +121,27 @@ pub struct EncodedFrame {
     pub timestamp_90khz: u32,
     /// When the picture was taken.
     pub captured_at: Instant,
+    /// The simulcast layer: 0 is the full size, 1 half and 2 a quarter of it a side. A bare
+    /// encoder leaves it 0, [`super::layers::LayeredEncoder`] sets it.
+    pub layer: u8,
+    /// The temporal layer, below `temporal_layers`.
+    pub temporal_id: u8,
+    /// How many temporal layers the stream has.
+    pub temporal_layers: u8,
+}
+
+impl EncodedFrame {
+    /// Whether decoding can go on without this frame: no later frame refers to it.
+    pub fn is_droppable(&self) -> bool {
+        self.temporal_id > 0
+    }
 }
 
 /// Turns pictures into frames.
 pub trait VideoEncoder: Send {
     /// Encodes one picture. `None` when it was dropped to keep to the bit rate; a keyframe that
-    /// was asked for is then still owed, so ask again. A changed picture size starts a new
-    /// sequence with a keyframe.
+    /// was asked for is then still owed, so ask again. A changed picture size gives a keyframe,
+    /// except in VP9 up to the size of the first picture.
     fn encode(
         &mut self,
         frame: &I420Frame,
@@ -110,6 +155,9 @@ pub trait VideoEncoder: Send {
     /// Changes the frame rate the target is spread over, in frames per second. Clamped like
     /// [`EncoderConfig::clamped`].
     fn set_framerate(&mut self, fps: u32);
+
+    /// Changes what the pictures show. VP8 and VP9 go on, H.264 starts anew with a keyframe.
+    fn set_content(&mut self, content: Content);
 }
 
 /// Turns frames into pictures.

@@ -15,6 +15,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::frame::I420Frame;
+use crate::pool::FramePool;
 
 /// A pixel format of a camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,116 +45,151 @@ pub(super) enum ConvertError {
     Jpeg(String),
 }
 
-/// Converts a buffer. A JPEG brings its own size.
-pub(super) fn to_i420(
-    format: PixelFormat,
-    (width, height): (u32, u32),
-    data: &[u8],
-    captured_at: Instant,
-) -> Result<I420Frame, ConvertError> {
-    if format == PixelFormat::Mjpeg {
-        return mjpeg(data, captured_at);
-    }
-    if !super::bitstream::is_size_allowed((width, height)) || width % 2 != 0 {
-        return Err(ConvertError::Size(width, height));
-    }
-    let (columns, rows) = (width as usize, height as usize);
-    let needed = match format {
-        PixelFormat::Nv12 => columns * rows + columns * rows.div_ceil(2),
-        _ => columns * rows * 2,
-    };
-    let got = data.len();
-    let data = data.get(..needed).ok_or(ConvertError::Short {
-        format,
-        width,
-        height,
-        needed,
-        got,
-    })?;
-    if format == PixelFormat::Nv12 {
-        return Ok(nv12(width, height, data, captured_at));
-    }
-    let packed = YuvPackedImage {
-        yuy: data,
-        yuy_stride: width * 2,
-        width,
-        height,
-    };
-    let convert = |target: &mut YuvPlanarImageMut<'_, u8>| yuv::yuyv422_to_yuv420(target, &packed);
-    planar(width, height, captured_at, convert).map_err(|_| ConvertError::Size(width, height))
+/// Converts what one device delivers. Keeps the memory of pictures nobody holds any more, and that
+/// of the JPEG decoder's output.
+#[derive(Debug, Default)]
+pub(super) struct Converter {
+    pool: FramePool,
+    rgb: Vec<u8>,
 }
 
-fn nv12(width: u32, height: u32, data: &[u8], captured_at: Instant) -> I420Frame {
-    let (luma, chroma) = data.split_at(width as usize * height as usize);
-    let mut out = Vec::with_capacity(I420Frame::data_len(width, height));
-    out.extend_from_slice(luma);
-    out.extend(chroma.chunks_exact(2).map(|pair| pair[0]));
-    out.extend(chroma.chunks_exact(2).map(|pair| pair[1]));
-    I420Frame::new(width, height, out, captured_at)
-        .expect("invariant: the size was checked and the source has all planes")
-}
-
-fn mjpeg(data: &[u8], captured_at: Instant) -> Result<I420Frame, ConvertError> {
-    let jpeg_error = |error: zune_jpeg::errors::DecodeErrors| ConvertError::Jpeg(error.to_string());
-    let side = limits::PICTURE_PX as usize;
-    // JPEG is full range; going through RGB yields the limited range of all our pictures.
-    let options = DecoderOptions::new_fast()
-        .jpeg_set_out_colorspace(ColorSpace::RGB)
-        .set_max_width(side)
-        .set_max_height(side);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
-    let rgb = decoder.decode().map_err(jpeg_error)?;
-    let info = decoder
-        .info()
-        .ok_or_else(|| ConvertError::Jpeg("no header".to_owned()))?;
-    let (width, height) = (u32::from(info.width), u32::from(info.height));
-    if rgb.len() < width as usize * height as usize * 3 {
-        return Err(ConvertError::Size(width, height));
+impl Converter {
+    /// Converts a buffer. A JPEG brings its own size.
+    pub(super) fn convert(
+        &mut self,
+        format: PixelFormat,
+        (width, height): (u32, u32),
+        data: &[u8],
+        captured_at: Instant,
+    ) -> Result<I420Frame, ConvertError> {
+        if format == PixelFormat::Mjpeg {
+            return self.mjpeg(data, captured_at);
+        }
+        if !super::bitstream::is_size_allowed((width, height)) || width % 2 != 0 {
+            return Err(ConvertError::Size(width, height));
+        }
+        let (columns, rows) = (width as usize, height as usize);
+        let needed = match format {
+            PixelFormat::Nv12 => columns * rows + columns * rows.div_ceil(2),
+            _ => columns * rows * 2,
+        };
+        let got = data.len();
+        let data = data.get(..needed).ok_or(ConvertError::Short {
+            format,
+            width,
+            height,
+            needed,
+            got,
+        })?;
+        if format == PixelFormat::Nv12 {
+            let fill = |out: &mut [u8]| nv12(columns * rows, data, out);
+            return self
+                .pool
+                .frame(width, height, captured_at, fill)
+                .ok_or(ConvertError::Size(width, height));
+        }
+        let packed = YuvPackedImage {
+            yuy: data,
+            yuy_stride: width * 2,
+            width,
+            height,
+        };
+        let convert =
+            |target: &mut YuvPlanarImageMut<'_, u8>| yuv::yuyv422_to_yuv420(target, &packed);
+        planar(&mut self.pool, (width, height), captured_at, convert)
     }
-    let convert = |target: &mut YuvPlanarImageMut<'_, u8>| {
-        yuv::rgb_to_yuv420(
-            target,
-            &rgb,
-            width * 3,
-            YuvRange::Limited,
-            YuvStandardMatrix::Bt601,
-            YuvConversionMode::Balanced,
-        )
-    };
-    planar(width, height, captured_at, convert).map_err(|_| ConvertError::Size(width, height))
+
+    fn mjpeg(&mut self, data: &[u8], captured_at: Instant) -> Result<I420Frame, ConvertError> {
+        let jpeg_error =
+            |error: zune_jpeg::errors::DecodeErrors| ConvertError::Jpeg(error.to_string());
+        let side = limits::PICTURE_PX as usize;
+        // JPEG is full range; going through RGB yields the limited range of all our pictures.
+        let options = DecoderOptions::new_fast()
+            .jpeg_set_out_colorspace(ColorSpace::RGB)
+            .set_max_width(side)
+            .set_max_height(side);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
+        decoder.decode_headers().map_err(jpeg_error)?;
+        let info = decoder
+            .info()
+            .ok_or_else(|| ConvertError::Jpeg("no header".to_owned()))?;
+        let (width, height) = (u32::from(info.width), u32::from(info.height));
+        if !super::bitstream::is_size_allowed((width, height)) {
+            return Err(ConvertError::Size(width, height));
+        }
+        let needed = width as usize * height as usize * 3;
+        if decoder.output_buffer_size() != Some(needed) {
+            return Err(ConvertError::Size(width, height));
+        }
+        self.rgb.resize(needed, 0);
+        decoder.decode_into(&mut self.rgb).map_err(jpeg_error)?;
+        let rgb = &self.rgb[..];
+        let convert = |target: &mut YuvPlanarImageMut<'_, u8>| {
+            yuv::rgb_to_yuv420(
+                target,
+                rgb,
+                width * 3,
+                YuvRange::Limited,
+                YuvStandardMatrix::Bt601,
+                YuvConversionMode::Balanced,
+            )
+        };
+        planar(&mut self.pool, (width, height), captured_at, convert)
+    }
 }
 
-/// Allocates a picture and lets `fill` write its planes.
+fn nv12(luma_len: usize, data: &[u8], out: &mut [u8]) {
+    let (luma, chroma) = data.split_at(luma_len);
+    let (y, out) = out.split_at_mut(luma_len);
+    let (u, v) = out.split_at_mut(out.len() / 2);
+    y.copy_from_slice(luma);
+    for ((pair, u), v) in chroma.chunks_exact(2).zip(u).zip(v) {
+        (*u, *v) = (pair[0], pair[1]);
+    }
+}
+
+/// Lets `convert` write the planes of a picture.
 fn planar<E>(
-    width: u32,
-    height: u32,
+    pool: &mut FramePool,
+    (width, height): (u32, u32),
     captured_at: Instant,
-    fill: impl FnOnce(&mut YuvPlanarImageMut<'_, u8>) -> Result<(), E>,
-) -> Result<I420Frame, Option<E>> {
-    if !super::bitstream::is_size_allowed((width, height)) {
-        return Err(None);
-    }
-    let mut data = vec![0; I420Frame::data_len(width, height)];
-    let (y, chroma) = data.split_at_mut(width as usize * height as usize);
-    let (u, v) = chroma.split_at_mut(chroma.len() / 2);
-    let chroma_stride = width.div_ceil(2);
-    let mut image = YuvPlanarImageMut {
-        y_plane: BufferStoreMut::Borrowed(y),
-        y_stride: width,
-        u_plane: BufferStoreMut::Borrowed(u),
-        u_stride: chroma_stride,
-        v_plane: BufferStoreMut::Borrowed(v),
-        v_stride: chroma_stride,
-        width,
-        height,
+    convert: impl FnOnce(&mut YuvPlanarImageMut<'_, u8>) -> Result<(), E>,
+) -> Result<I420Frame, ConvertError> {
+    let fill = |data: &mut [u8]| {
+        let (y, chroma) = data.split_at_mut(width as usize * height as usize);
+        let (u, v) = chroma.split_at_mut(chroma.len() / 2);
+        let chroma_stride = width.div_ceil(2);
+        let mut image = YuvPlanarImageMut {
+            y_plane: BufferStoreMut::Borrowed(y),
+            y_stride: width,
+            u_plane: BufferStoreMut::Borrowed(u),
+            u_stride: chroma_stride,
+            v_plane: BufferStoreMut::Borrowed(v),
+            v_stride: chroma_stride,
+            width,
+            height,
+        };
+        convert(&mut image)
     };
-    fill(&mut image).map_err(Some)?;
-    I420Frame::new(width, height, data, captured_at).ok_or(None)
+    let frame = pool.try_frame(width, height, captured_at, fill);
+    frame
+        .ok()
+        .flatten()
+        .ok_or(ConvertError::Size(width, height))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn to_i420(
+        format: PixelFormat,
+        size: (u32, u32),
+        data: &[u8],
+        captured_at: Instant,
+    ) -> Result<I420Frame, ConvertError> {
+        Converter::default().convert(format, size, data, captured_at)
+    }
 
     /// 16x16 4:2:0 baseline JPEG of RGB (200, 30, 30), quality 95.
     const RED_JPEG: &[u8] = include_bytes!("testdata/red16.jpg");

@@ -10,10 +10,12 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::time::Instant;
 
+use bytes::Bytes;
 use vpx_sys as vpx;
 use vpx_sys::vpx_codec_err_t;
 
 use crate::frame::I420Frame;
+use crate::pool::{BytesPool, FramePool};
 
 /// libvpx refused; the number is its `vpx_codec_err_t`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +51,7 @@ unsafe impl Send for EncoderContext {}
 
 /// One packet of an encoder.
 pub(super) struct EncodedPacket {
-    pub(super) data: Vec<u8>,
+    pub(super) data: Bytes,
     pub(super) keyframe: bool,
 }
 
@@ -87,20 +89,43 @@ impl EncoderContext {
             (context.assume_init(), config)
         };
         let mut encoder = Self { context, config };
-        for (control, value) in controls {
-            // SAFETY: every control passed in by this crate takes one int.
-            unsafe {
-                check(vpx::vpx_codec_control_(
-                    &raw mut *encoder.context,
-                    *control as i32,
-                    *value,
-                ))?;
-            }
+        for control in controls {
+            encoder.control(*control)?;
         }
         Ok(encoder)
     }
 
-    /// Changes the configuration of the running encoder; the size must stay.
+    /// Changes a setting of the running encoder.
+    pub(super) fn control(&mut self, (control, value): Control) -> Result<(), VpxError> {
+        // SAFETY: every control passed in by this crate takes one int.
+        unsafe {
+            check(vpx::vpx_codec_control_(
+                &raw mut *self.context,
+                control as i32,
+                value,
+            ))
+        }
+    }
+
+    /// Names the temporal layer of the next picture to a VP9 encoder with `VP9E_SET_SVC`.
+    pub(super) fn set_vp9_temporal_id(&mut self, temporal_id: u8) -> Result<(), VpxError> {
+        let mut id = vpx::vpx_svc_layer_id_t {
+            spatial_layer_id: 0,
+            temporal_layer_id: temporal_id.into(),
+            temporal_layer_id_per_spatial: [temporal_id.into(); 5],
+        };
+        // SAFETY: this control takes a pointer to exactly this type and copies the value.
+        unsafe {
+            check(vpx::vpx_codec_control_(
+                &raw mut *self.context,
+                vpx::vp8e_enc_control_id::VP9E_SET_SVC_LAYER_ID as i32,
+                &raw mut id,
+            ))
+        }
+    }
+
+    /// Changes the configuration of the running encoder. The size may not grow beyond that of the
+    /// first picture.
     pub(super) fn reconfigure(
         &mut self,
         configure: impl FnOnce(&mut vpx::vpx_codec_enc_cfg_t),
@@ -115,23 +140,19 @@ impl EncoderContext {
         }
     }
 
-    /// Encodes a picture of the configured size. `pts` must increase. Empty when the encoder
-    /// dropped the picture to keep to its rate.
+    /// Encodes a picture of the configured size. `pts` must increase; `flags` are `VPX_EFLAG_*` and
+    /// `VP8_EFLAG_*`. Empty when the encoder dropped the picture to keep to its rate.
     pub(super) fn encode(
         &mut self,
         frame: &I420Frame,
         pts: i64,
         duration: u32,
-        force_keyframe: bool,
+        flags: u32,
+        pool: &mut BytesPool,
     ) -> Result<Option<EncodedPacket>, VpxError> {
         if (frame.width(), frame.height()) != (self.config.g_w, self.config.g_h) {
             return Err(VpxError(vpx_codec_err_t::VPX_CODEC_INVALID_PARAM as u32));
         }
-        let flags = if force_keyframe {
-            vpx::VPX_EFLAG_FORCE_KF
-        } else {
-            0
-        };
         // SAFETY: the image describes the frame's planes with their real strides and the frame
         // outlives the call; the encoder only reads them. Packets point into the context and are
         // copied before the next call.
@@ -176,12 +197,15 @@ impl EncoderContext {
                 }
                 let part = next.data.frame;
                 let bytes = std::slice::from_raw_parts(part.buf.cast::<u8>(), part.sz);
-                let packet = packet.get_or_insert(EncodedPacket {
-                    data: Vec::new(),
-                    keyframe: false,
+                let data = match &packet {
+                    None => pool.copy(bytes),
+                    Some(begun) => [&begun.data[..], bytes].concat().into(),
+                };
+                let is_key = part.flags & vpx::VPX_FRAME_IS_KEY != 0;
+                packet = Some(EncodedPacket {
+                    data,
+                    keyframe: is_key || packet.is_some_and(|begun| begun.keyframe),
                 });
-                packet.data.extend_from_slice(bytes);
-                packet.keyframe |= part.flags & vpx::VPX_FRAME_IS_KEY != 0;
             }
             Ok(packet)
         }
@@ -237,6 +261,7 @@ impl DecoderContext {
         &mut self,
         data: &[u8],
         captured_at: Instant,
+        pool: &mut FramePool,
     ) -> Result<Option<I420Frame>, VpxError> {
         let Ok(len) = u32::try_from(data.len()) else {
             return Err(VpxError(vpx_codec_err_t::VPX_CODEC_INVALID_PARAM as u32));
@@ -258,7 +283,7 @@ impl DecoderContext {
                 vpx::vpx_codec_get_frame(&raw mut *self.context, &raw mut iterator).as_ref()
             {
                 if image.fmt == vpx::vpx_img_fmt::VPX_IMG_FMT_I420 {
-                    last = copy_image(image, captured_at);
+                    last = copy_image(image, captured_at, pool);
                 }
             }
             Ok(last)
@@ -277,28 +302,34 @@ impl Drop for DecoderContext {
 
 /// # Safety
 /// `image` is an I420 image just returned by libvpx.
-unsafe fn copy_image(image: &vpx::vpx_image_t, captured_at: Instant) -> Option<I420Frame> {
+unsafe fn copy_image(
+    image: &vpx::vpx_image_t,
+    captured_at: Instant,
+    pool: &mut FramePool,
+) -> Option<I420Frame> {
     let (width, height) = (image.d_w, image.d_h);
-    if !super::bitstream::is_size_allowed((width, height)) {
-        return None;
-    }
-    let mut data = Vec::with_capacity(I420Frame::data_len(width, height));
-    for plane in 0..3 {
-        let (columns, rows) = match plane {
-            0 => (width, height),
-            _ => (width.div_ceil(2), height.div_ceil(2)),
-        };
-        for row in 0..rows as isize {
-            // SAFETY: within the plane: `row` is below its height and `columns` at most its
-            // stride, by the contract of this function.
-            let line = unsafe {
-                let start = image.planes[plane].offset(row * image.stride[plane] as isize);
-                std::slice::from_raw_parts(start, columns as usize)
+    let fill = |data: &mut [u8]| {
+        let mut rest = data;
+        for plane in 0..3 {
+            let (columns, rows) = match plane {
+                0 => (width as usize, height as usize),
+                _ => (width.div_ceil(2) as usize, height.div_ceil(2) as usize),
             };
-            data.extend_from_slice(line);
+            let (target, behind) = rest.split_at_mut(columns * rows);
+            rest = behind;
+            for (row, line) in target.chunks_exact_mut(columns).enumerate() {
+                // SAFETY: within the plane: `row` is below its height and `columns` at most its
+                // stride, by the contract of this function.
+                let source = unsafe {
+                    let start =
+                        image.planes[plane].offset(row as isize * image.stride[plane] as isize);
+                    std::slice::from_raw_parts(start, columns)
+                };
+                line.copy_from_slice(source);
+            }
         }
-    }
-    I420Frame::new(width, height, data, captured_at)
+    };
+    pool.frame(width, height, captured_at, fill)
 }
 
 /// Changes the rate of a running openh264 encoder. `false` when it refuses.

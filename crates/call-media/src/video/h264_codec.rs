@@ -4,20 +4,20 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use call_protocol::VideoCodec;
 use openh264::encoder::{
-    BitRate, Complexity, Encoder, FrameRate, FrameType, IntraFramePeriod, Profile, RateControlMode,
-    SpsPpsStrategy, UsageType,
+    BitRate, Complexity, EncodedBitStream, Encoder, FrameRate, FrameType, IntraFramePeriod,
+    Profile, RateControlMode, SpsPpsStrategy, UsageType,
 };
 use openh264::formats::YUVSource;
 use openh264::{OpenH264API, Timestamp};
 
 use super::bitstream;
-use super::codec::{CodecError, EncodedFrame, EncoderConfig, VideoDecoder, VideoEncoder};
+use super::codec::{CodecError, Content, EncodedFrame, EncoderConfig, VideoDecoder, VideoEncoder};
 use super::ffi::set_openh264_rate;
 use super::h264;
 use crate::frame::I420Frame;
+use crate::pool::{BytesPool, FramePool};
 
 /// The planes of a frame, cut to even sides.
 struct EvenPlanes<'a>(&'a I420Frame);
@@ -53,6 +53,7 @@ pub(super) struct H264Encoder {
     has_encoded: bool,
     first_captured_at: Option<Instant>,
     last_pts_ms: Option<u64>,
+    pool: BytesPool,
 }
 
 impl H264Encoder {
@@ -64,6 +65,7 @@ impl H264Encoder {
             has_encoded: false,
             first_captured_at: None,
             last_pts_ms: None,
+            pool: BytesPool::new(),
         })
     }
 
@@ -123,23 +125,28 @@ impl VideoEncoder for H264Encoder {
             .map_err(|error| CodecError::Encode(error.to_string()))?;
         let keyframe = matches!(stream.frame_type(), FrameType::IDR);
         let is_skipped = matches!(stream.frame_type(), FrameType::Skip | FrameType::Invalid);
-        let data = if is_skipped {
-            Vec::new()
-        } else {
-            stream.to_vec()
-        };
         self.has_encoded = true;
-        if data.is_empty() {
+        let mut len = 0;
+        if !is_skipped {
+            for_each_nal(&stream, |nal| len += nal.len());
+        }
+        if len == 0 {
             return Ok(None);
         }
+        let writer = self.pool.writer(len);
+        for_each_nal(&stream, |nal| writer.extend_from_slice(nal));
+        let data = writer.split().freeze();
         Ok(Some(EncodedFrame {
             codec: VideoCodec::H264,
             keyframe,
             width,
             height,
-            data: Bytes::from(data),
+            data,
             timestamp_90khz: 0,
             captured_at: frame.captured_at,
+            layer: 0,
+            temporal_id: 0,
+            temporal_layers: 1,
         }))
     }
 
@@ -156,15 +163,38 @@ impl VideoEncoder for H264Encoder {
         self.config = EncoderConfig { fps, ..self.config }.clamped();
         self.apply_rate();
     }
+
+    fn set_content(&mut self, content: Content) {
+        if content == self.config.content {
+            return;
+        }
+        self.config.content = content;
+        if let Err(error) = self.reopen() {
+            tracing::warn!(%error, ?content, "encoder refused a kind of content");
+        }
+    }
+}
+
+/// Shows the NAL units of a frame with their start codes.
+fn for_each_nal(stream: &EncodedBitStream<'_>, mut visit: impl FnMut(&[u8])) {
+    for layer in (0..stream.num_layers()).filter_map(|index| stream.layer(index)) {
+        for nal in (0..layer.nal_count()).filter_map(|index| layer.nal_unit(index)) {
+            visit(nal);
+        }
+    }
 }
 
 fn open(config: &EncoderConfig) -> Result<Encoder, CodecError> {
+    let usage = match config.content {
+        Content::Camera => UsageType::CameraVideoRealTime,
+        Content::Screen => UsageType::ScreenContentRealTime,
+    };
     let config = openh264::encoder::EncoderConfig::new()
         .bitrate(BitRate::from_bps(config.bitrate_bps))
         .max_frame_rate(FrameRate::from_hz(config.fps as f32))
         .rate_control_mode(RateControlMode::Bitrate)
         .skip_frames(true)
-        .usage_type(UsageType::CameraVideoRealTime)
+        .usage_type(usage)
         .complexity(Complexity::Medium)
         .profile(Profile::Baseline)
         .sps_pps_strategy(SpsPpsStrategy::ConstantId)
@@ -178,6 +208,7 @@ fn open(config: &EncoderConfig) -> Result<Encoder, CodecError> {
 /// A decoder that refuses pictures beyond the limit before openh264 allocates for them.
 pub(super) struct H264Decoder {
     decoder: openh264::decoder::Decoder,
+    pool: FramePool,
 }
 
 impl H264Decoder {
@@ -185,7 +216,10 @@ impl H264Decoder {
         let config = openh264::decoder::DecoderConfig::new()
             .flush_after_decode(openh264::decoder::Flush::NoFlush);
         openh264::decoder::Decoder::with_api_config(OpenH264API::from_source(), config)
-            .map(|decoder| Self { decoder })
+            .map(|decoder| Self {
+                decoder,
+                pool: FramePool::new(),
+            })
             .map_err(|error| CodecError::Start(error.to_string()))
     }
 }
@@ -212,11 +246,14 @@ impl VideoDecoder for H264Decoder {
             .decoder
             .decode(data)
             .map_err(|error| CodecError::Decode(error.to_string()))?;
-        Ok(picture.and_then(|picture| copy_picture(&picture)))
+        Ok(picture.and_then(|picture| copy_picture(&picture, &mut self.pool)))
     }
 }
 
-fn copy_picture(picture: &openh264::decoder::DecodedYUV<'_>) -> Option<I420Frame> {
+fn copy_picture(
+    picture: &openh264::decoder::DecodedYUV<'_>,
+    pool: &mut FramePool,
+) -> Option<I420Frame> {
     let (width, height) = picture.dimensions();
     let (chroma_width, chroma_height) = (width.div_ceil(2), height.div_ceil(2));
     let strides = picture.strides();
@@ -225,15 +262,19 @@ fn copy_picture(picture: &openh264::decoder::DecodedYUV<'_>) -> Option<I420Frame
         (picture.u(), strides.1, chroma_width, chroma_height),
         (picture.v(), strides.2, chroma_width, chroma_height),
     ];
-    let (width_px, height_px) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
-    if !bitstream::is_size_allowed((width_px, height_px)) {
-        return None;
-    }
-    let mut data = Vec::with_capacity(I420Frame::data_len(width_px, height_px));
-    for (plane, stride, columns, rows) in planes {
-        for row in 0..rows {
-            data.extend_from_slice(plane.get(row * stride..row * stride + columns)?);
+    let fill = |data: &mut [u8]| {
+        let mut rest = data;
+        for (plane, stride, columns, rows) in planes {
+            let (target, behind) = rest.split_at_mut(columns * rows);
+            rest = behind;
+            for (row, line) in target.chunks_exact_mut(columns).enumerate() {
+                let source = plane.get(row * stride..row * stride + columns);
+                line.copy_from_slice(source.ok_or(())?);
+            }
         }
-    }
-    I420Frame::new(width_px, height_px, data, Instant::now())
+        Ok::<(), ()>(())
+    };
+    let (width_px, height_px) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
+    let frame = pool.try_frame(width_px, height_px, Instant::now(), fill);
+    frame.ok().flatten()
 }

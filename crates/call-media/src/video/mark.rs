@@ -89,15 +89,13 @@ pub fn draw(data: &mut [u8], width: u32, height: u32, mark: Mark) {
     let (width, height) = (width as usize, height as usize);
     let (luma, chroma) = data.split_at_mut(width * height);
     for row in 0..ROWS {
-        let mut line = vec![0; width];
-        for column in 0..COLUMNS {
-            let is_one = bits >> (COLUMNS * ROWS - 1 - row * COLUMNS - column) & 1 == 1;
-            let cell = column * width / COLUMNS..(column + 1) * width / COLUMNS;
-            line[cell].fill(if is_one { BRIGHT } else { DARK });
-        }
         let lines = row_edge(height, row)..row_edge(height, row + 1);
-        for target in luma[lines.start * width..lines.end * width].chunks_exact_mut(width) {
-            target.copy_from_slice(&line);
+        for line in luma[lines.start * width..lines.end * width].chunks_exact_mut(width) {
+            for column in 0..COLUMNS {
+                let is_one = bits >> (COLUMNS * ROWS - 1 - row * COLUMNS - column) & 1 == 1;
+                let cell = column * width / COLUMNS..(column + 1) * width / COLUMNS;
+                line[cell].fill(if is_one { BRIGHT } else { DARK });
+            }
         }
     }
     let (chroma_width, chroma_height) = (width.div_ceil(2), height.div_ceil(2));

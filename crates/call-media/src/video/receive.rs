@@ -130,6 +130,7 @@ mod tests {
             height: 180,
             fps: 30,
             bitrate_bps: 900_000,
+            ..EncoderConfig::default()
         };
         let mut encoder = new_encoder(codec, config).unwrap();
         let pattern = Pattern::new(320, 180, 1);

@@ -1,13 +1,12 @@
 //! From pictures to encoded frames, on a thread of its own; and the small self view.
 //!
-//! One [`VideoSender`] serves all peers: it takes the newest picture from a [`LatestSlot`], shrinks
-//! it to the wanted box, encodes it and hands the frame out. Pictures that arrive faster than the
-//! frame rate, or while one is being encoded, are dropped; nothing queues.
+//! One [`VideoSender`] serves all peers: it takes the newest picture from a [`LatestSlot`], has it
+//! encoded by a [`LayeredEncoder`] and hands the frames out. Pictures that arrive while one is
+//! being encoded are dropped; nothing queues. All layers share the thread: the two smaller ones
+//! together cost about half of the largest.
 //!
-//! Invariants: RTP timestamps increase strictly; a keyframe that was asked for is sent, though not
-//! more often than every [`KEYFRAME_INTERVAL`]; a codec that fails is made anew after
-//! [`CODEC_RETRY`] and never ends the thread; a change of codec, and the end of a pause, begin with
-//! a keyframe.
+//! Invariants: those of [`super::layers`]; codec trouble never ends the thread; the end of a pause
+//! begins with a keyframe.
 //!
 //! Deliberately not here: what bit rate, size and rate are right (call-core decides), packets
 //! ([`super::rtp`]).
@@ -18,15 +17,12 @@ use std::time::{Duration, Instant};
 
 use call_protocol::VideoCodec;
 
-use super::codec::{CodecError, EncodedFrame, EncoderConfig, VideoEncoder, new_encoder};
+use super::codec::{CodecError, Content, EncodedFrame, EncoderConfig};
+pub use super::layers::{CODEC_RETRY, KEYFRAME_INTERVAL};
+use super::layers::{EncodeSettings, FramePacer, LAYERS, LayerTargets, LayeredEncoder};
 use super::scale::Scaler;
 use crate::frame::{I420Frame, LatestSlot, Taken};
 
-/// Least time between two keyframes. Every member of a mesh may ask at the same moment; one answer
-/// serves all.
-pub const KEYFRAME_INTERVAL: Duration = Duration::from_millis(300);
-/// How long to wait before a codec that failed is made anew.
-pub const CODEC_RETRY: Duration = Duration::from_secs(1);
 /// Largest side of the self view, in pixels.
 pub const SELF_VIEW_PX: u32 = 320;
 /// Highest rate of the self view, in frames per second.
@@ -39,7 +35,8 @@ const POLL: Duration = Duration::from_millis(200);
 pub struct VideoSenderConfig {
     /// Codec.
     pub codec: VideoCodec,
-    /// Rate and size; width and height are the box pictures are shrunk into.
+    /// Rate and size of layer 0, the only one at first; width and height are the box pictures are
+    /// shrunk into.
     pub encoder: EncoderConfig,
     /// RTP timestamp of the first picture; random, so that streams cannot be correlated.
     pub timestamp_offset: u32,
@@ -53,11 +50,11 @@ pub struct VideoSender {
 
 #[derive(Clone, Copy)]
 struct Settings {
-    codec: VideoCodec,
-    encoder: EncoderConfig,
+    encode: EncodeSettings,
     is_paused: bool,
     is_stopping: bool,
-    wants_keyframe: bool,
+    /// Not yet handed to the encoder.
+    wants_keyframe: [bool; LAYERS],
 }
 
 impl VideoSender {
@@ -73,18 +70,17 @@ impl VideoSender {
         on_error: impl FnMut(CodecError) + Send + 'static,
     ) -> std::io::Result<Self> {
         let settings = Arc::new(Mutex::new(Settings {
-            codec: config.codec,
-            encoder: config.encoder.clamped(),
+            encode: EncodeSettings::single(config.codec, config.encoder),
             is_paused: false,
             is_stopping: false,
-            wants_keyframe: true,
+            wants_keyframe: [false; LAYERS],
         }));
         let shared = Arc::clone(&settings);
         let thread = std::thread::Builder::new()
             .name("video-send".to_owned())
             .spawn(move || {
-                let stage = EncodeStage::new(config.codec, config.timestamp_offset);
-                run(&source, &shared, stage, on_frame, on_error);
+                let encoder = LayeredEncoder::new(config.timestamp_offset);
+                run(&source, &shared, encoder, on_frame, on_error);
             })?;
         Ok(Self {
             settings,
@@ -92,52 +88,66 @@ impl VideoSender {
         })
     }
 
-    /// Makes the next possible picture a keyframe. Requests in quick succession are answered by
-    /// one.
-    pub fn request_keyframe(&self) {
-        self.settings().wants_keyframe = true;
+    /// Makes the next possible picture of a layer a keyframe. Requests in quick succession are
+    /// answered by one.
+    pub fn request_keyframe(&self, layer: u8) {
+        if let Some(wants) = self.settings().wants_keyframe.get_mut(usize::from(layer)) {
+            *wants = true;
+        }
     }
 
-    /// Target bit rate in bits per second, clamped like [`EncoderConfig::clamped`].
+    /// Which layers to encode, and how. A layer that is switched on begins with a keyframe.
+    pub fn set_layers(&self, targets: LayerTargets) {
+        self.settings().encode.layers = targets;
+    }
+
+    /// Target of layer 0 in bits per second, if it is on.
     pub fn set_bitrate_bps(&self, bitrate_bps: u32) {
-        let mut settings = self.settings();
-        settings.encoder = EncoderConfig {
-            bitrate_bps,
-            ..settings.encoder
+        if let Some(target) = &mut self.settings().encode.layers[0] {
+            target.bitrate_bps = bitrate_bps;
         }
-        .clamped();
     }
 
-    /// Highest rate in frames per second, clamped like [`EncoderConfig::clamped`].
+    /// Highest rate of all layers in frames per second.
     pub fn set_framerate(&self, fps: u32) {
-        let mut settings = self.settings();
-        settings.encoder = EncoderConfig {
-            fps,
-            ..settings.encoder
+        for target in self.settings().encode.layers.iter_mut().flatten() {
+            target.fps = fps;
         }
-        .clamped();
     }
 
     /// The box pictures are shrunk into, in pixels, clamped like [`EncoderConfig::clamped`].
     pub fn set_max_size(&self, width: u32, height: u32) {
-        let mut settings = self.settings();
-        settings.encoder = EncoderConfig {
+        let config = EncoderConfig {
             width,
             height,
-            ..settings.encoder
+            ..EncoderConfig::default()
         }
         .clamped();
+        let encode = &mut self.settings().encode;
+        (encode.max_width, encode.max_height) = (config.width, config.height);
     }
 
-    /// Changes the codec, from the next picture on.
+    /// Changes the codec, from the next possible picture on.
     pub fn set_codec(&self, codec: VideoCodec) {
-        self.settings().codec = codec;
+        self.settings().encode.codec = codec;
+    }
+
+    /// 1 or 2, see [`EncoderConfig::temporal_layers`]. A change begins with a keyframe.
+    pub fn set_temporal_layers(&self, count: u8) {
+        self.settings().encode.temporal_layers = count.clamp(1, 2);
+    }
+
+    /// What the pictures show.
+    pub fn set_content(&self, content: Content) {
+        self.settings().encode.content = content;
     }
 
     /// While paused, pictures are dropped unseen.
     pub fn set_paused(&self, is_paused: bool) {
         let mut settings = self.settings();
-        settings.wants_keyframe |= settings.is_paused && !is_paused;
+        if settings.is_paused && !is_paused {
+            settings.wants_keyframe = [true; LAYERS];
+        }
         settings.is_paused = is_paused;
     }
 
@@ -166,13 +176,14 @@ fn lock(settings: &Mutex<Settings>) -> MutexGuard<'_, Settings> {
 fn run(
     source: &LatestSlot<I420Frame>,
     settings: &Mutex<Settings>,
-    mut stage: EncodeStage,
+    mut encoder: LayeredEncoder,
     mut on_frame: impl FnMut(EncodedFrame),
     mut on_error: impl FnMut(CodecError),
 ) {
     loop {
         let taken = source.take_timeout(POLL);
-        let current = *lock(settings);
+        let mut shared = lock(settings);
+        let current = *shared;
         if current.is_stopping {
             return;
         }
@@ -184,163 +195,22 @@ fn run(
         if current.is_paused {
             continue;
         }
-        match stage.encode(Instant::now(), &picture, &current) {
-            Ok(Some(frame)) => {
-                if frame.keyframe {
-                    lock(settings).wants_keyframe = false;
+        shared.wants_keyframe = [false; LAYERS];
+        drop(shared);
+        for layer in (0..LAYERS).filter(|layer| current.wants_keyframe[*layer]) {
+            encoder.request_keyframe(layer);
+        }
+        encoder.handle_picture(Instant::now(), &picture, &current.encode);
+        drop(picture);
+        while let Some(result) = encoder.poll_frame() {
+            match result {
+                Ok(frame) => on_frame(frame),
+                Err(error) => {
+                    tracing::debug!(%error, "encoding failed");
+                    on_error(error);
                 }
-                on_frame(frame);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::debug!(%error, "encoding failed");
-                on_error(error);
             }
         }
-    }
-}
-
-/// Everything the encoder thread keeps between pictures.
-struct EncodeStage {
-    codec: VideoCodec,
-    encoder: Option<Box<dyn VideoEncoder>>,
-    applied: Option<EncoderConfig>,
-    retry_at: Option<Instant>,
-    scaler: Scaler,
-    pacer: FramePacer,
-    last_keyframe_at: Option<Instant>,
-    clock: RtpClock,
-}
-
-impl EncodeStage {
-    fn new(codec: VideoCodec, timestamp_offset: u32) -> Self {
-        Self {
-            codec,
-            encoder: None,
-            applied: None,
-            retry_at: None,
-            scaler: Scaler::new(),
-            pacer: FramePacer::default(),
-            last_keyframe_at: None,
-            clock: RtpClock::new(timestamp_offset),
-        }
-    }
-
-    fn encode(
-        &mut self,
-        now: Instant,
-        picture: &I420Frame,
-        settings: &Settings,
-    ) -> Result<Option<EncodedFrame>, CodecError> {
-        let wanted = settings.encoder;
-        if !self.pacer.is_due(picture.captured_at, wanted.fps)
-            || self.retry_at.is_some_and(|retry_at| now < retry_at)
-        {
-            return Ok(None);
-        }
-        let picture = self.scaler.fit(picture, wanted.width, wanted.height);
-        if settings.codec != self.codec {
-            self.codec = settings.codec;
-            self.encoder = None;
-        }
-        let result = self.encode_scaled(now, &picture, settings);
-        self.retry_at = result.is_err().then(|| now + CODEC_RETRY);
-        if result.is_err() {
-            self.encoder = None;
-        }
-        let Some(mut frame) = result? else {
-            return Ok(None);
-        };
-        if frame.keyframe {
-            self.last_keyframe_at = Some(now);
-        }
-        frame.timestamp_90khz = self.clock.timestamp(frame.captured_at);
-        Ok(Some(frame))
-    }
-
-    fn encode_scaled(
-        &mut self,
-        now: Instant,
-        picture: &I420Frame,
-        settings: &Settings,
-    ) -> Result<Option<EncodedFrame>, CodecError> {
-        let wanted = settings.encoder;
-        let encoder = match &mut self.encoder {
-            Some(encoder) => encoder,
-            None => {
-                let (width, height) = (picture.width(), picture.height());
-                let config = EncoderConfig {
-                    width,
-                    height,
-                    ..wanted
-                };
-                self.applied = Some(wanted);
-                self.encoder.insert(new_encoder(self.codec, config)?)
-            }
-        };
-        if let Some(applied) = self.applied.replace(wanted) {
-            if applied.bitrate_bps != wanted.bitrate_bps {
-                encoder.set_bitrate_bps(wanted.bitrate_bps);
-            }
-            if applied.fps != wanted.fps {
-                encoder.set_framerate(wanted.fps);
-            }
-        }
-        let is_allowed = self
-            .last_keyframe_at
-            .is_none_or(|last| now.saturating_duration_since(last) >= KEYFRAME_INTERVAL);
-        encoder.encode(picture, settings.wants_keyframe && is_allowed)
-    }
-}
-
-/// Lets pictures through at most at a rate, judged by their capture times.
-#[derive(Clone, Copy, Debug, Default)]
-struct FramePacer {
-    due_at: Option<Instant>,
-}
-
-impl FramePacer {
-    /// Whether this picture is to be used. Jitter of half an interval is tolerated, so that a
-    /// source at exactly the rate loses nothing.
-    fn is_due(&mut self, captured_at: Instant, fps: u32) -> bool {
-        let interval = Duration::from_secs(1) / fps.max(1);
-        let due_at = self.due_at.unwrap_or(captured_at);
-        if captured_at + interval / 2 < due_at {
-            return false;
-        }
-        // After a gap the schedule starts anew instead of letting a burst through.
-        let is_late = captured_at > due_at + interval;
-        self.due_at = Some(if is_late { captured_at } else { due_at } + interval);
-        true
-    }
-}
-
-/// Capture times to RTP timestamps.
-#[derive(Clone, Copy, Debug)]
-struct RtpClock {
-    offset: u32,
-    epoch: Option<Instant>,
-    last_ticks: Option<u64>,
-}
-
-impl RtpClock {
-    fn new(offset: u32) -> Self {
-        Self {
-            offset,
-            epoch: None,
-            last_ticks: None,
-        }
-    }
-
-    /// 90 kHz since the first picture, plus the offset; always above the one before (modulo
-    /// 2^32).
-    fn timestamp(&mut self, captured_at: Instant) -> u32 {
-        let epoch = *self.epoch.get_or_insert(captured_at);
-        let elapsed_us = captured_at.saturating_duration_since(epoch).as_micros() as u64;
-        let ticks = elapsed_us * 9 / 100;
-        let ticks = self.last_ticks.map_or(ticks, |last| ticks.max(last + 1));
-        self.last_ticks = Some(ticks);
-        self.offset.wrapping_add(ticks as u32)
     }
 }
 

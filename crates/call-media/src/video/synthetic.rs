@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::capture::{CaptureError, VideoSource};
 pub use super::mark::{self, Mark, now_us, read_mark};
 use crate::frame::I420Frame;
+use crate::pool::FramePool;
 
 /// Draws the picture number `frame` of a pattern; a pure function of its arguments.
 #[derive(Clone, Debug)]
@@ -41,47 +42,65 @@ impl Pattern {
 
     /// Draws one picture. `fps` sets how far things move from one frame to the next.
     pub fn draw(&self, frame: u32, fps: u32, captured_us: u64, captured_at: Instant) -> I420Frame {
+        self.draw_with(&mut Canvas::default(), frame, fps, captured_us, captured_at)
+    }
+
+    /// As [`Self::draw`], with memory that is used again.
+    pub fn draw_with(
+        &self,
+        canvas: &mut Canvas,
+        frame: u32,
+        fps: u32,
+        captured_us: u64,
+        captured_at: Instant,
+    ) -> I420Frame {
+        let Canvas {
+            pool,
+            across,
+            down,
+            mix,
+        } = canvas;
+        let seconds = f64::from(frame) / f64::from(fps.max(1));
+        // Sums of one wave across and one wave down: soft, cheap, and different everywhere.
+        wave(across, self.width, 1.0, seconds * 0.20, 28.0);
+        wave(down, self.height, 0.7, seconds * -0.13, 24.0);
+        wave(mix, self.width.div_ceil(2), 0.5, seconds * 0.10, 128.0);
+        let fill = |data: &mut [u8]| {
+            self.paint(data, seconds, across, down, mix);
+            let mark = Mark { frame, captured_us };
+            mark::draw(data, self.width, self.height, mark);
+        };
+        pool.frame(self.width, self.height, captured_at, fill)
+            .expect("invariant: sides are clamped")
+    }
+
+    /// Writes all planes.
+    fn paint(&self, data: &mut [u8], seconds: f64, across: &[i16], down: &[i16], mix: &[i16]) {
         let (width, height) = (self.width as usize, self.height as usize);
         let (chroma_width, chroma_height) = (width.div_ceil(2), height.div_ceil(2));
-        let seconds = f64::from(frame) / f64::from(fps.max(1));
-        let mut data = vec![0; I420Frame::data_len(self.width, self.height)];
         let (luma, chroma) = data.split_at_mut(width * height);
         let (u, v) = chroma.split_at_mut(chroma_width * chroma_height);
-
-        // Sums of one wave across and one wave down: soft, cheap, and different everywhere.
-        let wave = |len: usize, periods: f64, phase: f64, strength: f64| -> Vec<i16> {
-            (0..len)
-                .map(|i| {
-                    let turn = periods * i as f64 / len as f64 + phase;
-                    (strength * (turn * std::f64::consts::TAU).sin()) as i16
-                })
-                .collect()
-        };
-        let across = wave(width, 1.0, seconds * 0.20, 28.0);
-        let down = wave(height, 0.7, seconds * -0.13, 24.0);
-        for (row, down) in luma.chunks_exact_mut(width).zip(&down) {
-            for (pixel, across) in row.iter_mut().zip(&across) {
+        for (row, down) in luma.chunks_exact_mut(width).zip(down) {
+            for (pixel, across) in row.iter_mut().zip(across) {
                 *pixel = (110 + across + down) as u8;
             }
         }
-        let mix = wave(chroma_width, 0.5, seconds * 0.10, 128.0);
         let blend = |ends: (u8, u8), mix: i16| {
             let share = i32::from(mix) + 128;
             ((i32::from(ends.0) * (256 - share) + i32::from(ends.1) * share) / 256) as u8
         };
         let [first, second] = self.background;
-        let u_line: Vec<u8> = mix
-            .iter()
-            .map(|mix| blend((first.0, second.0), *mix))
-            .collect();
-        let v_line: Vec<u8> = mix
-            .iter()
-            .map(|mix| blend((first.1, second.1), *mix))
-            .collect();
-        u.chunks_exact_mut(chroma_width)
-            .for_each(|row| row.copy_from_slice(&u_line));
-        v.chunks_exact_mut(chroma_width)
-            .for_each(|row| row.copy_from_slice(&v_line));
+        for (plane, ends) in [
+            (&mut *u, (first.0, second.0)),
+            (&mut *v, (first.1, second.1)),
+        ] {
+            let (line, rest) = plane.split_at_mut(chroma_width);
+            for (sample, mix) in line.iter_mut().zip(mix) {
+                *sample = blend(ends, *mix);
+            }
+            rest.chunks_exact_mut(chroma_width)
+                .for_each(|row| row.copy_from_slice(line));
+        }
 
         let (sin, cos) = (seconds * 1.7).sin_cos();
         let center = (
@@ -93,12 +112,24 @@ impl Pattern {
         let half = (center.0 / 2.0, center.1 / 2.0);
         fill_disc(u, chroma_width, half, radius / 2.0, self.disc.1);
         fill_disc(v, chroma_width, half, radius / 2.0, self.disc.2);
-
-        let mark = Mark { frame, captured_us };
-        mark::draw(&mut data, self.width, self.height, mark);
-        I420Frame::new(self.width, self.height, data, captured_at)
-            .expect("invariant: sides are clamped and the buffer is allocated for them")
     }
+}
+
+/// Memory for drawing patterns: pictures nobody holds any more, and waves.
+#[derive(Debug, Default)]
+pub struct Canvas {
+    pool: FramePool,
+    across: Vec<i16>,
+    down: Vec<i16>,
+    mix: Vec<i16>,
+}
+
+fn wave(out: &mut Vec<i16>, len: u32, periods: f64, phase: f64, strength: f64) {
+    out.clear();
+    out.extend((0..len).map(|i| {
+        let turn = periods * f64::from(i) / f64::from(len) + phase;
+        (strength * (turn * std::f64::consts::TAU).sin()) as i16
+    }));
 }
 
 fn fill_disc(plane: &mut [u8], width: usize, center: (f64, f64), radius: f64, value: u8) {
@@ -118,6 +149,7 @@ fn fill_disc(plane: &mut [u8], width: usize, center: (f64, f64), radius: f64, va
 pub struct PatternSource {
     pattern: Pattern,
     fps: u32,
+    canvas: Canvas,
     next_frame: u32,
     next_at: Instant,
 }
@@ -129,6 +161,7 @@ impl PatternSource {
         Self {
             pattern,
             fps: fps.clamp(1, 60),
+            canvas: Canvas::default(),
             next_frame: 0,
             next_at: Instant::now(),
         }
@@ -138,9 +171,9 @@ impl PatternSource {
 impl VideoSource for PatternSource {
     fn next_frame(&mut self) -> Result<I420Frame, CaptureError> {
         wait_for(&mut self.next_at, self.fps);
-        let frame = self
-            .pattern
-            .draw(self.next_frame, self.fps, now_us(), Instant::now());
+        let (pattern, canvas) = (&self.pattern, &mut self.canvas);
+        let now = Instant::now();
+        let frame = pattern.draw_with(canvas, self.next_frame, self.fps, now_us(), now);
         self.next_frame = self.next_frame.wrapping_add(1);
         Ok(frame)
     }

@@ -12,6 +12,7 @@ use super::scale::Scaler;
 use super::source_config::{FPS, SIDE_PX};
 use super::synthetic::wait_for;
 use crate::frame::I420Frame;
+use crate::pool::FramePool;
 
 /// Longest header line in bytes; real ones are below 100.
 const HEADER_BYTES: u64 = 1024;
@@ -25,6 +26,7 @@ pub struct Y4mReader {
     height: u32,
     fps: u32,
     next_at: Instant,
+    pool: FramePool,
 }
 
 impl Y4mReader {
@@ -45,6 +47,7 @@ impl Y4mReader {
             height,
             fps,
             next_at: Instant::now(),
+            pool: FramePool::new(),
         })
     }
 
@@ -67,14 +70,13 @@ impl Y4mReader {
         if !read_line(&mut self.file)?.starts_with("FRAME") {
             return Err(CaptureError::File("a frame header is missing".to_owned()));
         }
-        let mut data = vec![0; I420Frame::data_len(self.width, self.height)];
-        match self.file.read_exact(&mut data) {
-            Ok(()) => Ok(I420Frame::new(
-                self.width,
-                self.height,
-                data,
-                Instant::now(),
-            )),
+        let file = &mut self.file;
+        let read = |data: &mut [u8]| file.read_exact(data);
+        let read = self
+            .pool
+            .try_frame(self.width, self.height, Instant::now(), read);
+        match read {
+            Ok(frame) => Ok(frame),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(file_error(error)),
         }

@@ -13,30 +13,33 @@
 //! if all before it since the last `discontinuity` were decoded. While *searching*, nothing leaves
 //! and [`VideoAssembler::needs_keyframe`] is true, unless nothing arrived yet.
 //!
-//! Bounds: [`BUFFER_PACKETS`], [`limits::ENCODED_FRAME_BYTES`] in total, [`READY_FRAMES`]. On
-//! overflow everything is dropped and the search begins anew.
+//! Bounds: a window of [`MAX_SLOTS`] packets, [`limits::ENCODED_FRAME_BYTES`] in total,
+//! [`READY_FRAMES`]. On overflow everything is dropped and the search begins anew.
+//!
+//! Gaps are gaps in the sequence numbers and nothing else. Who drops frames of an upper temporal
+//! layer on the way renumbers the packets behind them; picture ids and timestamps may jump.
 //!
 //! Deliberately not here: asking for retransmissions (the transport sees RTP headers), pacing of
 //! PLI messages, and any playout delay; frames leave as soon as they are complete.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use call_protocol::{VideoCodec, limits};
 
 use super::super::bitstream;
+use super::ring::{MAX_SLOTS, PacketRing, WindowExceeded};
 use super::{Part, RtpVideoPacket, join, parse};
+use crate::pool::BytesPool;
 
 /// How long a missing packet is waited for. Covers two retransmissions at 100 ms round trip.
 /// Longer freezes longer before asking for a keyframe; shorter gives up on what would have come.
 pub const REORDER_WAIT: Duration = Duration::from_millis(250);
-/// Most packets buffered; 4 MiB of full packets.
-const BUFFER_PACKETS: usize = 4096;
 /// Most complete frames waiting to be taken.
 const READY_FRAMES: usize = 64;
 /// A forward jump beyond this is a restarted stream, not loss.
-const MAX_JUMP: u64 = 4096;
+const MAX_JUMP: u64 = MAX_SLOTS as u64;
 /// As many old packets in a row mean that the stream restarted with a lower sequence number.
 const RESTART_RUN: u32 = 64;
 
@@ -89,7 +92,8 @@ struct Stored {
 pub struct VideoAssembler {
     codec: VideoCodec,
     /// By unwrapped sequence number.
-    packets: BTreeMap<u64, Stored>,
+    packets: PacketRing<Stored>,
+    pool: BytesPool,
     buffered_bytes: usize,
     highest: Option<u64>,
     /// First packet of the next frame; `None` while searching.
@@ -111,7 +115,8 @@ impl VideoAssembler {
     pub fn new(codec: VideoCodec) -> Self {
         Self {
             codec,
-            packets: BTreeMap::new(),
+            packets: PacketRing::new(),
+            pool: BytesPool::new(),
             buffered_bytes: 0,
             highest: None,
             next: None,
@@ -134,7 +139,7 @@ impl VideoAssembler {
             return;
         }
         self.old_run = 0;
-        if self.packets.contains_key(&sequence) {
+        if self.packets.contains(sequence) {
             self.stats.duplicate_packets += 1;
             return;
         }
@@ -150,7 +155,6 @@ impl VideoAssembler {
             part
         };
         let payload_bytes = packet.payload.len();
-        self.buffered_bytes += payload_bytes;
         let RtpVideoPacket {
             timestamp, marker, ..
         } = packet;
@@ -161,10 +165,12 @@ impl VideoAssembler {
             payload_bytes,
             part,
         };
-        self.packets.insert(sequence, stored);
-        if self.packets.len() > BUFFER_PACKETS || self.buffered_bytes > limits::ENCODED_FRAME_BYTES
-        {
-            tracing::debug!(packets = self.packets.len(), "reorder buffer overflow");
+        let inserted = self.packets.insert(sequence, stored);
+        if inserted.is_ok() {
+            self.buffered_bytes += payload_bytes;
+        }
+        if inserted == Err(WindowExceeded) || self.buffered_bytes > limits::ENCODED_FRAME_BYTES {
+            tracing::debug!(bytes = self.buffered_bytes, "reorder buffer overflow");
             self.drop_below(u64::MAX);
             self.search();
             return;
@@ -186,7 +192,7 @@ impl VideoAssembler {
     /// When [`Self::handle_timeout`] has something to do; `None` while nothing is missing.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.next?;
-        let (_, after_hole) = self.packets.range(self.contiguous_until..).next()?;
+        let (_, after_hole) = self.packets.range(self.contiguous_until..u64::MAX).next()?;
         Some(after_hole.arrived_at + REORDER_WAIT)
     }
 
@@ -257,9 +263,9 @@ impl VideoAssembler {
         };
         self.next = self
             .packets
-            .iter()
+            .range(0..u64::MAX)
             .find(|(_, stored)| is_start(stored))
-            .map(|(at, _)| *at);
+            .map(|(at, _)| at);
         if let Some(next) = self.next {
             self.drop_below(next);
             self.contiguous_until = next;
@@ -274,15 +280,14 @@ impl VideoAssembler {
         }
         if self.next.is_none() {
             // Kept for a while: the start of their keyframe may have been overtaken.
-            while let Some(first) = self.packets.first_entry()
-                && now.saturating_duration_since(first.get().arrived_at) > REORDER_WAIT
+            while let Some(first) = self.packets.get(self.packets.base())
+                && now.saturating_duration_since(first.arrived_at) > REORDER_WAIT
             {
-                let sequence = *first.key();
-                self.drop_below(sequence + 1);
+                self.drop_below(self.packets.base() + 1);
             }
             return;
         }
-        while self.packets.contains_key(&self.contiguous_until) {
+        while self.packets.contains(self.contiguous_until) {
             self.contiguous_until += 1;
         }
         while let Some(next) = self.next {
@@ -296,7 +301,7 @@ impl VideoAssembler {
         let next = self.next?;
         let mut timestamp = None;
         for at in self.scanned_until.max(next)..self.contiguous_until {
-            let stored = self.packets.get(&at)?;
+            let stored = self.packets.get(at)?;
             if stored.part.is_some() {
                 // Padding before the first part belongs to no frame.
                 let first = match timestamp {
@@ -320,22 +325,20 @@ impl VideoAssembler {
     fn first_timestamp(&self, from: u64, to: u64) -> Option<u32> {
         let mut parts = self
             .packets
-            .range(from..=to)
+            .range(from..to + 1)
             .filter(|(_, stored)| stored.part.is_some());
         parts.next().map(|(_, stored)| stored.timestamp)
     }
 
     fn deliver(&mut self, next: u64, end: u64) {
         let stored = self.packets.range(next..end).map(|(_, stored)| stored);
-        let parts: Vec<&Part> = stored
-            .clone()
-            .filter_map(|stored| stored.part.as_ref())
-            .collect();
+        let with_part = |stored: &&Stored| stored.part.is_some();
         let timestamp = stored
-            .filter(|stored| stored.part.is_some())
-            .map(|s| s.timestamp)
-            .next();
-        let data = join(self.codec, &parts);
+            .clone()
+            .find(with_part)
+            .map(|stored| stored.timestamp);
+        let parts = stored.filter_map(|stored| stored.part.as_ref());
+        let data = join(self.codec, parts, &mut self.pool);
         let info = data
             .as_deref()
             .and_then(|data| bitstream::frame_info(self.codec, data));
@@ -363,7 +366,7 @@ impl VideoAssembler {
             width: self.size.0,
             height: self.size.1,
             timestamp,
-            data: data.into(),
+            data,
             discontinuity: std::mem::take(&mut self.is_discontinuous),
         });
     }
@@ -376,7 +379,8 @@ impl VideoAssembler {
     /// Gives up on a missing packet that was waited for long enough, as often as that is the case.
     fn give_up_if_due(&mut self, now: Instant) {
         while self.poll_timeout().is_some_and(|due| due <= now) {
-            let Some((&after_hole, _)) = self.packets.range(self.contiguous_until..).next() else {
+            let behind = self.contiguous_until..u64::MAX;
+            let Some(after_hole) = self.packets.range(behind).next().map(|(at, _)| at) else {
                 return;
             };
             self.stats.lost_packets += after_hole - self.contiguous_until;
@@ -387,19 +391,15 @@ impl VideoAssembler {
 
     /// Removes packets that were not delivered.
     fn drop_below(&mut self, sequence: u64) {
-        let markers = self
-            .packets
-            .range(..sequence)
-            .filter(|(_, stored)| stored.marker)
-            .count();
+        let stored = self.packets.range(0..sequence);
+        let markers = stored.filter(|(_, stored)| stored.marker).count();
         self.stats.dropped_frames += markers as u64;
         self.remove_below(sequence);
     }
 
     fn remove_below(&mut self, sequence: u64) {
-        let kept = self.packets.split_off(&sequence);
-        let removed = std::mem::replace(&mut self.packets, kept);
-        let removed_bytes: usize = removed.values().map(|stored| stored.payload_bytes).sum();
-        self.buffered_bytes -= removed_bytes;
+        let buffered_bytes = &mut self.buffered_bytes;
+        self.packets
+            .remove_below(sequence, |stored| *buffered_bytes -= stored.payload_bytes);
     }
 }

@@ -12,61 +12,59 @@ const FU_START: u8 = 0x80;
 const FU_END: u8 = 0x40;
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
-pub(super) fn packetize(data: &[u8]) -> Vec<Bytes> {
-    let mut payloads = Vec::new();
-    // Parameter sets wait here to travel together.
-    let mut pending: Vec<&[u8]> = Vec::new();
+/// Largest parameter set that travels with others in one payload.
+const AGGREGATED_BYTES: usize = 400;
+
+pub(super) fn packetize(data: &[u8], writer: &mut BytesMut, out: &mut Vec<Bytes>) {
+    // Parameter sets wait in the writer, as a STAP-A without its header's reference bits.
+    let mut pending = 0;
     for nal in nal_units(data) {
-        if matches!(nal_type_of(nal), nal_type::SPS | nal_type::PPS) && nal.len() < 400 {
-            let pending_bytes: usize = pending.iter().map(|nal| nal.len() + 2).sum();
-            if 1 + pending_bytes + nal.len() + 2 > MAX_PAYLOAD_BYTES {
-                payloads.extend(aggregate(&mut pending));
+        let is_set = matches!(nal_type_of(nal), nal_type::SPS | nal_type::PPS);
+        if is_set && nal.len() < AGGREGATED_BYTES {
+            if writer.len() + 2 + nal.len() > MAX_PAYLOAD_BYTES {
+                flush(&mut pending, writer, out);
             }
-            pending.push(nal);
+            if pending == 0 {
+                writer.put_u8(nal_type::STAP_A);
+            }
+            writer[0] = writer[0].max(nal[0] & 0x60 | nal_type::STAP_A);
+            writer.put_u16(nal.len() as u16);
+            writer.put_slice(nal);
+            pending += 1;
             continue;
         }
-        payloads.extend(aggregate(&mut pending));
+        flush(&mut pending, writer, out);
         if nal.len() <= MAX_PAYLOAD_BYTES {
-            payloads.push(Bytes::copy_from_slice(nal));
+            writer.put_slice(nal);
+            out.push(writer.split().freeze());
         } else {
-            fragment(nal, &mut payloads);
+            fragment(nal, writer, out);
         }
     }
-    payloads.extend(aggregate(&mut pending));
-    payloads
+    flush(&mut pending, writer, out);
 }
 
-fn aggregate(nals: &mut Vec<&[u8]>) -> Option<Bytes> {
-    let payload = match nals[..] {
-        [] => None,
-        [nal] => Some(Bytes::copy_from_slice(nal)),
-        _ => {
-            let reference = nals.iter().map(|nal| nal[0] & 0x60).max().unwrap_or(0);
-            let mut payload = BytesMut::new();
-            payload.put_u8(reference | nal_type::STAP_A);
-            for nal in nals.iter() {
-                payload.put_u16(nal.len() as u16);
-                payload.put_slice(nal);
-            }
-            Some(payload.freeze())
-        }
-    };
-    nals.clear();
-    payload
+/// Sends the waiting parameter sets; one alone goes without the aggregate's header.
+fn flush(pending: &mut usize, writer: &mut BytesMut, out: &mut Vec<Bytes>) {
+    let mut payload = writer.split();
+    match std::mem::take(pending) {
+        0 => {}
+        1 => out.push(payload.split_off(3).freeze()),
+        _ => out.push(payload.freeze()),
+    }
 }
 
-fn fragment(nal: &[u8], payloads: &mut Vec<Bytes>) {
+fn fragment(nal: &[u8], writer: &mut BytesMut, out: &mut Vec<Bytes>) {
     let indicator = nal[0] & 0xe0 | nal_type::FU_A;
     let chunks = balanced_chunks(&nal[1..], MAX_PAYLOAD_BYTES - FU_HEADER_BYTES);
     let last = chunks.len() - 1;
     for (index, chunk) in chunks.enumerate() {
-        let mut payload = BytesMut::with_capacity(FU_HEADER_BYTES + chunk.len());
         let start = if index == 0 { FU_START } else { 0 };
         let end = if index == last { FU_END } else { 0 };
-        payload.put_u8(indicator);
-        payload.put_u8(start | end | nal_type_of(nal));
-        payload.put_slice(chunk);
-        payloads.push(payload.freeze());
+        writer.put_u8(indicator);
+        writer.put_u8(start | end | nal_type_of(nal));
+        writer.put_slice(chunk);
+        out.push(writer.split().freeze());
     }
 }
 
@@ -94,23 +92,33 @@ pub(super) fn parse(payload: &Bytes) -> Option<Part> {
 
 /// The NAL units of a STAP-A. `None` when a length points past the end or nothing is inside.
 fn aggregated(payload: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
-    let mut nals = Vec::new();
-    let mut rest = payload.get(1..)?;
-    while !rest.is_empty() {
-        let len = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
-        let nal = rest.get(2..2 + len)?;
+    let mut check = payload.get(1..)?;
+    if check.is_empty() {
+        return None;
+    }
+    while !check.is_empty() {
+        let (nal, rest) = split_nal(check)?;
         if nal.is_empty() {
             return None;
         }
-        nals.push(nal);
-        rest = &rest[2 + len..];
+        check = rest;
     }
-    (!nals.is_empty()).then(|| nals.into_iter())
+    let mut rest = &payload[1..];
+    Some(std::iter::from_fn(move || {
+        let (nal, after) = split_nal(rest)?;
+        rest = after;
+        Some(nal)
+    }))
 }
 
-/// Annex B of the payloads of one access unit.
-pub(super) fn join(parts: &[&Part]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
+/// A NAL unit with its length before it, and what follows.
+fn split_nal(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = usize::from(u16::from_be_bytes([*data.first()?, *data.get(1)?]));
+    data[2..].split_at_checked(len)
+}
+
+/// Writes the annex B of the payloads of one access unit.
+pub(super) fn join<'a>(parts: impl Iterator<Item = &'a Part>, out: &mut BytesMut) -> Option<()> {
     let mut is_in_fragment = false;
     for part in parts {
         let body = &part.body[..];
@@ -129,7 +137,7 @@ pub(super) fn join(parts: &[&Part]) -> Option<Vec<u8>> {
             nal_type::FU_A => {
                 if is_fragment_start {
                     out.extend_from_slice(&START_CODE);
-                    out.push(body[0] & 0xe0 | body[1] & 0x1f);
+                    out.put_u8(body[0] & 0xe0 | body[1] & 0x1f);
                 }
                 out.extend_from_slice(&body[FU_HEADER_BYTES..]);
                 is_in_fragment = body[1] & FU_END == 0;
@@ -144,5 +152,5 @@ pub(super) fn join(parts: &[&Part]) -> Option<Vec<u8>> {
             return None;
         }
     }
-    (!is_in_fragment && !out.is_empty()).then_some(out)
+    (!is_in_fragment && !out.is_empty()).then_some(())
 }

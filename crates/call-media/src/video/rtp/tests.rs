@@ -50,6 +50,9 @@ fn frame(codec: VideoCodec, keyframe: bool, number: u8, len: usize) -> EncodedFr
         data: data.into(),
         timestamp_90khz: (u32::MAX - 9000).wrapping_add(u32::from(number) * 3000),
         captured_at: Instant::now(),
+        layer: 0,
+        temporal_id: 0,
+        temporal_layers: 1,
     }
 }
 
@@ -71,7 +74,7 @@ fn stream(
     for frame in &frames {
         let payloads = packetizer.packetize(frame);
         let last = payloads.len() - 1;
-        for (index, payload) in payloads.into_iter().enumerate() {
+        for (index, payload) in payloads.enumerate() {
             assert!(payload.len() <= MAX_PAYLOAD_BYTES);
             let timestamp = frame.timestamp_90khz;
             packets.push(RtpVideoPacket {
@@ -420,9 +423,61 @@ fn foreign_descriptors_are_read() {
 
 #[test]
 fn parameter_sets_travel_together() {
-    let payloads = VideoPacketizer::new(0).packetize(&frame(VideoCodec::H264, true, 1, 5000));
+    let mut packetizer = VideoPacketizer::new(0);
+    let frame = frame(VideoCodec::H264, true, 1, 5000);
+    let payloads: Vec<Bytes> = packetizer.packetize(&frame).collect();
     assert_eq!(payloads[0][0] & 0x1f, 24);
     assert!(payloads[1..].iter().all(|payload| payload[0] & 0x1f == 28));
     assert_eq!(payloads[1][1] & 0xc0, 0x80);
     assert_eq!(payloads.last().unwrap()[1] & 0xc0, 0x40);
+}
+
+#[test]
+fn temporal_layers_are_written_into_the_descriptors() {
+    let upper = |mut frame: EncodedFrame, temporal_id| {
+        frame.temporal_layers = 2;
+        frame.temporal_id = temporal_id;
+        frame
+    };
+    let first_bytes = |codec| {
+        let mut packetizer = VideoPacketizer::new(0x1234);
+        let mut bytes = Vec::new();
+        for number in 0..4_u8 {
+            let frame = upper(frame(codec, number == 0, number, 50), number % 2);
+            let payload = packetizer.packetize(&frame).next().unwrap();
+            let part = parse(codec, &payload).unwrap();
+            assert_eq!(
+                part.body, frame.data,
+                "the descriptor is as long as is read"
+            );
+            bytes.push(payload);
+        }
+        bytes
+    };
+    let vp8 = first_bytes(VideoCodec::Vp8);
+    let tl0 = vp8[0][4];
+    for (number, payload) in vp8.iter().enumerate() {
+        let is_upper = number % 2 == 1;
+        // X, S, and N for what nothing refers to.
+        assert_eq!(payload[0], if is_upper { 0xb0 } else { 0x90 });
+        assert_eq!(payload[1], 0xe0, "picture id, TL0PICIDX, TID");
+        assert_eq!(
+            u16::from_be_bytes([payload[2], payload[3]]),
+            0x8000 | (0x1234 + number as u16)
+        );
+        assert_eq!(payload[4], tl0.wrapping_add(number as u8 / 2));
+        assert_eq!(payload[5], if is_upper { 0x60 } else { 0 }, "TID and Y");
+    }
+    let vp9 = first_bytes(VideoCodec::Vp9);
+    let tl0 = vp9[0][4];
+    for (number, payload) in vp9.iter().enumerate() {
+        assert_eq!(
+            payload[3],
+            if number % 2 == 1 { 0x30 } else { 0 },
+            "TID and U"
+        );
+        assert_eq!(payload[4], tl0.wrapping_add(number as u8 / 2));
+    }
+    // Two pictures in the group: the lower refers two back, the upper, a switching point, one.
+    assert_eq!(vp9[0][5..15], [0x18, 1, 64, 0, 180, 2, 0x04, 2, 0x34, 1]);
 }

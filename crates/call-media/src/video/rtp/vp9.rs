@@ -6,7 +6,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::super::codec::EncodedFrame;
-use super::{MAX_PAYLOAD_BYTES, Part, balanced_chunks};
+use super::{MAX_PAYLOAD_BYTES, Part, PictureIds, balanced_chunks};
 
 const PICTURE_ID: u8 = 0x80;
 const INTER_PREDICTED: u8 = 0x40;
@@ -19,46 +19,55 @@ const NOT_UPPER_REFERENCE: u8 = 0x01;
 
 /// Flags, 15-bit picture id, layer indices, TL0PICIDX.
 const DESCRIPTOR_BYTES: usize = 5;
-/// One layer with its size, one picture in the group referring to the one before.
-const STRUCTURE_BYTES: usize = 8;
+/// One layer with its size, at most two pictures in the group with one reference each.
+const STRUCTURE_BYTES: usize = 10;
+const SWITCHING_UP_POINT: u8 = 0x10;
 
-pub(super) fn packetize(frame: &EncodedFrame, picture_id: u16, tl0_picture_id: u8) -> Vec<Bytes> {
+pub(super) fn packetize(
+    frame: &EncodedFrame,
+    ids: PictureIds,
+    writer: &mut BytesMut,
+    out: &mut Vec<Bytes>,
+) {
     let chunks = balanced_chunks(
         &frame.data,
         MAX_PAYLOAD_BYTES - DESCRIPTOR_BYTES - STRUCTURE_BYTES,
     );
     let last = chunks.len() - 1;
-    chunks
-        .enumerate()
-        .map(|(index, chunk)| {
-            let has_structure = frame.keyframe && index == 0;
-            let mut flags = PICTURE_ID | LAYERS | NOT_UPPER_REFERENCE;
-            for (flag, is_set) in [
-                (INTER_PREDICTED, !frame.keyframe),
-                (BEGIN, index == 0),
-                (END, index == last),
-                (STRUCTURE, has_structure),
-            ] {
-                flags |= if is_set { flag } else { 0 };
-            }
-            let mut payload =
-                BytesMut::with_capacity(DESCRIPTOR_BYTES + STRUCTURE_BYTES + chunk.len());
-            payload.put_u8(flags);
-            payload.put_u16(0x8000 | picture_id);
-            payload.put_u8(0);
-            payload.put_u8(tl0_picture_id);
-            if has_structure {
-                // N_S = 0 (one layer), Y (sizes follow), G (group follows).
-                payload.put_u8(0x18);
-                payload.put_u16(frame.width as u16);
-                payload.put_u16(frame.height as u16);
+    let has_layers = frame.temporal_layers > 1;
+    let is_upper = frame.temporal_id > 0;
+    for (index, chunk) in chunks.enumerate() {
+        let has_structure = frame.keyframe && index == 0;
+        let mut flags = PICTURE_ID | LAYERS | NOT_UPPER_REFERENCE;
+        for (flag, is_set) in [
+            (INTER_PREDICTED, !frame.keyframe),
+            (BEGIN, index == 0),
+            (END, index == last),
+            (STRUCTURE, has_structure),
+        ] {
+            flags |= if is_set { flag } else { 0 };
+        }
+        writer.put_u8(flags);
+        writer.put_u16(0x8000 | ids.picture);
+        // Frames of the upper layer refer to the lower one only, so each is a point to switch up.
+        writer.put_u8(frame.temporal_id << 5 | if is_upper { SWITCHING_UP_POINT } else { 0 });
+        writer.put_u8(ids.tl0);
+        if has_structure {
+            // N_S = 0 (one layer), Y (sizes follow), G (group follows).
+            writer.put_u8(0x18);
+            writer.put_u16(frame.width as u16);
+            writer.put_u16(frame.height as u16);
+            if has_layers {
+                // Lower layer, referring two pictures back; upper layer, referring one back.
+                writer.put_slice(&[2, 1 << 2, 2, 1 << 5 | 1 << 4 | 1 << 2, 1]);
+            } else {
                 // One picture: temporal layer 0, one reference, to the picture before.
-                payload.put_slice(&[1, 1 << 2, 1]);
+                writer.put_slice(&[1, 1 << 2, 1]);
             }
-            payload.put_slice(chunk);
-            payload.freeze()
-        })
-        .collect()
+        }
+        writer.put_slice(chunk);
+        out.push(writer.split().freeze());
+    }
 }
 
 pub(super) fn parse(payload: &Bytes) -> Option<Part> {
