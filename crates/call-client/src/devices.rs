@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use call_media::audio::{
     AudioDeviceInfo, AudioDeviceState, AudioSender, AudioSenderConfig, AudioSourceConfig, Block,
-    InputLevel, Mixer, RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, VoiceOptions,
+    InputLevel, Mixer, PlayoutDelay, RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, VoiceOptions,
     render_reference,
 };
 use call_media::frame::{I420Frame, LatestSlot, Taken};
@@ -81,6 +81,8 @@ pub(crate) struct Devices {
     /// Where the microphone's echo canceller learns what is played; speakers come and go.
     voice: VoiceOptions,
     render_tap: Arc<Mutex<Option<RenderTap>>>,
+    /// From the running speaker to the microphone's echo canceller.
+    playout_delay: PlayoutDelay,
     speaker: Option<Speaker>,
     muted: bool,
     running: Running,
@@ -132,6 +134,7 @@ impl Devices {
             microphone: None,
             voice,
             render_tap: Arc::default(),
+            playout_delay: PlayoutDelay::default(),
             speaker: None,
             muted: true,
             running: Running::default(),
@@ -254,7 +257,7 @@ impl Devices {
             source,
             muted: self.muted,
             voice: self.voice,
-            reference: Some(reference),
+            reference: Some(reference.with_playout_delay(self.playout_delay.clone())),
             ..AudioSenderConfig::default()
         };
         let outlet = self.outlet.clone();
@@ -291,10 +294,12 @@ impl Devices {
             self.observer.clone(),
             Arc::clone(&self.render_tap),
         );
-        let speaker = Speaker::start(self.speaker_config.clone(), playout, move |state| {
+        let on_state = move |state| {
             let state = audio_state(state, ErrorCode::SpeakerLost);
             states.send_modify(|states| states.speaker = state);
-        });
+        };
+        let (config, delay) = (self.speaker_config.clone(), self.playout_delay.clone());
+        let speaker = Speaker::start_telling(config, playout, delay, on_state);
         self.speaker = Some(speaker);
     }
 }

@@ -31,6 +31,9 @@ pub mod voice;
 pub mod wav;
 
 mod capture;
+mod drift;
+mod echo_shift;
+mod latency;
 mod microphone;
 mod pace;
 mod pipeline;
@@ -43,6 +46,7 @@ pub use codec::{
 pub use device::{AudioDeviceInfo, AudioDeviceState, list_microphones, list_speakers};
 pub use format::{BLOCK_SAMPLES, Block, FRAME_SAMPLES, SAMPLE_RATE_HZ};
 pub use jitter::{JitterBuffer, JitterStats, Pull};
+pub use latency::PlayoutDelay;
 pub use level::{SILENCE_DBOV, level_dbov};
 pub use mixer::{MemberLevel, Mixer};
 pub use pipeline::{EncodedAudio, InputLevel};
