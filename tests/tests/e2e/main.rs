@@ -8,4 +8,5 @@ mod calls;
 mod chromium;
 mod cycles;
 mod lan;
+mod mouth_to_ear;
 mod server_loss;

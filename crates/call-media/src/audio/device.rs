@@ -270,8 +270,10 @@ impl StreamHealth {
             ErrorKind::Xrun => {
                 self.xruns.fetch_add(1, Ordering::Relaxed);
             }
-            // The stream goes on: rerouted, or merely without a priority boost.
-            ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
+            // The stream goes on: rerouted, without a priority boost, or asked for its latency before
+            // a sound server knows it. One that does not go on after all stalls, which its owner
+            // notices.
+            ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied | ErrorKind::BackendError => {}
             _ => self.broken.store(1, Ordering::Release),
         }
     }
@@ -365,7 +367,7 @@ mod tests {
             (RealtimeDenied, false),
             (DeviceNotAvailable, true),
             (StreamInvalidated, true),
-            (BackendError, true),
+            (BackendError, false),
         ] {
             let health = StreamHealth::default();
             health.handle_error(&cpal::Error::new(kind));
