@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use call_media::audio::{
     AudioDeviceState, AudioSender, AudioSenderConfig, AudioSourceConfig, Block, InputLevel, Mixer,
-    RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, VoiceOptions, render_reference,
+    PlayoutDelay, RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, VoiceOptions, render_reference,
 };
 use call_media::frame::{I420Frame, LatestSlot, Taken};
 use call_media::video::capture::{CaptureOptions, CaptureState, CaptureThread, RetryHandle};
@@ -82,6 +82,8 @@ pub(crate) struct Devices {
     /// Where the microphone's echo canceller learns what is played; speakers come and go.
     voice: VoiceOptions,
     render_tap: Arc<Mutex<Option<RenderTap>>>,
+    /// From the running speaker to the microphone's echo canceller.
+    playout_delay: PlayoutDelay,
     speaker: Option<Speaker>,
     /// What a sound test holds: started again, as wanted by then, when it is given back.
     lent: Lending,
@@ -126,6 +128,7 @@ impl Devices {
             microphone: None,
             voice,
             render_tap: Arc::default(),
+            playout_delay: PlayoutDelay::default(),
             speaker: None,
             lent: Lending::default(),
         }
@@ -302,7 +305,7 @@ impl Devices {
             source,
             muted: self.plan.is_muted(),
             voice: self.voice,
-            reference: Some(reference),
+            reference: Some(reference.with_playout_delay(self.playout_delay.clone())),
             ..AudioSenderConfig::default()
         };
         let outlet = self.outlet.clone();
@@ -345,10 +348,12 @@ impl Devices {
             self.observer.clone(),
             Arc::clone(&self.render_tap),
         );
-        let speaker = Speaker::start(place, playout, move |state| {
+        let on_state = move |state| {
             let state = audio_state(state, ErrorCode::SpeakerLost);
             states.send_modify(|states| states.speaker = state);
-        });
+        };
+        let delay = self.playout_delay.clone();
+        let speaker = Speaker::start_telling(place, playout, delay, on_state);
         self.speaker = Some(speaker);
     }
 }

@@ -1,7 +1,7 @@
 //! `visavis-headless` and `visavis-server` as processes: started, watched by their lines, ended.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -36,8 +36,17 @@ impl Lines {
     /// # Panics
     /// When it is not built or does not start.
     pub fn start(name: &str, args: &[&str]) -> Self {
+        Self::start_with(name, args, &[])
+    }
+
+    /// As [`Self::start`], with these variables in its environment.
+    ///
+    /// # Panics
+    /// When it is not built or does not start.
+    pub fn start_with(name: &str, args: &[&str], environment: &[(&str, PathBuf)]) -> Self {
         let mut child = Command::new(binary(name))
             .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             // A closed standard input must not matter.
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -6,6 +6,7 @@ pub mod engine;
 pub mod headless;
 pub mod namespace;
 pub mod recording;
+pub mod sound_server;
 pub mod window;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -9,5 +9,6 @@ mod chromium;
 mod cycles;
 mod lan;
 mod lip_sync;
+mod mouth_to_ear;
 mod server_loss;
 mod sound;

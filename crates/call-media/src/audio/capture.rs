@@ -24,6 +24,9 @@ const DRY_BLOCKS: u32 = 10;
 /// Time between two captured blocks that makes the waiting reference worthless.
 const GAP: Duration = Duration::from_millis(100);
 
+/// Change of the delay worth a hint. The canceller works in blocks of 4 ms and finds what is left.
+const HINT_STEP: Duration = Duration::from_millis(20);
+
 /// See the [module documentation](self).
 #[derive(Debug)]
 pub(crate) struct CaptureStage {
@@ -34,6 +37,8 @@ pub(crate) struct CaptureStage {
     /// When the last blocks were captured, the oldest first.
     captured: [Option<Instant>; VOICE_DELAY_BLOCKS],
     dry: u32,
+    /// The delay last hinted at.
+    hinted: Duration,
 }
 
 impl CaptureStage {
@@ -44,6 +49,7 @@ impl CaptureStage {
             processor: None,
             captured: [None; VOICE_DELAY_BLOCKS],
             dry: 0,
+            hinted: Duration::ZERO,
         }
     }
 
@@ -52,6 +58,27 @@ impl CaptureStage {
         self.processor = is_microphone.then(|| VoiceProcessor::new(self.options));
         self.captured = [None; VOICE_DELAY_BLOCKS];
         self.dry = 0;
+        self.hinted = Duration::ZERO;
+    }
+
+    /// Tells how old the next block's first sample is. With the playout's delay, it is the time
+    /// between a rendered block and its echo: a hint for the canceller, renewed when it changed
+    /// by [`HINT_STEP`].
+    pub(crate) fn handle_input_age(&mut self, age: Duration) {
+        let (Some(processor), Some(reference)) = (&mut self.processor, &self.reference) else {
+            return;
+        };
+        let delay = reference.playout_delay();
+        if delay.is_zero() {
+            return;
+        }
+        let delay = delay + age;
+        if delay.abs_diff(self.hinted) < HINT_STEP {
+            return;
+        }
+        self.hinted = delay;
+        tracing::debug!(?delay, "time from playout to capture");
+        processor.set_delay_ms(u32::try_from(delay.as_millis()).unwrap_or(u32::MAX));
     }
 
     /// Takes effect with the next block.
@@ -72,6 +99,7 @@ impl CaptureStage {
         if let Some(reference) = &mut self.reference {
             if is_fresh {
                 reference.discard();
+                processor.handle_gap();
             }
             let mut is_dry = true;
             while let Some(render) = reference.poll_block() {
@@ -85,6 +113,7 @@ impl CaptureStage {
             }
             let dropped = reference.take_dropped();
             if dropped > 0 {
+                processor.handle_gap();
                 tracing::debug!(dropped, "render reference overflowed, captured too late");
             }
         }

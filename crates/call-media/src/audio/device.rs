@@ -299,8 +299,10 @@ impl StreamHealth {
             ErrorKind::Xrun => {
                 self.xruns.fetch_add(1, Ordering::Relaxed);
             }
-            // The stream goes on: rerouted, or merely without a priority boost.
-            ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
+            // The stream goes on: rerouted, without a priority boost, or asked for its latency before
+            // a sound server knows it. One that does not go on after all stalls, which its owner
+            // notices.
+            ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied | ErrorKind::BackendError => {}
             ErrorKind::StreamInvalidated => self.end_with(StreamEnd::Reconfigured),
             _ => self.end_with(StreamEnd::Lost),
         }
@@ -414,7 +416,7 @@ mod tests {
             (RealtimeDenied, None),
             (DeviceNotAvailable, Some(StreamEnd::Lost)),
             (StreamInvalidated, Some(StreamEnd::Reconfigured)),
-            (BackendError, Some(StreamEnd::Lost)),
+            (BackendError, None),
         ] {
             let health = StreamHealth::default();
             health.handle_error(&cpal::Error::new(kind));

@@ -21,6 +21,7 @@ use super::device::{
     open_error_code, start_stream, with_sample_type,
 };
 use super::format::{BLOCK_SAMPLES, Block, SAMPLE_RATE_HZ};
+use super::latency::DeviceLatency;
 use super::pace::Backoff;
 use super::resample::StreamResampler;
 use super::source::{AudioSource, SourcePoll};
@@ -51,6 +52,7 @@ struct Open {
     _stream: cpal::Stream,
     ring: rtrb::Consumer<f32>,
     health: Arc<StreamHealth>,
+    latency: Arc<DeviceLatency>,
     resampler: StreamResampler,
     /// 48 kHz samples not yet handed out.
     ready: Vec<f32>,
@@ -158,12 +160,14 @@ impl Open {
             .map_err(|_| ErrorCode::MicrophoneNotFound)?;
         let health = Arc::new(StreamHealth::default());
         let format = supported.sample_format();
-        let build = |config| build(&device, config, format, &health);
+        let latency = Arc::new(DeviceLatency::default());
+        let build = |config| build(&device, config, format, &health, &latency);
         let (stream, ring) = start_stream(&supported, period_ms, build).map_err(code)?;
         Ok(Self {
             _stream: stream,
             ring,
             health,
+            latency,
             resampler,
             ready: Vec::with_capacity(4 * BLOCK_SAMPLES),
             scratch: Vec::new(),
@@ -220,10 +224,11 @@ impl Open {
             return SourcePoll::Wait(now + POLL);
         };
         block.copy_from_slice(samples);
-        // What lies in `ready` was recorded up to now: its first sample that much earlier.
+        // What lies in `ready` was handed over up to now: its first sample that much earlier, and
+        // heard by as much as the device takes before that.
         let age_us = self.ready.len() as u64 * 1_000_000 / u64::from(SAMPLE_RATE_HZ);
         let captured_at = now
-            .checked_sub(Duration::from_micros(age_us))
+            .checked_sub(Duration::from_micros(age_us) + self.latency.get())
             .unwrap_or(now);
         self.ready.drain(..BLOCK_SAMPLES);
         SourcePoll::Block { captured_at }
@@ -237,8 +242,9 @@ fn build(
     config: cpal::StreamConfig,
     format: cpal::SampleFormat,
     health: &Arc<StreamHealth>,
+    latency: &Arc<DeviceLatency>,
 ) -> Built {
-    with_sample_type!(format, S => build_typed::<S>(device, config, health),
+    with_sample_type!(format, S => build_typed::<S>(device, config, health, latency),
         else Err(cpal::Error::new(cpal::ErrorKind::UnsupportedConfig)))
 }
 
@@ -246,6 +252,7 @@ fn build_typed<S>(
     device: &cpal::Device,
     config: cpal::StreamConfig,
     health: &Arc<StreamHealth>,
+    latency: &Arc<DeviceLatency>,
 ) -> Built
 where
     S: SizedSample,
@@ -255,9 +262,17 @@ where
     let (mut producer, consumer) = rtrb::RingBuffer::new(config.sample_rate as usize / 2);
     let channels = usize::from(config.channels.max(1));
     let (data_health, error_health) = (Arc::clone(health), Arc::clone(health));
+    let latency = Arc::clone(latency);
+    let rate_hz = config.sample_rate.max(1);
     let stream = device.build_input_stream::<S, _, _>(
         config,
-        move |data, _| handle_input(data, channels, &mut producer, &data_health),
+        move |data, info| {
+            let frames = (data.len() / channels) as u64;
+            let frames = Duration::from_micros(frames * 1_000_000 / u64::from(rate_hz));
+            let at = info.timestamp();
+            latency.handle_input(at.callback.checked_duration_since(at.capture), frames);
+            handle_input(data, channels, &mut producer, &data_health);
+        },
         move |error| error_health.handle_error(&error),
         None,
     )?;

@@ -33,7 +33,10 @@ pub mod wav;
 
 mod capture;
 mod delay;
+mod drift;
+mod echo_shift;
 mod ending;
+mod latency;
 mod microphone;
 mod pace;
 mod packets;
@@ -49,6 +52,7 @@ pub use device::{AudioDeviceInfo, AudioDeviceState, list_microphones, list_speak
 pub use echo_test::{EchoTest, EchoTestState};
 pub use format::{BLOCK_SAMPLES, Block, FRAME_SAMPLES, SAMPLE_RATE_HZ};
 pub use jitter::{Adjustment, JitterBuffer, JitterStats, Pull};
+pub use latency::PlayoutDelay;
 pub use level::{SILENCE_DBOV, level_dbov};
 pub use mixer::{MemberLevel, Mixer};
 pub use pipeline::{EncodedAudio, InputLevel};

@@ -17,6 +17,7 @@ use super::device::{
     with_sample_type,
 };
 use super::format::{Block, SAMPLE_RATE_HZ};
+use super::latency::DeviceLatency;
 use super::resample::StreamResampler;
 
 /// Blocks kept ready for the device: 20 ms. Raising it survives longer scheduling delays and
@@ -49,6 +50,7 @@ pub(crate) struct Playback {
     _stream: cpal::Stream,
     ring: rtrb::Producer<f32>,
     pub(crate) health: Arc<StreamHealth>,
+    latency: Arc<DeviceLatency>,
     resampler: StreamResampler,
     rate_hz: u32,
     scratch: Vec<f32>,
@@ -72,12 +74,14 @@ impl Playback {
             StreamResampler::new(SAMPLE_RATE_HZ, rate_hz).map_err(|_| ErrorCode::SpeakerLost)?;
         let health = Arc::new(StreamHealth::default());
         let format = supported.sample_format();
-        let build = |config| build(&device, config, format, &health);
+        let latency = Arc::new(DeviceLatency::default());
+        let build = |config| build(&device, config, format, &health, &latency);
         let (stream, ring) = start_stream(&supported, period_ms, build).map_err(code)?;
         Ok(Self {
             _stream: stream,
             ring,
             health,
+            latency,
             resampler,
             rate_hz,
             scratch: Vec::new(),
@@ -137,6 +141,12 @@ impl Playback {
         self.buffered() as u64 * 1_000 / u64::from(self.rate_hz)
     }
 
+    /// Time from now until a block pushed next is heard.
+    pub(crate) fn delay(&self) -> Duration {
+        let waiting_us = self.buffered() as u64 * 1_000_000 / u64::from(self.rate_hz.max(1));
+        Duration::from_micros(waiting_us) + self.latency.get()
+    }
+
     /// Samples the ring should hold.
     pub(crate) fn target(&self) -> usize {
         let block = (self.rate_hz / 100) as usize;
@@ -153,8 +163,9 @@ fn build(
     config: cpal::StreamConfig,
     format: cpal::SampleFormat,
     health: &Arc<StreamHealth>,
+    latency: &Arc<DeviceLatency>,
 ) -> Built {
-    with_sample_type!(format, S => build_typed::<S>(device, config, health),
+    with_sample_type!(format, S => build_typed::<S>(device, config, health, latency),
         else Err(cpal::Error::new(cpal::ErrorKind::UnsupportedConfig)))
 }
 
@@ -162,6 +173,7 @@ fn build_typed<S>(
     device: &cpal::Device,
     config: cpal::StreamConfig,
     health: &Arc<StreamHealth>,
+    latency: &Arc<DeviceLatency>,
 ) -> Built
 where
     S: SizedSample + FromSample<f32>,
@@ -170,9 +182,14 @@ where
     let (producer, mut consumer) = rtrb::RingBuffer::new(config.sample_rate as usize / 2);
     let channels = usize::from(config.channels.max(1));
     let (data_health, error_health) = (Arc::clone(health), Arc::clone(health));
+    let latency = Arc::clone(latency);
     let stream = device.build_output_stream::<S, _, _>(
         config,
-        move |data, _| handle_output(data, channels, &mut consumer, &data_health),
+        move |data, info| {
+            let at = info.timestamp();
+            latency.handle_output(at.playback.checked_duration_since(at.callback));
+            handle_output(data, channels, &mut consumer, &data_health);
+        },
         move |error| error_health.handle_error(&error),
         None,
     )?;

@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::format::Block;
+use super::latency::PlayoutDelay;
 
 /// Blocks the ring holds: half a second, more than an echo canceller can look back.
 const RING_BLOCKS: usize = 50;
@@ -24,6 +26,7 @@ pub struct RenderTap {
 pub struct RenderReference {
     ring: rtrb::Consumer<Block>,
     dropped: Arc<AtomicU64>,
+    playout_delay: PlayoutDelay,
 }
 
 /// Both ends of a new ring.
@@ -37,6 +40,7 @@ pub fn render_reference() -> (RenderTap, RenderReference) {
     let reference = RenderReference {
         ring: consumer,
         dropped,
+        playout_delay: PlayoutDelay::default(),
     };
     (tap, reference)
 }
@@ -51,6 +55,20 @@ impl RenderTap {
 }
 
 impl RenderReference {
+    /// Reads the speaker's delay from where [`Speaker::start_telling`] writes it.
+    ///
+    /// [`Speaker::start_telling`]: super::speaker::Speaker::start_telling
+    #[must_use]
+    pub fn with_playout_delay(mut self, delay: PlayoutDelay) -> Self {
+        self.playout_delay = delay;
+        self
+    }
+
+    /// Time from the tap to the ear.
+    pub(crate) fn playout_delay(&self) -> Duration {
+        self.playout_delay.get()
+    }
+
     /// The oldest block not yet taken.
     pub(crate) fn poll_block(&mut self) -> Option<Block> {
         self.ring.pop().ok()

@@ -1,7 +1,7 @@
 //! Sample rate conversion of one mono stream, chunk by chunk.
 //!
 //! A windowed sinc interpolator rather than an FFT one: it takes any pair of rates (a device may
-//! report 44 099 Hz) and its ratio can be steered, which is how clock drift will be corrected.
+//! report 44 099 Hz) and its ratio can be steered, which is how clock drift is corrected.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{
@@ -11,6 +11,9 @@ use rubato::{
 
 /// Rates accepted on either side, in Hz.
 pub(crate) const RATES_HZ: std::ops::RangeInclusive<u32> = 8_000..=192_000;
+
+/// Largest relative ratio, and the inverse of the smallest.
+const MOST_STEERING: f64 = 1.01;
 
 /// The rates are outside [`RATES_HZ`], or the resampler could not be built for them.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,25 @@ impl StreamResampler {
                 output: Vec::new(),
             });
         }
+        Self::build(from_hz, to_hz)
+    }
+
+    /// From a rate to almost the same: [`Self::set_relative_ratio`] makes the difference.
+    ///
+    /// # Errors
+    /// [`BadRates`].
+    pub(crate) fn steerable(rate_hz: u32) -> Result<Self, BadRates> {
+        if !RATES_HZ.contains(&rate_hz) {
+            return Err(BadRates {
+                from_hz: rate_hz,
+                to_hz: rate_hz,
+            });
+        }
+        Self::build(rate_hz, rate_hz)
+    }
+
+    fn build(from_hz: u32, to_hz: u32) -> Result<Self, BadRates> {
+        let bad = || BadRates { from_hz, to_hz };
         let parameters = SincInterpolationParameters {
             sinc_len: 64,
             f_cutoff: None,
@@ -53,14 +75,34 @@ impl StreamResampler {
         // 5 ms per step: small against the 10 ms block, so that no block waits for a whole one.
         let chunk = (from_hz / 200) as usize;
         let ratio = f64::from(to_hz) / f64::from(from_hz);
-        let inner = Async::new_sinc(ratio, 1.01, &parameters, chunk, 1, FixedAsync::Input)
-            .map_err(|_| bad())?;
+        let inner = Async::new_sinc(
+            ratio,
+            MOST_STEERING,
+            &parameters,
+            chunk,
+            1,
+            FixedAsync::Input,
+        )
+        .map_err(|_| bad())?;
         let output = vec![0.0; inner.output_frames_max()];
         Ok(Self {
             inner: Some(inner),
             input: Vec::with_capacity(4 * chunk),
             output,
         })
+    }
+
+    /// Produces `ratio` times as many samples as the rates alone would, within 1 % of one, from
+    /// the next 5 ms on; the ratio glides, the phase never jumps. Nothing to steer where both
+    /// rates are equal, unless built by [`Self::steerable`].
+    pub(crate) fn set_relative_ratio(&mut self, ratio: f64) {
+        let ratio = ratio.clamp(1.0 / MOST_STEERING, MOST_STEERING);
+        let Some(steered) = self.inner.as_mut().and_then(Resampler::as_adjustable) else {
+            return;
+        };
+        if let Err(error) = steered.set_resample_ratio_relative(ratio, true) {
+            tracing::warn!(%error, "the resampler cannot be steered");
+        }
     }
 
     /// Takes `samples` and appends what can be produced from them to `out`.
@@ -131,6 +173,26 @@ mod tests {
                 .iter()
                 .all(|sample| (sample - 0.25).abs() < 0.01)
         );
+    }
+
+    #[test]
+    fn a_steered_ratio_bends_length_and_pitch_without_a_click() {
+        let mut resampler = StreamResampler::steerable(48_000).unwrap();
+        let sound: Vec<f32> = (0..192_000)
+            .map(|n| (n as f32 * std::f32::consts::TAU / 96.0).sin() * 0.5)
+            .collect();
+        let mut out = Vec::new();
+        for (n, chunk) in sound.chunks(480).enumerate() {
+            resampler.set_relative_ratio(if n < 100 { 1.0 } else { 1.001 });
+            resampler.push(chunk, &mut out);
+        }
+        // One second as it is, three longer by a thousandth.
+        assert!(out.len().abs_diff(192_144) < 300, "{}", out.len());
+        assert!(tone_strength(&out[480..47_000], 500.0) > 0.99);
+        assert!(tone_strength(&out[96_000..], 500.0 / 1.001) > 0.99);
+        // A tone of this pitch and loudness never steps by more than 0.033.
+        let steps = out[480..].windows(2).map(|pair| (pair[1] - pair[0]).abs());
+        assert!(steps.fold(0.0, f32::max) < 0.034);
     }
 
     #[test]

@@ -299,6 +299,8 @@ impl Worker {
 
     fn handle_block(&mut self, block: &mut Block, captured_at: Instant) {
         // Before the gate is taken: muting need not wait for it.
+        self.stage
+            .handle_input_age(Instant::now().saturating_duration_since(captured_at));
         let oldest_sound_at = self.stage.process(block, captured_at);
         let gate = self.shared.gate();
         if gate.closed {

@@ -10,11 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::device::{AudioDeviceState, FIRST_PERIOD_MS};
 use super::ending::{DeviceThread, STOP_TIMEOUT};
 use super::format::{BLOCK_SAMPLES, Block};
+use super::latency::PlayoutDelay;
 use super::pace::{Backoff, BlockTicker};
 use super::playback::{Fate, POLL, Playback};
 
@@ -72,6 +73,9 @@ pub struct SpeakerStats {
     pub glitches: u64,
     /// Sound waiting in the ring at the last look, in milliseconds.
     pub buffered_ms: u64,
+    /// Time from mixing to hearing at the last block: the ring, and the device's own latency
+    /// where it tells one.
+    pub delay: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +108,7 @@ struct Shared {
 pub struct Speaker {
     shared: Arc<Shared>,
     thread: Option<DeviceThread>,
+    delay: PlayoutDelay,
 }
 
 impl Speaker {
@@ -112,6 +117,16 @@ impl Speaker {
     pub fn start(
         config: SpeakerConfig,
         mixer: PlayoutMixer,
+        on_state: impl FnMut(AudioDeviceState) + Send + 'static,
+    ) -> Self {
+        Self::start_telling(config, mixer, PlayoutDelay::default(), on_state)
+    }
+
+    /// As [`Self::start`], and keeps `delay` current.
+    pub fn start_telling(
+        config: SpeakerConfig,
+        mixer: PlayoutMixer,
+        delay: PlayoutDelay,
         on_state: impl FnMut(AudioDeviceState) + Send + 'static,
     ) -> Self {
         let shared = Arc::new(Shared::default());
@@ -124,11 +139,16 @@ impl Speaker {
             ticker: BlockTicker::new(Instant::now()),
             backoff: Backoff::default(),
             period_ms: FIRST_PERIOD_MS,
+            delay: delay.clone(),
         };
         let thread = DeviceThread::spawn("audio-playout", move || worker.run())
             .map_err(|error| tracing::error!(%error, "no thread for the speaker"))
             .ok();
-        Self { shared, thread }
+        Self {
+            shared,
+            thread,
+            delay,
+        }
     }
 
     /// Switches to another device, without a pause for the mixer.
@@ -149,6 +169,7 @@ impl Speaker {
             underrun_samples: counters.underrun_samples.load(Ordering::Relaxed),
             glitches: counters.glitches.load(Ordering::Relaxed),
             buffered_ms: counters.buffered_ms.load(Ordering::Relaxed),
+            delay: self.delay.get(),
         }
     }
 
@@ -197,6 +218,7 @@ struct Worker {
     ticker: BlockTicker,
     backoff: Backoff,
     period_ms: u32,
+    delay: PlayoutDelay,
 }
 
 impl Worker {
@@ -303,6 +325,7 @@ impl Worker {
         self.output = Output::Closed { open_at };
         self.ticker = BlockTicker::new(now);
         self.shared.counters.buffered_ms.store(0, Ordering::Relaxed);
+        self.delay.set(Duration::ZERO);
     }
 
     fn open(&mut self, now: Instant) {
@@ -331,6 +354,7 @@ impl Worker {
             }
             self.mix(&mut block);
             if let Output::Open(open) = &mut self.output {
+                self.delay.set(open.delay());
                 open.push(&block);
             }
         }

@@ -1,23 +1,25 @@
 //! Voice processing of the microphone: echo cancellation, noise suppression, gain control.
 //!
 //! ```text
-//! what the speaker plays  -> handle_render ----.
-//!                                              v
+//! what the speaker plays -> handle_render -> clock drift taken out -.
+//!                                              v--------------------'
 //! microphone -> high-pass -> echo canceller -> noise suppression -> gain control -> process_capture
 //! ```
 //!
 //! The algorithms are those of WebRTC's audio processing (AEC3, NS, AGC2) as ported by `sonora`.
-//! Pure: blocks in, blocks out, no clock. The echo canceller finds the delay between both streams
+//! The echo canceller finds the delay between both streams
 //! by itself and follows it, up to about half a second; what it needs is a render stream that
-//! keeps the capture stream's pace and runs ahead of the echo.
+//! runs ahead of the echo. Where speaker and microphone have clocks of their own, the `drift`
+//! module beside this one brings the render stream into the microphone's: the canceller alone
+//! would follow a moving echo always a little late.
+//! Pure: blocks in, blocks out, no clock.
 //!
 //! Invariants: with everything off, blocks pass untouched, bit for bit. The output lags the input
 //! by less than [`VOICE_DELAY_BLOCKS`] blocks. No input value (infinite, NaN, beyond full
 //! scale) reaches the adaptive filters, which would never forget it.
 //!
-//! Deliberately not here: resampling away the drift between two sound cards' clocks (the
-//! canceller realigns itself instead), and the choice which sources are processed (the `capture`
-//! module beside this one).
+//! Deliberately not here: the choice which sources are processed (the `capture` module beside this
+//! one).
 
 use sonora::config::{
     AdaptiveDigital, EchoCanceller, GainController2, HighPassFilter, MaxProcessingRate,
@@ -25,6 +27,7 @@ use sonora::config::{
 };
 use sonora::{AudioProcessing, Config, StreamConfig};
 
+use super::drift::DriftCompensation;
 use super::format::{BLOCK_SAMPLES, Block, SAMPLE_RATE_HZ};
 
 /// Most whole blocks by which the processed sound lags, whatever is switched on: the filters
@@ -33,6 +36,11 @@ pub const VOICE_DELAY_BLOCKS: usize = 2;
 
 /// Longest delay hint in milliseconds; beyond it the canceller does not look.
 const MOST_DELAY_MS: u32 = 500;
+
+/// Gain in dB before anybody has spoken. More helps the first words of a quiet voice, and raises
+/// what is left of the echo by as much: it is the first thing heard of a microphone whose owner
+/// only listens. The gain follows a voice by 6 dB per second.
+const INITIAL_GAIN_DB: f32 = 9.0;
 
 const MONO: StreamConfig = StreamConfig::new(SAMPLE_RATE_HZ, 1);
 
@@ -73,7 +81,10 @@ impl VoiceOptions {
             // Without an adaptive part it is a limiter only. The microphone's own volume is the
             // user's.
             gain_controller2: self.gain_control.then(|| GainController2 {
-                adaptive_digital: Some(AdaptiveDigital::default()),
+                adaptive_digital: Some(AdaptiveDigital {
+                    initial_gain_db: INITIAL_GAIN_DB,
+                    ..AdaptiveDigital::default()
+                }),
                 ..GainController2::default()
             }),
             ..Config::default()
@@ -98,6 +109,8 @@ pub struct VoiceProcessor {
     delay_ms: Option<u32>,
     /// None while everything is off.
     processing: Option<Box<AudioProcessing>>,
+    /// None until the echo canceller is given something to cancel.
+    drift: Option<Box<DriftCompensation>>,
 }
 
 impl VoiceProcessor {
@@ -107,6 +120,7 @@ impl VoiceProcessor {
             options: VoiceOptions::OFF,
             delay_ms: None,
             processing: None,
+            drift: None,
         };
         processor.set_options(options);
         processor
@@ -122,6 +136,9 @@ impl VoiceProcessor {
     pub fn set_options(&mut self, options: VoiceOptions) {
         if options == self.options {
             return;
+        }
+        if options.echo_cancellation != self.options.echo_cancellation {
+            self.drift = None;
         }
         self.options = options;
         if !options.any() {
@@ -144,6 +161,19 @@ impl VoiceProcessor {
         self.delay_ms = Some(delay_ms.min(MOST_DELAY_MS));
     }
 
+    /// By how much the speaker's clock runs faster than the microphone's as far as is known, in
+    /// parts per million; 0 while nothing is.
+    pub fn drift_ppm(&self) -> f64 {
+        self.drift.as_ref().map_or(0.0, |drift| drift.drift_ppm())
+    }
+
+    /// Tells that blocks of either stream are missing. What was learnt of room and clocks stays.
+    pub fn handle_gap(&mut self) {
+        if let Some(drift) = &mut self.drift {
+            drift.handle_gap();
+        }
+    }
+
     /// Takes the next 10 ms of what the speaker will play.
     pub fn handle_render(&mut self, block: &Block) {
         let Some(processing) = &mut self.processing else {
@@ -152,10 +182,18 @@ impl VoiceProcessor {
         if !self.options.echo_cancellation {
             return;
         }
-        let input = sane(block);
+        if self.drift.is_none() {
+            self.drift = DriftCompensation::new().map(Box::new);
+        }
+        let Some(drift) = &mut self.drift else {
+            return;
+        };
+        drift.handle_render(&sane(block));
         let mut unused = [0.0; BLOCK_SAMPLES];
-        if let Err(error) = processing.process_render_f32(&[&input], &mut [&mut unused]) {
-            tracing::error!(%error, "the render reference was refused");
+        while let Some(block) = drift.poll_render() {
+            if let Err(error) = processing.process_render_f32(&[&block], &mut [&mut unused]) {
+                tracing::error!(%error, "the render reference was refused");
+            }
         }
     }
 
@@ -169,6 +207,9 @@ impl VoiceProcessor {
             let _ = processing.set_stream_delay_ms(delay_ms as i32);
         }
         let input = sane(block);
+        if let Some(drift) = &mut self.drift {
+            drift.handle_capture(&input);
+        }
         if let Err(error) = processing.process_capture_f32(&[&input], &mut [block]) {
             tracing::error!(%error, "the microphone's sound was refused");
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 /// Uniform noise in -1.0..1.0, the same in every run.
-pub(crate) struct Noise(u64);
+pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
     pub(crate) fn next(&mut self) -> f32 {
@@ -61,16 +61,35 @@ impl Talker {
 }
 
 /// Speaker to microphone: a delay, then 50 ms of decaying reflections about 10 dB down, and the
-/// microphone's own noise.
+/// microphone's own noise. Both clocks may differ.
 pub(crate) struct Room {
     taps: Vec<(usize, f32)>,
     played: VecDeque<f32>,
     longest: usize,
-    /// Place in `played` of the next sample heard.
+    /// What reaches the microphone, in the speaker's clock.
+    heard: VecDeque<f32>,
+    /// Place in `heard` of the next sample captured.
     at: f64,
     /// Samples played while one is captured: the ratio of the two clocks.
     step: f64,
+    kernel: Vec<f32>,
     noise: Noise,
+}
+
+/// Samples on either side of one interpolated.
+const SIDE: usize = 16;
+/// Entries of the interpolation's table per sample.
+const STEPS: f32 = 256.0;
+
+/// A sinc in a Hann window, from -[`SIDE`] to [`SIDE`] samples.
+fn kernel() -> Vec<f32> {
+    (0..=2 * SIDE * STEPS as usize + 1)
+        .map(|n| {
+            let x = std::f32::consts::PI * (n as f32 / STEPS - SIDE as f32);
+            let window = (x / (2.0 * SIDE as f32)).cos().powi(2);
+            window * if x == 0.0 { 1.0 } else { x.sin() / x }
+        })
+        .collect()
 }
 
 impl Room {
@@ -78,53 +97,76 @@ impl Room {
         const REFLECTIONS_MS: usize = 50;
         let mut noise = Noise(seed);
         let span = REFLECTIONS_MS * 48;
-        let mut taps = vec![(delay_ms * 48, 0.25)];
+        // The interpolation looks ahead.
+        let first = delay_ms * 48 - SIDE;
+        let mut taps = vec![(first, 0.25)];
         for _ in 0..60 {
             let offset = ((noise.next() + 1.0) / 2.0 * span as f32) as usize;
             let decay = (-4.0 * offset as f32 / span as f32).exp();
-            taps.push((delay_ms * 48 + offset, 0.08 * decay * noise.next()));
+            taps.push((first + offset, 0.08 * decay * noise.next()));
         }
         let longest = (delay_ms + REFLECTIONS_MS) * 48 + 1;
         Self {
             taps,
             played: std::iter::repeat_n(0.0, longest).collect(),
             longest,
-            at: longest as f64,
+            heard: std::iter::repeat_n(0.0, SIDE).collect(),
+            at: SIDE as f64,
             step: 1.0,
+            kernel: kernel(),
             noise,
         }
     }
 
-    /// As [`Room::new`], with a microphone whose clock is slower than the speaker's.
-    fn with_drift(delay_ms: usize, seed: u64, drift_ppm: u32) -> Self {
+    /// As [`Room::new`], with a speaker whose clock is faster than the microphone's.
+    pub(crate) fn with_drift(delay_ms: usize, seed: u64, drift_ppm: i32) -> Self {
         Self {
             step: 1.0 + f64::from(drift_ppm) * 1e-6,
             ..Self::new(delay_ms, seed)
         }
     }
 
+    /// Whether the speaker plays another block before the microphone's next is complete.
+    pub(crate) fn needs_render(&self) -> bool {
+        let ahead = self.step * BLOCK_SAMPLES as f64 + SIDE as f64;
+        self.at + ahead > self.heard.len() as f64
+    }
+
     pub(crate) fn handle_render(&mut self, block: &Block) {
-        self.played.extend(block);
+        for sample in block {
+            self.played.pop_front();
+            self.played.push_back(*sample);
+            let newest = self.longest - 1;
+            let echo = self.taps.iter();
+            let echo = echo.map(|(delay, gain)| gain * self.played[newest - delay]);
+            self.heard.push_back(echo.sum());
+        }
     }
 
     /// The next 10 ms at the microphone; as much must have been rendered.
     pub(crate) fn next_echo(&mut self) -> Block {
         let block = std::array::from_fn(|_| {
             let (whole, part) = (self.at as usize, self.at.fract() as f32);
-            let echo: f32 = self
-                .taps
-                .iter()
-                .map(|(delay, gain)| {
-                    let first = whole - delay;
-                    let between = self.played[first + 1] - self.played[first];
-                    gain * (self.played[first] + part * between)
-                })
-                .sum();
             self.at += self.step;
+            let echo = if part == 0.0 {
+                self.heard[whole]
+            } else {
+                // A windowed sinc, as an analogue path would be.
+                let first = whole + 1 - SIDE;
+                let around = self.heard.range(first..whole + SIDE).zip(first..);
+                around
+                    .map(|(sample, place)| {
+                        let distance = place as f32 - whole as f32 - part + SIDE as f32;
+                        let (index, part) = ((distance * STEPS) as usize, distance * STEPS);
+                        let between = self.kernel[index + 1] - self.kernel[index];
+                        sample * (self.kernel[index] + between * part.fract())
+                    })
+                    .sum()
+            };
             echo + 2e-4 * self.noise.next()
         });
-        let old = self.at as usize - self.longest;
-        self.played.drain(..old);
+        let old = self.at as usize - SIDE;
+        self.heard.drain(..old);
         self.at -= old as f64;
         block
     }
@@ -153,73 +195,87 @@ const LEARNING: u32 = 300;
 /// Blocks of the two seconds measured after them.
 const MEASURED: u32 = 200;
 
-/// How far the echo alone is lowered, in dB, and the median time a block took. Without
-/// `reference`, the canceller is told of silence.
-fn echo_return_loss(options: VoiceOptions, mut room: Room, reference: bool) -> (f64, Duration) {
+const ALL: [(&str, VoiceOptions); 3] = [
+    ("canceller", ECHO_ONLY),
+    ("and noise suppression", ECHO_AND_NOISE),
+    (
+        "and gain control",
+        VoiceOptions {
+            gain_control: true,
+            ..ECHO_AND_NOISE
+        },
+    ),
+];
+const DELAYS_MS: [usize; 3] = [20, 80, 200];
+const DRIFTS_PPM: [i32; 3] = [-200, 0, 200];
+
+/// For every 10 ms of the microphone: what was played since the last, and the echo heard.
+type Scene = Vec<(Vec<Block>, Block)>;
+
+/// Five seconds of a talker in a room.
+fn scene(mut room: Room, seed: u64) -> Scene {
+    let mut talker = Talker::new(seed);
+    let blocks = (0..LEARNING + MEASURED).map(|_| {
+        let mut renders = Vec::new();
+        while room.needs_render() {
+            let render = talker.next_block();
+            room.handle_render(&render);
+            renders.push(render);
+        }
+        (renders, room.next_echo())
+    });
+    blocks.collect()
+}
+
+/// How far the echo alone is lowered, in dB, the median time a block took, and the drift found.
+/// Without `reference`, the canceller is told of silence.
+fn echo_return_loss(options: VoiceOptions, scene: &Scene, reference: bool) -> (f64, Duration, f64) {
     let mut processor = VoiceProcessor::new(options);
-    let mut talker = Talker::new(1);
     let (mut echo, mut left, mut spent) = (0.0, 0.0, Vec::new());
-    for n in 0..LEARNING + MEASURED {
-        let render = talker.next_block();
-        room.handle_render(&render);
-        let mut block = room.next_echo();
-        let before = energy(&block);
-        let told = if reference {
-            render
-        } else {
-            [0.0; BLOCK_SAMPLES]
-        };
+    for (n, (renders, captured)) in scene.iter().enumerate() {
+        let mut block = *captured;
         let begun = Instant::now();
-        processor.handle_render(&told);
+        for render in renders {
+            processor.handle_render(if reference {
+                render
+            } else {
+                &[0.0; BLOCK_SAMPLES]
+            });
+        }
         processor.process_capture(&mut block);
         spent.push(begun.elapsed());
-        if n >= LEARNING {
-            echo += before;
+        if n >= LEARNING as usize {
+            echo += energy(captured);
             left += energy(&block);
         }
     }
     spent.sort_unstable();
-    (db(echo / left), spent[spent.len() / 2])
+    let median = spent[spent.len() / 2];
+    (db(echo / left), median, processor.drift_ppm())
 }
 
+/// Whatever is switched on, and whether or not the sound cards' clocks agree.
 #[test]
 fn three_seconds_suffice_to_lower_the_echo_by_30_db() {
-    for delay_ms in [20, 80, 200] {
-        let (only_db, only) = echo_return_loss(ECHO_ONLY, Room::new(delay_ms, 2), true);
-        let (both_db, both) = echo_return_loss(ECHO_AND_NOISE, Room::new(delay_ms, 2), true);
-        let (all_db, all) = echo_return_loss(VoiceOptions::default(), Room::new(delay_ms, 2), true);
-        println!(
-            "echo after {delay_ms} ms lowered by {only_db:.1} dB ({only:?} per block) by the \
-             canceller alone, {both_db:.1} dB ({both:?}) with noise suppression, \
-             {all_db:.1} dB ({all:?}) with gain control too"
-        );
-        for lowered_db in [only_db, both_db, all_db] {
-            assert!(lowered_db >= 30.0, "{delay_ms} ms: {lowered_db}");
+    let mut least = f64::INFINITY;
+    for delay_ms in DELAYS_MS {
+        for drift_ppm in DRIFTS_PPM {
+            let scene = scene(Room::with_drift(delay_ms, 2, drift_ppm), 1);
+            for (name, options) in ALL {
+                let (lowered_db, time, found_ppm) = echo_return_loss(options, &scene, true);
+                println!(
+                    "echo after {delay_ms} ms, drift {drift_ppm} ppm (found {found_ppm:.1}), \
+                     {name}: lowered by {lowered_db:.1} dB, {time:?} per block"
+                );
+                least = least.min(lowered_db);
+            }
         }
     }
+    assert!(least >= 30.0, "{least}");
     // The room itself is no help.
-    let (unaware_db, _) = echo_return_loss(ECHO_ONLY, Room::new(80, 2), false);
+    let (unaware_db, ..) = echo_return_loss(ECHO_ONLY, &scene(Room::new(80, 2), 1), false);
     println!("without a reference: {unaware_db:.1} dB");
     assert!(unaware_db < 3.0, "{unaware_db}");
-}
-
-/// Two sound cards' clocks apart by more than crystals usually are. The canceller only follows;
-/// 30 dB take a reference resampled to the microphone's clock.
-#[test]
-fn a_drift_of_200_ppm_costs_some_of_the_loss_but_not_all() {
-    for delay_ms in [20, 80, 200] {
-        let room = || Room::with_drift(delay_ms, 2, 200);
-        let (only_db, _) = echo_return_loss(ECHO_ONLY, room(), true);
-        let (both_db, _) = echo_return_loss(ECHO_AND_NOISE, room(), true);
-        let (all_db, _) = echo_return_loss(VoiceOptions::default(), room(), true);
-        println!(
-            "drift of 200 ppm, echo after {delay_ms} ms: lowered by {only_db:.1} dB by the \
-             canceller alone, {both_db:.1} dB with noise suppression, {all_db:.1} dB with \
-             gain control too"
-        );
-        assert!(only_db >= 20.0, "{delay_ms} ms: {only_db}");
-        assert!(all_db >= 12.0, "{delay_ms} ms: {all_db}");
-    }
 }
 
 /// Power of `sound` at the frequencies of [`voice_at`].
@@ -246,36 +302,57 @@ fn voice_at(sample: usize) -> f32 {
     VOICE_HZ.map(|hz| (t * hz * TAU).sin()).iter().sum::<f32>() * 0.08
 }
 
+/// Power of what is left of the voice, and of what was said, over two seconds of bursts after
+/// three seconds in which only the far end may talk.
+fn voice_powers(options: VoiceOptions, scene: &Scene) -> (f64, f64) {
+    let mut processor = VoiceProcessor::new(options);
+    let (mut said, mut kept) = (Vec::new(), Vec::new());
+    for (n, (renders, captured)) in (0..).zip(scene) {
+        for render in renders {
+            processor.handle_render(render);
+        }
+        let mut block = *captured;
+        let mut voice = [0.0; BLOCK_SAMPLES];
+        // Bursts of 300 ms with as long a pause, from the third second on.
+        if n >= LEARNING && n % 60 < 30 {
+            let first = (n as usize % 60) * BLOCK_SAMPLES;
+            voice = std::array::from_fn(|k| voice_at(first + k));
+        }
+        for (sample, voice) in block.iter_mut().zip(&voice) {
+            *sample += voice;
+        }
+        processor.process_capture(&mut block);
+        if n >= LEARNING {
+            said.extend_from_slice(&voice);
+            kept.extend_from_slice(&block);
+        }
+    }
+    (voice_power(&kept), voice_power(&said))
+}
+
 #[test]
 fn a_voice_is_kept_while_the_other_side_talks() {
-    for delay_ms in [20, 80, 200] {
-        let mut processor = VoiceProcessor::new(ECHO_AND_NOISE);
-        let (mut talker, mut room) = (Talker::new(3), Room::new(delay_ms, 4));
-        let (mut said, mut kept) = (Vec::new(), Vec::new());
-        for n in 0..LEARNING + MEASURED {
-            let render = talker.next_block();
-            room.handle_render(&render);
-            let mut block = room.next_echo();
-            let mut voice = [0.0; BLOCK_SAMPLES];
-            // Bursts of 300 ms with as long a pause, from the third second on.
-            if n >= LEARNING && n % 60 < 30 {
-                let first = (n as usize % 60) * BLOCK_SAMPLES;
-                voice = std::array::from_fn(|k| voice_at(first + k));
-            }
-            for (sample, voice) in block.iter_mut().zip(&voice) {
-                *sample += voice;
-            }
-            processor.handle_render(&render);
-            processor.process_capture(&mut block);
-            if n >= LEARNING {
-                said.extend_from_slice(&voice);
-                kept.extend_from_slice(&block);
-            }
+    let mut worst = 0.0f64;
+    let quiet: Scene = vec![(vec![[0.0; BLOCK_SAMPLES]], [0.0; BLOCK_SAMPLES]); 500];
+    for (delay_ms, drift_ppm) in [(20, 200), (80, 0), (80, 200), (200, -200)] {
+        let scene = scene(Room::with_drift(delay_ms, 4, drift_ppm), 3);
+        for (name, options) in ALL {
+            let (kept, said) = voice_powers(options, &scene);
+            // Gain control changes the level of any voice: compared is one nobody interrupts.
+            let expected = if options.gain_control {
+                voice_powers(options, &quiet).0
+            } else {
+                said
+            };
+            let lost_db = db(expected / kept);
+            println!(
+                "voice during double talk, echo after {delay_ms} ms, drift {drift_ppm} ppm, \
+                 {name}: {lost_db:.1} dB lower"
+            );
+            worst = worst.max(lost_db);
         }
-        let lost_db = db(voice_power(&said) / voice_power(&kept));
-        println!("voice during double talk, echo after {delay_ms} ms: {lost_db:.1} dB lower");
-        assert!(lost_db.abs() <= 6.0, "{delay_ms} ms: {lost_db}");
     }
+    assert!(worst <= 3.0, "{worst}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use call_client::{AudioSourceConfig, VideoSourceConfig};
+use call_client::{AudioSourceConfig, SpeakerConfig, VideoSourceConfig};
 use call_e2ee::RoomCode;
 use call_protocol::ErrorCode;
 use clap::{Parser, ValueEnum};
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Send the microphone's sound as it is: no echo cancellation, noise suppression, gain control
     #[arg(long)]
     pub(crate) raw_microphone: bool,
+    /// none, default or a device id; without it: default if --audio is a microphone, else none
+    #[arg(long, value_name = "SPEAKER", value_parser = speaker)]
+    pub(crate) speaker: Option<SpeakerConfig>,
     /// Write every member's decoded picture and sound to DIR
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,
@@ -70,6 +73,15 @@ pub(crate) enum Topology {
     Sfu,
     /// Through TURN only. Not supported yet.
     Relay,
+}
+
+fn speaker(text: &str) -> Result<SpeakerConfig, String> {
+    match text {
+        "default" => Ok(SpeakerConfig::Device { id: None }),
+        other => other
+            .parse()
+            .map_err(|_| "none, default or a device id".to_owned()),
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -182,6 +194,7 @@ mod tests {
             "--create --code X",
             "--duration -1",
             "--duration x",
+            "--speaker=",
             "--video 1x",
             "--what",
         ] {

@@ -143,10 +143,10 @@ async fn call(
         end,
     };
     // Real devices are opened by choice only; nobody listens to a headless client.
-    let speaker = match args.audio {
+    let speaker = args.speaker.unwrap_or(match args.audio {
         AudioSourceConfig::Microphone { .. } => SpeakerConfig::Device { id: None },
         _ => SpeakerConfig::Null,
-    };
+    });
     let engine = Engine::start(EngineConfig {
         server: Some(args.server.unwrap_or_default()),
         name: Some(args.name),
