@@ -154,6 +154,11 @@ impl Devices {
         self.plan.running().microphone
     }
 
+    /// From mixing to the speaker's sound; zero while nothing plays.
+    pub(crate) fn playout_delay(&self) -> Duration {
+        self.playout_delay.get()
+    }
+
     pub(crate) fn set_muted(&mut self, muted: bool) {
         let op = self.plan.set_muted(muted);
         self.execute([op]);
@@ -347,6 +352,7 @@ impl Devices {
             Arc::clone(&self.mixer),
             self.observer.clone(),
             Arc::clone(&self.render_tap),
+            self.playout_delay.clone(),
         );
         let on_state = move |state| {
             let state = audio_state(state, ErrorCode::SpeakerLost);
@@ -369,16 +375,18 @@ pub(crate) struct Lent {
     pub(crate) observer: Option<Arc<dyn CallObserver>>,
 }
 
-/// Pulls the mixed sound; tells the observer what each member contributed, and the microphone's
-/// echo canceller what will be heard.
+/// Pulls the mixed sound; tells the mixer how far ahead of the speaker it is, the observer what each
+/// member contributed, and the microphone's echo canceller what will be heard.
 fn playout(
     mixer: Arc<Mutex<Mixer>>,
     observer: Option<Arc<dyn CallObserver>>,
     render_tap: Arc<Mutex<Option<RenderTap>>>,
+    delay: PlayoutDelay,
 ) -> Box<dyn FnMut(&mut Block) + Send> {
     let mut heard = std::collections::BTreeSet::new();
     let mut mix = move |out: &mut Block| {
         let mut mixer = mixer.lock().unwrap_or_else(PoisonError::into_inner);
+        mixer.set_output_delay(delay.get());
         let Some(observer) = &observer else {
             return mixer.mix(Instant::now(), out);
         };

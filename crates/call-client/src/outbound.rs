@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use call_core::LinkId;
 use call_e2ee::{Identity, PayloadSealer};
@@ -23,8 +24,7 @@ struct Inner {
     links: BTreeMap<LinkId, Receiver>,
     sealer: Box<dyn PayloadSealer>,
     packetizer: VideoPacketizer,
-    video_bytes: u64,
-    audio_bytes: u64,
+    sent: SentMedia,
 }
 
 struct Receiver {
@@ -33,11 +33,15 @@ struct Receiver {
     codecs: Vec<VideoCodec>,
 }
 
-/// Payload bytes sent to one receiver since the start (each is sent to every link).
+/// What was sent to one receiver since the start (each is sent the same).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SentBytes {
-    pub(crate) video: u64,
-    pub(crate) audio: u64,
+pub(crate) struct SentMedia {
+    /// Payload bytes of pictures.
+    pub(crate) video_bytes: u64,
+    /// Payload bytes of sound.
+    pub(crate) audio_bytes: u64,
+    /// From the capture of the last sound packet's first sample to its sending.
+    pub(crate) audio_delay: Duration,
 }
 
 impl Outlet {
@@ -47,8 +51,7 @@ impl Outlet {
             links: BTreeMap::new(),
             sealer: Box::new(Identity),
             packetizer: VideoPacketizer::new(first_picture_id),
-            video_bytes: 0,
-            audio_bytes: 0,
+            sent: SentMedia::default(),
         })))
     }
 
@@ -101,12 +104,8 @@ impl Outlet {
             .collect()
     }
 
-    pub(crate) fn sent(&self) -> SentBytes {
-        let inner = self.lock();
-        SentBytes {
-            video: inner.video_bytes,
-            audio: inner.audio_bytes,
-        }
+    pub(crate) fn sent(&self) -> SentMedia {
+        self.lock().sent
     }
 
     /// Sends one encoded frame.
@@ -116,14 +115,14 @@ impl Outlet {
             links,
             sealer,
             packetizer,
-            video_bytes,
+            sent,
             ..
         } = &mut *inner;
         let payloads = packetizer.packetize(frame);
         let last = payloads.len().saturating_sub(1);
         for (index, payload) in payloads.enumerate() {
             let payload = sealer.seal(MediaSource::Camera, payload);
-            *video_bytes += payload.len() as u64;
+            sent.video_bytes += payload.len() as u64;
             for receiver in links.values().filter(|receiver| receiver.connected) {
                 let packet = RtpOut {
                     timestamp: frame.timestamp_90khz,
@@ -141,7 +140,8 @@ impl Outlet {
     pub(crate) fn send_audio(&self, audio: EncodedAudio) {
         let mut inner = self.lock();
         let payload = inner.sealer.seal(MediaSource::Microphone, audio.payload);
-        inner.audio_bytes += payload.len() as u64;
+        inner.sent.audio_bytes += payload.len() as u64;
+        inner.sent.audio_delay = audio.captured_at.elapsed();
         for receiver in inner.links.values().filter(|receiver| receiver.connected) {
             receiver.link.send_audio(RtpOut {
                 timestamp: audio.timestamp_48khz,

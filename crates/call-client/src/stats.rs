@@ -18,6 +18,9 @@ pub struct CallStats {
     pub rtt_ms: Option<f64>,
     /// Largest share of our packets lost on a link, 0 to 1.
     pub loss: f64,
+    /// From mixing to the speaker's sound: playout ring and device, in milliseconds; 0 while
+    /// nothing plays.
+    pub playout_delay_ms: f64,
 }
 
 /// What arrives from one member.
@@ -57,6 +60,8 @@ pub struct AudioStats {
     pub concealed_ratio: f64,
     /// Interarrival jitter in milliseconds.
     pub jitter_ms: f64,
+    /// Time in the jitter buffer: from an arrival without jitter to mixing, in milliseconds.
+    pub delay_ms: f64,
     /// Level in dBov: 0 is full scale, -127 silence.
     pub level_dbov: i32,
 }
@@ -68,6 +73,9 @@ pub struct UpStats {
     pub video_layers: Vec<LayerStats>,
     /// Payload bits per second to each receiver.
     pub bitrate_bps: u64,
+    /// From the capture of a sound packet's first sample to its sending: microphone, processing,
+    /// and the packet's own 20 ms. In milliseconds, of the last packet.
+    pub audio_delay_ms: f64,
     /// What the congestion controller of the slowest link allows, in bit/s; 0 without links.
     pub target_bps: u64,
 }

@@ -130,6 +130,7 @@ fn a_chirp_at_the_microphone_is_heard_from_the_other_loudspeaker() {
     let mut recorder = sound.record(&heard);
     sound.speak(&said);
     bo.watch(Duration::from_secs(2));
+    ann.watch(Duration::from_millis(1));
     recorder.kill().expect("a child can be killed");
     recorder.wait().expect("a killed child ends");
     let recorded = std::fs::read(&heard).expect("the recorder wrote");
@@ -139,12 +140,6 @@ fn a_chirp_at_the_microphone_is_heard_from_the_other_loudspeaker() {
         bytes.map(f32::from_le_bytes).collect()
     };
     let mut delays = delays_ms(&samples(0), &samples(1));
-    let stats = bo.seen.iter().rev().find(|line| line["event"] == "stats");
-    println!(
-        "receiver's figures: {}",
-        stats.map_or_else(String::new, |stats| stats["members"][0]["audio"]
-            .to_string())
-    );
     println!("delays in ms, in order: {delays:.1?}");
     assert!(
         delays.len() * 5 >= CHIRPS * 4,
@@ -159,4 +154,30 @@ fn a_chirp_at_the_microphone_is_heard_from_the_other_loudspeaker() {
         delays[delays.len() - 1],
         delays.len()
     );
+    println!("{}", parts(&ann, &bo));
+}
+
+/// What the delay consists of, by the members' own figures at the end.
+fn parts(speaker: &Lines, listener: &Lines) -> String {
+    let last = |lines: &Lines| {
+        let stats = lines
+            .seen
+            .iter()
+            .rev()
+            .find(|line| line["event"] == "stats");
+        stats.cloned().expect("figures come once a second")
+    };
+    let (spoken, heard) = (last(speaker), last(listener));
+    let ms = |value: &serde_json::Value| value.as_f64().expect("times are numbers");
+    let sending = ms(&spoken["up"]["audio_delay_ms"]);
+    let network = heard["rtt_ms"].as_f64().unwrap_or(0.0) / 2.0;
+    let jitter_buffer = ms(&heard["members"][0]["audio"]["delay_ms"]);
+    let playout = ms(&heard["playout_delay_ms"]);
+    let sum = sending + network + jitter_buffer + playout;
+    format!(
+        "parts: microphone {:.1} ms, packet 20 ms, network {network:.1} ms, \
+         jitter buffer {jitter_buffer:.1} ms, playout ring and speaker {playout:.1} ms; \
+         together {sum:.1} ms",
+        sending - 20.0
+    )
 }

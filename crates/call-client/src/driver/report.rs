@@ -140,6 +140,7 @@ impl Driver {
                 let jitter = receiver.stats();
                 audio.concealed_ratio = slot.concealed.sample(jitter.concealed, jitter.played);
                 audio.jitter_ms = f64::from(jitter.jitter_ms);
+                audio.delay_ms = f64::from(jitter.delay_ms);
                 audio.level_dbov = -i32::from(receiver.level_dbov());
             }
             drop(mixer);
@@ -151,6 +152,7 @@ impl Driver {
             });
         }
         figures.up = self.up_stats(now);
+        figures.playout_delay_ms = self.devices.playout_delay().as_secs_f64() * 1e3;
         self.observe(Observed::Stats(Box::new(figures)));
     }
 
@@ -162,8 +164,8 @@ impl Driver {
             .unwrap_or_else(PoisonError::into_inner);
         let frames = meter.sample(now, 0);
         drop(meter);
-        let video_bps = self.ticks.sent_video.sample_bps(now, sent.video);
-        let audio_bps = self.ticks.sent_audio.sample_bps(now, sent.audio);
+        let video_bps = self.ticks.sent_video.sample_bps(now, sent.video_bytes);
+        let audio_bps = self.ticks.sent_audio.sample_bps(now, sent.audio_bytes);
         let layer = LayerStats {
             width: frames.width,
             height: frames.height,
@@ -177,6 +179,7 @@ impl Driver {
                 Vec::new()
             },
             bitrate_bps: video_bps + audio_bps,
+            audio_delay_ms: sent.audio_delay.as_secs_f64() * 1e3,
             target_bps: self.outlet.targets_bps().into_iter().min().unwrap_or(0),
         }
     }
