@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use call_client::pattern_seed;
+use call_lab::score::picture::{Luma, PictureScore, PictureScorer};
 use call_media::audio::{SAMPLE_RATE_HZ, read_wav, tone_strength};
 use call_media::frame::I420Frame;
 use call_media::video::synthetic::{Pattern, read_mark};
@@ -71,6 +72,43 @@ pub fn judge_pictures(path: &Path) -> PictureJudgement {
     judgement.span = numbers.map_or(0, |(first, newest)| newest - first + 1);
     judgement.colour = last.as_ref().map_or((0.0, 0.0), colour);
     judgement
+}
+
+/// Pictures from one compared with the sent one to the next: comparing costs more than decoding.
+const COMPARE_EVERY: u32 = 10;
+
+/// Compares a recorded picture file with what its sender, a synthetic pattern, drew under the same
+/// numbers.
+///
+/// # Panics
+/// When the file cannot be read.
+pub fn score_pictures(path: &Path, sender: &str, fps: u32) -> PictureScore {
+    let mut file = Y4mReader::open(path)
+        .unwrap_or_else(|error| panic!("{} is a recording: {error}", path.display()));
+    let (width, height) = file.size();
+    let pattern = Pattern::new(width, height, pattern_seed(sender));
+    let mut scorer = PictureScorer::default();
+    let mut read = 0;
+    while let Some(received) = file.read_frame().expect("a recorded picture is whole") {
+        let Some(mark) = read_mark(&received) else {
+            continue;
+        };
+        scorer.handle_number(mark.frame);
+        read += 1;
+        if read % COMPARE_EVERY == 1 {
+            let sent = pattern.draw(mark.frame, fps, mark.captured_us, Instant::now());
+            scorer.handle_pair(&luma(&sent), &luma(&received));
+        }
+    }
+    scorer.score()
+}
+
+fn luma(picture: &I420Frame) -> Luma<'_> {
+    Luma {
+        samples: picture.y(),
+        width: picture.width() as usize,
+        height: picture.height() as usize,
+    }
 }
 
 /// Mean chroma above the mark.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 use visavis_tests::support::headless::{Lines, MemberOptions, Server, code_of, member};
 use visavis_tests::support::real_time;
-use visavis_tests::support::recording::{colour_of, judge_pictures, judge_tone, whose};
+use visavis_tests::support::recording::{
+    colour_of, judge_pictures, judge_tone, score_pictures, whose,
+};
 
 /// The first-frame time of a member's client, in ms after it joined.
 fn join_to_first_frame_ms(client: &mut Lines) -> i64 {
@@ -110,6 +112,20 @@ fn two_members_exchange_720p_and_sound_for_twenty_seconds() {
         assert_eq!((pictures.width, pictures.height), (1280, 720));
         assert!(pictures.span >= 20 * 30, "20 s at 30 fps: {pictures:?}");
         assert!(pictures.ratio() >= 0.99, "frames in order: {pictures:?}");
+        let sender = path.file_name().and_then(|name| name.to_str());
+        let score = score_pictures(
+            &path.with_extension("y4m"),
+            sender.expect("recordings are named after their senders"),
+            30,
+        );
+        println!("{}: {score:?}", path.display());
+        // 1.9 Mbit/s are plenty for the pattern: 40 dB is hard to tell from the original, and a
+        // wrong number, size or colour is far below 25.
+        assert!(
+            score.psnr_db > 36.0 && score.worst_psnr_db > 25.0 && score.ssim > 0.95,
+            "{score:?}"
+        );
+        assert_eq!(score.out_of_order, 0);
         let (found, other) = (
             judge_tone(&path.with_extension("wav"), tone),
             if tone == 440.0 { 660.0 } else { 440.0 },
