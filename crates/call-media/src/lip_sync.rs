@@ -6,7 +6,7 @@
 //! be shown that early, the sound is held back instead, step by step.
 //!
 //! Bounds after ITU-R BT.1359: sound up to 45 ms early or 125 ms late is not noticed; the aim here
-//! is 40 ms either way, so the sound is left alone within [`TOLERANCE_US`].
+//! is 40 ms either way, so the sound is left alone within 20 ms.
 //!
 //! Pure. Deliberately not here: reading reports, and applying the delays
 //! ([`crate::video::playout`], the jitter buffer).

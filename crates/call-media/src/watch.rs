@@ -144,7 +144,7 @@ impl DeviceWatcher {
     /// # Errors
     /// The system refuses a thread.
     pub fn start(on_change: impl FnMut(DeviceChange) + Send + 'static) -> std::io::Result<Self> {
-        Self::start_with(SystemProbe::default(), PERIOD, on_change)
+        Self::start_with(SystemProbe, PERIOD, on_change)
     }
 
     fn start_with(
