@@ -14,6 +14,7 @@
 //!
 //! Deliberately not here: the server (the app brings it as a [`RoomHost`]), windows, and words.
 
+mod camera_control;
 mod config;
 mod device_choice;
 mod device_plan;

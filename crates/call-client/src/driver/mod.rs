@@ -5,13 +5,14 @@
 //! anything else: work that takes time runs elsewhere and comes back as an [`Answer`] or a
 //! [`LinkReport`].
 //!
-//! * `apply`: what each output does.
+//! * `apply`: what each output does; `chosen`: which devices it begins with.
 //! * `listing`: lists of devices, and the watcher that keeps them current.
 //! * `network`: server connections, finding and hosting rooms, keys.
 //! * `links`: peer connections, their frames, the encoder.
 //! * `report`: levels ten times and figures once a second.
 
 mod apply;
+mod chosen;
 mod links;
 mod listing;
 mod network;
@@ -25,10 +26,9 @@ use call_core::{
     ActiveSpeaker, AttemptId, CallEvent, Input, LinkId, Session, SessionConfig, SocketId,
 };
 use call_e2ee::RoomKeys;
-use call_media::audio::{AudioSourceConfig, Mixer, SpeakerConfig};
+use call_media::audio::{AudioSourceConfig, Mixer};
 use call_media::frame::{I420Frame, LatestSlot};
 use call_media::video::send::VideoSender;
-use call_media::video::source_config::VideoSourceConfig;
 use call_media::watch::{DeviceChange, DeviceEntry, DeviceWatcher};
 use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{Delivery, DeviceKind, DeviceState, UiCommand, UiEvent, VoiceView};
@@ -41,7 +41,6 @@ use tokio::time::sleep_until;
 use crate::config::{
     CallObserver, EngineConfig, Observed, RoomHost, UiSink, pattern_seed, voice_options, voice_view,
 };
-use crate::device_plan::{ChosenNames, DevicePlan};
 use crate::devices::{DeviceStates, Devices, Wiring};
 use crate::frames::FrameSink;
 use crate::frames::pump::{FramePump, PumpOutput};
@@ -241,7 +240,7 @@ impl Driver {
             tracing::error!(%error, "no self view");
         }
         let device_states = states.subscribe();
-        let names = chosen_names(&config, &settings);
+        let plan = chosen::plan(&config, &settings);
         let devices = Devices::new(
             Wiring {
                 states,
@@ -254,12 +253,7 @@ impl Driver {
                 voice: voice_options(voice),
                 seed,
             },
-            DevicePlan::new(
-                chosen_camera(config.video, &settings),
-                chosen_microphone(config.audio, &settings),
-                chosen_speaker(config.speaker, &settings),
-                names,
-            ),
+            plan,
         );
         let mut pump = FramePump::new();
         pump.set_delivery(now, (SELF_MEMBER, MediaSource::Camera), Delivery::I420);
@@ -469,54 +463,5 @@ impl Driver {
             }
             _ => {}
         }
-    }
-}
-
-/// The names that belong to the settings' devices, where these are used.
-fn chosen_names(config: &EngineConfig, settings: &Settings) -> ChosenNames {
-    let camera = matches!(config.video, VideoSourceConfig::Camera { id: None, .. });
-    let microphone = config.audio == AudioSourceConfig::Microphone { id: None };
-    let speaker = config.speaker == SpeakerConfig::Device { id: None };
-    let of_setting = |is_used: bool, name: &Option<String>| name.clone().filter(|_| is_used);
-    ChosenNames {
-        camera: of_setting(camera, &settings.camera_name),
-        microphone: of_setting(microphone, &settings.microphone_name),
-        speaker: of_setting(speaker, &settings.speaker_name),
-    }
-}
-
-/// A camera without id is the setting's.
-fn chosen_camera(config: VideoSourceConfig, settings: &Settings) -> VideoSourceConfig {
-    match config {
-        VideoSourceConfig::Camera {
-            id: None,
-            width,
-            height,
-            fps,
-        } => VideoSourceConfig::Camera {
-            id: settings.camera.clone(),
-            width,
-            height,
-            fps,
-        },
-        other => other,
-    }
-}
-
-fn chosen_microphone(config: AudioSourceConfig, settings: &Settings) -> AudioSourceConfig {
-    match config {
-        AudioSourceConfig::Microphone { id: None } => AudioSourceConfig::Microphone {
-            id: settings.microphone.clone(),
-        },
-        other => other,
-    }
-}
-
-fn chosen_speaker(config: SpeakerConfig, settings: &Settings) -> SpeakerConfig {
-    match config {
-        SpeakerConfig::Device { id: None } => SpeakerConfig::Device {
-            id: settings.speaker.clone(),
-        },
-        other => other,
     }
 }
