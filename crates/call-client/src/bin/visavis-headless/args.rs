@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// none, pattern:WxH@FPS, FILE.y4m, camera or camera:ID
     #[arg(long, default_value = "none")]
     pub(crate) video: VideoSourceConfig,
-    /// none, tone:HZ, FILE.wav, mic or mic:ID
+    /// none, tone:HZ, ticks, FILE.wav, mic or mic:ID
     #[arg(long, default_value = "none")]
     pub(crate) audio: AudioSourceConfig,
     /// Send the microphone's sound as it is: no echo cancellation, noise suppression, gain control
