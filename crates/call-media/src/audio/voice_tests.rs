@@ -278,6 +278,44 @@ fn three_seconds_suffice_to_lower_the_echo_by_30_db() {
     assert!(unaware_db < 3.0, "{unaware_db}");
 }
 
+/// A voice with pitch, formants and consonants as the far end: the gain must not follow what is
+/// left of it. Measured after three seconds of learning, and once the gain had time to adapt.
+#[test]
+fn the_echo_of_speech_stays_30_db_lower_while_the_gain_adapts() {
+    let mut least = f64::INFINITY;
+    for (delay_ms, drift_ppm) in [(20, 200), (80, 0), (200, -200)] {
+        let speech = call_lab::signal::speech(21, 21 * 48_000);
+        let mut speech = speech.chunks_exact(BLOCK_SAMPLES);
+        let mut room = Room::with_drift(delay_ms, 2, drift_ppm);
+        let mut processor = VoiceProcessor::new(VoiceOptions::default());
+        let mut seconds = [(0.0, 0.0); 20];
+        for n in 0..2_000 {
+            while room.needs_render() {
+                let render: Block = speech.next().unwrap().try_into().unwrap();
+                room.handle_render(&render);
+                processor.handle_render(&render);
+            }
+            let mut block = room.next_echo();
+            seconds[n / 100].0 += energy(&block);
+            processor.process_capture(&mut block);
+            seconds[n / 100].1 += energy(&block);
+        }
+        let lowered_db = |range: std::ops::Range<usize>| {
+            let (echo, left) = seconds[range]
+                .iter()
+                .fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            db(echo / left)
+        };
+        let (early_db, late_db) = (lowered_db(3..5), lowered_db(15..20));
+        println!(
+            "echo of speech after {delay_ms} ms, drift {drift_ppm} ppm: lowered by \
+             {early_db:.1} dB over 3 to 5 s, {late_db:.1} dB over 15 to 20 s"
+        );
+        least = least.min(early_db).min(late_db);
+    }
+    assert!(least >= 30.0, "{least}");
+}
+
 /// Power of `sound` at the frequencies of [`voice_at`].
 fn voice_power(sound: &[f32]) -> f64 {
     VOICE_HZ
