@@ -278,6 +278,70 @@ fn three_seconds_suffice_to_lower_the_echo_by_30_db() {
     assert!(unaware_db < 3.0, "{unaware_db}");
 }
 
+/// A voice with pitch, formants and consonants as the far end: the gain must not follow what is
+/// left of it. Measured after three seconds of learning, and once the gain had time to adapt.
+#[test]
+fn the_echo_of_speech_stays_30_db_lower_while_the_gain_adapts() {
+    let mut least = f64::INFINITY;
+    let cases = DELAYS_MS
+        .into_iter()
+        .flat_map(|delay_ms| DRIFTS_PPM.map(|drift_ppm| (delay_ms, drift_ppm)));
+    for (delay_ms, drift_ppm) in cases {
+        let speech = call_lab::signal::speech(21, 21 * 48_000);
+        let mut speech = speech.chunks_exact(BLOCK_SAMPLES);
+        let mut room = Room::with_drift(delay_ms, 2, drift_ppm);
+        let mut processor = VoiceProcessor::new(VoiceOptions::default());
+        let mut seconds = [(0.0, 0.0); 20];
+        for n in 0..2_000 {
+            while room.needs_render() {
+                let render: Block = speech.next().unwrap().try_into().unwrap();
+                room.handle_render(&render);
+                processor.handle_render(&render);
+            }
+            let mut block = room.next_echo();
+            seconds[n / 100].0 += energy(&block);
+            processor.process_capture(&mut block);
+            seconds[n / 100].1 += energy(&block);
+        }
+        let lowered_db = |range: std::ops::Range<usize>| {
+            let (echo, left) = seconds[range]
+                .iter()
+                .fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            db(echo / left)
+        };
+        let (early_db, late_db) = (lowered_db(3..5), lowered_db(15..20));
+        println!(
+            "echo of speech after {delay_ms} ms, drift {drift_ppm} ppm: lowered by \
+             {early_db:.1} dB over 3 to 5 s, {late_db:.1} dB over 15 to 20 s"
+        );
+        least = least.min(early_db).min(late_db);
+    }
+    assert!(least >= 30.0, "{least}");
+}
+
+/// The speech-like voice is speech to the gain control: said at the near end, it is raised by
+/// clearly more than the gain everything begins with.
+#[test]
+fn the_gain_follows_a_quiet_speech_like_voice() {
+    let mut processor = VoiceProcessor::new(VoiceOptions::default());
+    let (mut said, mut sent) = (0.0, 0.0);
+    let speech = call_lab::signal::speech(21, 10 * 48_000);
+    for (n, block) in speech.chunks_exact(BLOCK_SAMPLES).enumerate() {
+        let mut block: Block = std::array::from_fn(|k| 0.08 * block[k]);
+        let before = energy(&block);
+        processor.handle_render(&[0.0; BLOCK_SAMPLES]);
+        processor.process_capture(&mut block);
+        if n >= 800 {
+            said += before;
+            sent += energy(&block);
+        }
+    }
+    let level = db(said / (200.0 * BLOCK_SAMPLES as f64));
+    let raised_db = db(sent / said);
+    println!("a speech-like voice of {level:.1} dBFS is raised by {raised_db:.1} dB");
+    assert!(raised_db > f64::from(INITIAL_GAIN_DB) + 3.0, "{raised_db}");
+}
+
 /// Power of `sound` at the frequencies of [`voice_at`].
 fn voice_power(sound: &[f32]) -> f64 {
     VOICE_HZ
