@@ -8,6 +8,8 @@
 //! that begins, or comes back after a gap, first discards what has piled up. A playout that stands
 //! still for [`DRY_BLOCKS`] is silence, so that the canceller's clock goes on.
 //!
+//! **Switching** parts on and off happens in 20 ms of silence between two fades of a block each.
+//!
 //! **Mute.** Processing delays, so a block may still carry sound of the blocks before it. What
 //! comes out is therefore dated by its oldest sound; the mute gate goes by that date. Only the ring
 //! of the high-pass filter outlasts it: a hum below 100 Hz, 40 dB under the voice, gone in 0.1 s.
@@ -27,6 +29,28 @@ const GAP: Duration = Duration::from_millis(100);
 /// Change of the delay worth a hint. The canceller works in blocks of 4 ms and finds what is left.
 const HINT_STEP: Duration = Duration::from_millis(20);
 
+/// A change of the processing, block by block. Parts differ in how far they lag, so the sound jumps
+/// where one takes over from another: a click, unless that happens in silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Fade {
+    #[default]
+    None,
+    Out,
+    /// Until what the parts hold is filled anew.
+    Silent {
+        blocks: usize,
+    },
+    In,
+}
+
+/// Scales a block by a gain that depends on the share of it that has passed.
+fn scale(block: &mut Block, gain: impl Fn(f32) -> f32) {
+    let length = block.len() as f32;
+    for (n, sample) in block.iter_mut().enumerate() {
+        *sample *= gain(n as f32 / length);
+    }
+}
+
 /// See the [module documentation](self).
 #[derive(Debug)]
 pub(crate) struct CaptureStage {
@@ -39,6 +63,7 @@ pub(crate) struct CaptureStage {
     dry: u32,
     /// The delay last hinted at.
     hinted: Duration,
+    fade: Fade,
 }
 
 impl CaptureStage {
@@ -50,6 +75,7 @@ impl CaptureStage {
             captured: [None; VOICE_DELAY_BLOCKS],
             dry: 0,
             hinted: Duration::ZERO,
+            fade: Fade::None,
         }
     }
 
@@ -59,6 +85,7 @@ impl CaptureStage {
         self.captured = [None; VOICE_DELAY_BLOCKS];
         self.dry = 0;
         self.hinted = Duration::ZERO;
+        self.fade = Fade::None;
     }
 
     /// Tells how old the next block's first sample is. With the playout's delay, it is the time
@@ -81,11 +108,12 @@ impl CaptureStage {
         processor.set_delay_ms(u32::try_from(delay.as_millis()).unwrap_or(u32::MAX));
     }
 
-    /// Takes effect with the next block.
+    /// Takes effect after the next block, behind a short fade.
     pub(crate) fn set_options(&mut self, options: VoiceOptions) {
         self.options = options;
-        if let Some(processor) = &mut self.processor {
-            processor.set_options(options);
+        let current = self.processor.as_ref().map(VoiceProcessor::options);
+        if current.is_some_and(|current| current != options) {
+            self.fade = Fade::Out;
         }
     }
 
@@ -118,6 +146,28 @@ impl CaptureStage {
             }
         }
         processor.process_capture(block);
+        self.fade = match self.fade {
+            Fade::None => Fade::None,
+            Fade::Out => {
+                scale(block, |share| 1.0 - share);
+                processor.set_options(self.options);
+                Fade::Silent {
+                    blocks: VOICE_DELAY_BLOCKS,
+                }
+            }
+            Fade::Silent { blocks } => {
+                block.fill(0.0);
+                if blocks > 1 {
+                    Fade::Silent { blocks: blocks - 1 }
+                } else {
+                    Fade::In
+                }
+            }
+            Fade::In => {
+                scale(block, |share| share);
+                Fade::None
+            }
+        };
         let oldest = self.captured.iter().copied().flatten().next();
         self.captured.rotate_left(1);
         if let Some(newest) = self.captured.last_mut() {

@@ -126,3 +126,56 @@ fn nothing_said_before_its_date_is_left_in_a_block() {
     assert!(below_db(held_back) < 35.0, "the delay is real");
     assert!(below_db(passed) > 40.0, "{}", below_db(passed));
 }
+
+/// Switching any part on or off leaves no step beyond the tone's own, and the tone goes on.
+#[test]
+fn switching_parts_is_not_heard_as_a_click() {
+    const AMPLITUDE: f32 = 0.1;
+    let step = std::f32::consts::TAU * 330.0 / 48_000.0;
+    let all = VoiceOptions::default();
+    let echo_only = VoiceOptions {
+        echo_cancellation: true,
+        ..VoiceOptions::OFF
+    };
+    let without_gain = VoiceOptions {
+        gain_control: false,
+        ..all
+    };
+    let changes = [
+        (echo_only, without_gain),
+        (all, VoiceOptions::OFF),
+        (all, without_gain),
+        (all, echo_only),
+        (without_gain, all),
+        (VoiceOptions::OFF, all),
+        (VoiceOptions::OFF, echo_only),
+    ];
+    for (from, to) in changes {
+        let mut stage = CaptureStage::new(from, None);
+        stage.handle_source(true);
+        let begun = Instant::now();
+        let mut sound = Vec::new();
+        for n in 0..260u32 {
+            if n == 200 {
+                stage.set_options(to);
+            }
+            let first = n as usize * BLOCK_SAMPLES;
+            let mut block = std::array::from_fn(|i| AMPLITUDE * ((first + i) as f32 * step).sin());
+            stage.process(&mut block, begun + BLOCK_DURATION * n);
+            sound.extend_from_slice(&block);
+        }
+        let largest_step = |from_block: usize, blocks: usize| {
+            let samples = &sound[from_block * BLOCK_SAMPLES..(from_block + blocks) * BLOCK_SAMPLES];
+            let steps = samples.windows(2).map(|pair| (pair[1] - pair[0]).abs());
+            steps.fold(0.0, f32::max)
+        };
+        // Gain control makes either side of a change louder, and its steps with it.
+        let own = largest_step(150, 40).max(largest_step(215, 40));
+        let changing = largest_step(198, 16);
+        assert!(
+            changing < own * 1.5,
+            "{from:?} to {to:?}: {changing}, own {own}"
+        );
+        assert!(largest_step(250, 10) > 0.0, "{to:?} is silent");
+    }
+}
