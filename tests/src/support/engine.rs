@@ -9,6 +9,7 @@ use call_client::{
     AudioSourceConfig, CallObserver, Engine, EngineConfig, HostFuture, HostedServer, NoUi,
     Observed, RoomHost, SpeakerConfig, VideoSourceConfig,
 };
+use call_core::CallEvent;
 use call_media::frame::I420Frame;
 use call_protocol::{ErrorCode, MemberId};
 use call_server::{RunningServer, ServerConfig, serve};
@@ -70,6 +71,18 @@ impl Watcher {
             Ok(picked) => picked,
             Err(_) => panic!("no {what} within {PATIENCE:?}; passed: {passed:?}"),
         }
+    }
+
+    /// The code of the room that was started.
+    ///
+    /// # Panics
+    /// When none comes in time.
+    pub async fn room_code(&self) -> String {
+        let code = |observed: &Observed| match observed {
+            Observed::Call(CallEvent::Room { code, .. }) => Some(code.clone()),
+            _ => None,
+        };
+        self.until("room code", code).await
     }
 }
 

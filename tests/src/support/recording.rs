@@ -7,7 +7,7 @@ use call_client::pattern_seed;
 use call_lab::score::picture::{Luma, PictureScore, PictureScorer};
 use call_media::audio::{SAMPLE_RATE_HZ, read_wav, tone_strength};
 use call_media::frame::I420Frame;
-use call_media::video::synthetic::{Pattern, read_mark};
+use call_media::video::synthetic::{Mark, Pattern, read_mark};
 use call_media::video::y4m::Y4mReader;
 
 /// What a recorded picture shows.
@@ -36,11 +36,36 @@ impl PictureJudgement {
     }
 }
 
+/// Pictures from one compared with the sent one to the next: comparing costs more than decoding.
+const COMPARE_EVERY: u32 = 10;
+
 /// Reads a recorded picture file.
 ///
 /// # Panics
 /// When it cannot be read.
 pub fn judge_pictures(path: &Path) -> PictureJudgement {
+    judge(path, |_, _| None).0
+}
+
+/// Reads a recorded picture file, and compares it with what its sender, a synthetic pattern, drew
+/// under the same numbers.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn score_pictures(path: &Path, sender: &str, fps: u32) -> (PictureJudgement, PictureScore) {
+    let seed = pattern_seed(sender);
+    let sent = |received: &I420Frame, mark: Mark| {
+        let pattern = Pattern::new(received.width(), received.height(), seed);
+        Some(pattern.draw(mark.frame, fps, mark.captured_us, Instant::now()))
+    };
+    judge(path, sent)
+}
+
+/// `sent` redraws what was sent for a received picture, where that is to be compared.
+fn judge(
+    path: &Path,
+    sent: impl Fn(&I420Frame, Mark) -> Option<I420Frame>,
+) -> (PictureJudgement, PictureScore) {
     let mut file = Y4mReader::open(path)
         .unwrap_or_else(|error| panic!("{} is a recording: {error}", path.display()));
     let (width, height) = file.size();
@@ -49,58 +74,26 @@ pub fn judge_pictures(path: &Path) -> PictureJudgement {
         height,
         ..PictureJudgement::default()
     };
-    let mut numbers: Option<(u32, u32)> = None;
+    let mut scorer = PictureScorer::default();
     let mut last = None;
     while let Some(picture) = file.read_frame().expect("a recorded picture is whole") {
         judgement.pictures += 1;
         if let Some(mark) = read_mark(&picture) {
             judgement.marked += 1;
-            numbers = match numbers {
-                None => {
-                    judgement.in_order += 1;
-                    Some((mark.frame, mark.frame))
-                }
-                Some((first, newest)) if mark.frame > newest => {
-                    judgement.in_order += 1;
-                    Some((first, mark.frame))
-                }
-                other => other,
-            };
+            scorer.handle_number(mark.frame);
+            if judgement.marked % COMPARE_EVERY == 1
+                && let Some(sent) = sent(&picture, mark)
+            {
+                scorer.handle_pair(&luma(&sent), &luma(&picture));
+            }
         }
         last = Some(picture);
     }
-    judgement.span = numbers.map_or(0, |(first, newest)| newest - first + 1);
+    let score = scorer.score();
+    judgement.in_order = score.in_order;
+    judgement.span = score.in_order + score.missing;
     judgement.colour = last.as_ref().map_or((0.0, 0.0), colour);
-    judgement
-}
-
-/// Pictures from one compared with the sent one to the next: comparing costs more than decoding.
-const COMPARE_EVERY: u32 = 10;
-
-/// Compares a recorded picture file with what its sender, a synthetic pattern, drew under the same
-/// numbers.
-///
-/// # Panics
-/// When the file cannot be read.
-pub fn score_pictures(path: &Path, sender: &str, fps: u32) -> PictureScore {
-    let mut file = Y4mReader::open(path)
-        .unwrap_or_else(|error| panic!("{} is a recording: {error}", path.display()));
-    let (width, height) = file.size();
-    let pattern = Pattern::new(width, height, pattern_seed(sender));
-    let mut scorer = PictureScorer::default();
-    let mut read = 0;
-    while let Some(received) = file.read_frame().expect("a recorded picture is whole") {
-        let Some(mark) = read_mark(&received) else {
-            continue;
-        };
-        scorer.handle_number(mark.frame);
-        read += 1;
-        if read % COMPARE_EVERY == 1 {
-            let sent = pattern.draw(mark.frame, fps, mark.captured_us, Instant::now());
-            scorer.handle_pair(&luma(&sent), &luma(&received));
-        }
-    }
-    scorer.score()
+    (judgement, score)
 }
 
 fn luma(picture: &I420Frame) -> Luma<'_> {

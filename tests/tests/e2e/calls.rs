@@ -103,7 +103,12 @@ fn two_members_exchange_720p_and_sound_for_twenty_seconds() {
             0,
             "the disk kept up"
         );
-        let pictures = judge_pictures(&path.with_extension("y4m"));
+        let sender = path.file_name().and_then(|name| name.to_str());
+        let (pictures, score) = score_pictures(
+            &path.with_extension("y4m"),
+            sender.expect("recordings are named after their senders"),
+            30,
+        );
         println!(
             "{}: {pictures:?}, {:.4} in order",
             path.display(),
@@ -112,12 +117,6 @@ fn two_members_exchange_720p_and_sound_for_twenty_seconds() {
         assert_eq!((pictures.width, pictures.height), (1280, 720));
         assert!(pictures.span >= 20 * 30, "20 s at 30 fps: {pictures:?}");
         assert!(pictures.ratio() >= 0.99, "frames in order: {pictures:?}");
-        let sender = path.file_name().and_then(|name| name.to_str());
-        let score = score_pictures(
-            &path.with_extension("y4m"),
-            sender.expect("recordings are named after their senders"),
-            30,
-        );
         println!("{}: {score:?}", path.display());
         // 1.9 Mbit/s are plenty for the pattern: 40 dB is hard to tell from the original, and a
         // wrong number, size or colour is far below 25.

@@ -7,21 +7,11 @@ use call_core::CallEvent;
 use call_protocol::ui::UiCommand;
 use call_server::{ServerConfig, serve};
 use visavis_tests::support::engine::{Footprint, Watched, eventually, start_watched};
-use visavis_tests::support::real_time;
+use visavis_tests::support::in_real_time;
 
 const CYCLES: usize = 200;
 /// Where growth is measured from: by then every lazily made thing exists.
 const WARM: usize = 50;
-
-async fn room_code(member: &Watched) -> String {
-    member
-        .watcher
-        .until("room code", |observed| match observed {
-            Observed::Call(CallEvent::Room { code, .. }) => Some(code.clone()),
-            _ => None,
-        })
-        .await
-}
 
 async fn first_frame(member: &Watched) {
     let seen = |observed: &Observed| matches!(observed, Observed::FirstFrame(_)).then_some(());
@@ -30,10 +20,7 @@ async fn first_frame(member: &Watched) {
 
 #[test]
 fn two_hundred_joins_and_leaves_leave_nothing_behind() {
-    let _machine = real_time();
-    // The default runtime, as the app and the headless client use.
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(cycles());
+    in_real_time(cycles());
 }
 
 async fn cycles() {
@@ -46,7 +33,7 @@ async fn cycles() {
     ann.engine
         .dispatch(UiCommand::StartCall)
         .expect("a call can be started");
-    let code = room_code(&ann).await;
+    let code = ann.watcher.room_code().await;
 
     let mut bo = start_watched("Bo", &url, None);
     let mut warm = None;

@@ -29,13 +29,7 @@ async fn found_by_code() {
     ann.engine
         .dispatch(UiCommand::StartCall)
         .expect("a call can be started");
-    let code = ann
-        .watcher
-        .until("room code", |observed| match observed {
-            Observed::Call(CallEvent::Room { code, .. }) => Some(code.clone()),
-            _ => None,
-        })
-        .await;
+    let code = ann.watcher.room_code().await;
     let joined = |o: &Observed| matches!(o, Observed::Call(CallEvent::Joined { .. })).then_some(());
     ann.watcher.until("a seat", joined).await;
 

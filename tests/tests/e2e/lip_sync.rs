@@ -6,7 +6,6 @@ use call_client::{
     AudioSourceConfig, CallObserver, Engine, EngineConfig, NoUi, Observed, SpeakerConfig,
     VideoSourceConfig,
 };
-use call_core::CallEvent;
 use call_media::audio::SAMPLE_RATE_HZ;
 use call_media::frame::I420Frame;
 use call_media::video::mark::{now_us, read_mark};
@@ -15,7 +14,7 @@ use call_protocol::ui::UiCommand;
 use call_server::{ServerConfig, serve};
 use visavis_tests::support::engine::{Watcher, eventually};
 use visavis_tests::support::headless::PATIENCE;
-use visavis_tests::support::real_time;
+use visavis_tests::support::in_real_time;
 
 /// Ticks that pass before measuring: reports come once a second, and delays move slowly.
 const SETTLING_TICKS: usize = 6;
@@ -106,9 +105,7 @@ fn median(values: &[f64]) -> f64 {
 
 #[test]
 fn sound_and_picture_come_out_together() {
-    let _machine = real_time();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(together());
+    in_real_time(together());
 }
 
 async fn together() {
@@ -119,11 +116,7 @@ async fn together() {
     let ears = [Arc::new(Delays::default()), Arc::new(Delays::default())];
     let ann = start("Ann", &url, ears[0].clone());
     ann.dispatch(UiCommand::StartCall).expect("a call starts");
-    let room = |observed: &Observed| match observed {
-        Observed::Call(CallEvent::Room { code, .. }) => Some(code.clone()),
-        _ => None,
-    };
-    let code = ears[0].watcher.until("room code", room).await;
+    let code = ears[0].watcher.room_code().await;
     let bo = start("Bo", &url, ears[1].clone());
     bo.dispatch(UiCommand::JoinCall { code })
         .expect("one can join");

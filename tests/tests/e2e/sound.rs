@@ -16,7 +16,7 @@ use call_protocol::ui::{
 };
 use call_server::{ServerConfig, serve};
 use visavis_tests::support::engine::eventually;
-use visavis_tests::support::real_time;
+use visavis_tests::support::in_real_time;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const RATE_HZ: usize = 48_000;
@@ -97,12 +97,6 @@ impl CallObserver for Person {
             heard.playout.extend_from_slice(samples);
         }
     }
-}
-
-fn in_real_time(scenario: impl Future<Output = ()>) {
-    let _machine = real_time();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(scenario);
 }
 
 fn config(person: &Person, name: &str, server: &str) -> EngineConfig {

@@ -107,6 +107,8 @@ pub struct PictureScore {
     pub worst_psnr_db: f64,
     /// Mean SSIM.
     pub ssim: f64,
+    /// Numbers that came, each after a smaller one.
+    pub in_order: u32,
     /// Numbers between the first and the last that never came.
     pub missing: u32,
     /// Pictures that came after a later one, or twice.
@@ -127,11 +129,11 @@ impl PictureScorer {
     pub fn handle_number(&mut self, number: u32) {
         match self.last {
             Some(last) if number <= last => self.score.out_of_order += 1,
-            Some(last) => {
-                self.score.missing += number - last - 1;
+            last => {
+                self.score.missing += last.map_or(0, |last| number - last - 1);
+                self.score.in_order += 1;
                 self.last = Some(number);
             }
-            None => self.last = Some(number),
         }
     }
 
@@ -257,6 +259,7 @@ mod tests {
         scorer.handle_pair(&luma(&plane), &luma(&plane));
         let score = scorer.score();
         assert_eq!((score.missing, score.out_of_order), (2, 2));
+        assert_eq!(score.in_order, 4);
         assert_eq!((score.compared, score.psnr_db), (1, PSNR_EQUAL_DB));
     }
 }
