@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use call_core::CallEvent;
+use call_core::{CallEvent, LinkPeer};
 use call_media::audio::{AudioSourceConfig, SpeakerConfig, VoiceOptions};
 use call_media::frame::I420Frame;
 use call_media::video::source_config::VideoSourceConfig;
@@ -58,8 +58,8 @@ pub enum Observed {
     Call(CallEvent),
     /// The transport's own view of a link, with the path it takes.
     Link {
-        /// The other member.
-        member: MemberId,
+        /// Who is at the other end.
+        peer: LinkPeer,
         /// State and path.
         state: LinkState,
         /// Round trip time in milliseconds, once measured.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use call_core::LinkId;
 use call_media::audio::Mixer;
 use call_media::video::rtp::AssembledFrame;
+use call_protocol::MemberId;
 use call_transport::{Link, LinkConfig, LinkError, LinkEvent};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
@@ -47,6 +48,7 @@ pub(crate) struct ReceivedFrame {
 /// Runs a link until it is closed or the driver is gone.
 pub(crate) async fn run(
     id: LinkId,
+    member: MemberId,
     config: LinkConfig,
     mixer: Arc<Mutex<Mixer>>,
     reports: mpsc::Sender<(LinkId, LinkReport)>,
@@ -66,7 +68,7 @@ pub(crate) async fn run(
     if reports.send((id, LinkReport::Opened(link))).await.is_err() {
         return;
     }
-    let mut inbound = Inbound::new(id, mixer);
+    let mut inbound = Inbound::new(member, mixer);
     loop {
         let now = Instant::now();
         if inbound.sync_due(now)
@@ -82,7 +84,7 @@ pub(crate) async fn run(
         if inbound.keyframe_due(now)
             && let Some(link) = weak.upgrade()
         {
-            link.request_keyframe();
+            link.request_keyframe(None);
         }
         let timeout = inbound
             .poll_timeout()

@@ -130,8 +130,9 @@ impl Outlet {
                     payload: payload.clone(),
                     level_dbov: None,
                     captured_at: Some(frame.captured_at),
+                    descriptor: None,
                 };
-                receiver.link.send_video(frame.codec, packet);
+                receiver.link.send_video(frame.layer, frame.codec, packet);
             }
         }
     }
@@ -149,6 +150,7 @@ impl Outlet {
                 payload: payload.clone(),
                 level_dbov: Some(audio.level_dbov),
                 captured_at: Some(audio.captured_at),
+                descriptor: None,
             });
         }
     }

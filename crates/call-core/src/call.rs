@@ -19,7 +19,7 @@ use call_protocol::wire::{ClientMessage, RosterEntry, ServerMessage, TopologyMod
 use call_protocol::{ErrorCode, MemberId, limits};
 
 use crate::context::Ctx;
-use crate::input::{AttemptId, LinkId, SocketId};
+use crate::input::{AttemptId, LinkId, LinkPeer, SocketId};
 use crate::keyframes::Keyframes;
 use crate::output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason};
 use crate::own_profile::OwnProfile;
@@ -200,6 +200,7 @@ impl Call {
                 members,
                 topology,
                 stun,
+                relay: _,
             } if joining => {
                 signalling.handle_joined(ctx.now, resume);
                 self.use_stun(ctx, usable_stun(stun));
@@ -324,11 +325,12 @@ impl Call {
                     .due(profile)
                     .map(|at| (at, Reason::Profile)),
             );
-            all.extend(
-                self.roster.iter().filter_map(|(id, member)| {
-                    member.link.timeout().map(|at| (at, Reason::Link(id)))
-                }),
-            );
+            all.extend(self.roster.iter().filter_map(|(id, member)| {
+                member
+                    .link
+                    .timeout()
+                    .map(|at| (at, Reason::Link(LinkPeer::Member(id))))
+            }));
         }
         all.into_iter().min()
     }
@@ -351,7 +353,7 @@ impl Call {
     pub(crate) fn force_keyframes(&mut self, ctx: &mut Ctx<'_>) {
         while let Some(source) = self.keyframes.poll(ctx.now) {
             ctx.out
-                .push_back(Output::Media(MediaOp::ForceKeyframe { source }));
+                .push_back(Output::Media(MediaOp::ForceKeyframe { source, layer: 0 }));
         }
     }
 
@@ -392,7 +394,10 @@ impl Call {
     fn use_stun(&mut self, ctx: &mut Ctx<'_>, urls: Vec<String>) {
         if self.stun != urls {
             self.stun.clone_from(&urls);
-            ctx.out.push_back(Output::Link(LinkOp::UseStun { urls }));
+            ctx.out.push_back(Output::Link(LinkOp::UseIceServers {
+                stun: urls,
+                relay: None,
+            }));
         }
     }
 

@@ -10,8 +10,8 @@ use call_protocol::{ErrorCode, MediaSource, MemberId};
 
 use crate::call::Call;
 use crate::context::Ctx;
-use crate::input::{LinkEvent, LinkId, LinkState};
-use crate::output::{CallEvent, LinkOp, Output};
+use crate::input::{LinkEvent, LinkId, LinkPeer, LinkState};
+use crate::output::{CallEvent, LinkOp, LinkPurpose, Output};
 use crate::peer_link::Action;
 use crate::roster::Member;
 
@@ -85,7 +85,7 @@ impl Call {
         if let Some(secured) = &mut self.secured {
             secured.sealer.forget(id);
         }
-        self.pending.retain(|(link, _)| link.member != id);
+        self.pending.retain(|(link, _)| link.member() != Some(id));
         ctx.event(CallEvent::MemberLeft {
             member: id,
             name: member.name,
@@ -110,7 +110,7 @@ impl Call {
             }
         }
         for (link, signal) in std::mem::take(&mut self.pending) {
-            self.send_signal(ctx, link.member, &signal);
+            self.send_link_signal(ctx, link, &signal);
         }
         for id in self.roster.ids() {
             let Some(member) = self.roster.get_mut(id) else {
@@ -144,6 +144,9 @@ impl Call {
             tracing::debug!(member = %from, "signal malformed");
             return;
         };
+        if matches!(signal, PeerSignal::Settled { .. }) {
+            return;
+        }
         if signal == PeerSignal::Bye {
             let actions = member.link.handle_bye(ctx.now);
             return self.act(ctx, from, actions);
@@ -173,7 +176,9 @@ impl Call {
 
     /// A link reports something.
     pub(crate) fn handle_link(&mut self, ctx: &mut Ctx<'_>, link: LinkId, event: LinkEvent) {
-        let id = link.member;
+        let Some(id) = link.member() else {
+            return;
+        };
         let Some(member) = self.roster.get_mut(id) else {
             return;
         };
@@ -193,7 +198,7 @@ impl Call {
                 }
             }
             LinkEvent::Codec(codec) => member.codec = Some(codec),
-            LinkEvent::KeyframeRequested { source } => self.keyframes.request(ctx.now, source),
+            LinkEvent::KeyframeRequested { source, .. } => self.keyframes.request(ctx.now, source),
         }
         self.force_keyframes(ctx);
     }
@@ -217,6 +222,7 @@ impl Call {
                         link,
                         polite: !initiator,
                         initiator,
+                        purpose: LinkPurpose::Call,
                     }));
                     self.restore_sound(ctx, id);
                     continue;
@@ -266,7 +272,10 @@ impl Call {
         if member.reported.replace(state) == Some(state) {
             return;
         }
-        ctx.event(CallEvent::Link { member: id, state });
+        ctx.event(CallEvent::Link {
+            peer: LinkPeer::Member(id),
+            state,
+        });
         if state == LinkView::Failed {
             let (code, detail) = if member.link.is_absent() {
                 (
@@ -290,9 +299,9 @@ impl Call {
     /// Sends a signal of a link, or keeps it until the seat is resumed.
     fn queue_signal(&mut self, ctx: &mut Ctx<'_>, link: LinkId, signal: PeerSignal) {
         if !signal.is_within_limits() {
-            tracing::warn!(member = %link.member, "own signal exceeds its limits");
+            tracing::warn!(?link, "own signal exceeds its limits");
         } else if self.is_joined() {
-            self.send_signal(ctx, link.member, &signal);
+            self.send_link_signal(ctx, link, &signal);
         } else {
             self.keep_signal(link, signal);
         }
@@ -308,9 +317,15 @@ impl Call {
     /// Tells the other half of a link that this half is gone.
     pub(crate) fn send_bye(&mut self, ctx: &mut Ctx<'_>, link: LinkId) {
         if self.is_joined() {
-            self.send_signal(ctx, link.member, &PeerSignal::Bye);
+            self.send_link_signal(ctx, link, &PeerSignal::Bye);
         } else {
             self.keep_signal(link, PeerSignal::Bye);
+        }
+    }
+
+    fn send_link_signal(&mut self, ctx: &mut Ctx<'_>, link: LinkId, signal: &PeerSignal) {
+        if let Some(to) = link.member() {
+            self.send_signal(ctx, to, signal);
         }
     }
 

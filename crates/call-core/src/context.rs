@@ -7,7 +7,7 @@ use call_e2ee::SeedStream;
 use call_protocol::MemberId;
 use call_protocol::peer::Profile;
 
-use crate::input::{LinkId, SocketId};
+use crate::input::{LinkId, LinkPeer, SocketId};
 use crate::output::{CallEvent, Output};
 
 /// What a call works with while it handles one input.
@@ -42,7 +42,7 @@ impl Ids {
     pub(crate) fn link(&mut self, member: MemberId) -> LinkId {
         self.links = self.links.wrapping_add(1);
         LinkId {
-            member,
+            peer: LinkPeer::Member(member),
             generation: self.links,
         }
     }

@@ -14,13 +14,32 @@ pub struct AttemptId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SocketId(pub u32);
 
+/// Who is at the other end of a peer connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkPeer {
+    /// A member of the room.
+    Member(MemberId),
+    /// The server's forwarding unit.
+    Sfu,
+}
+
 /// One peer connection. Opening it anew makes a new generation; inputs of older ones are ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId {
-    /// The member at the other end.
-    pub member: MemberId,
+    /// Who is at the other end.
+    pub peer: LinkPeer,
     /// Counts all links a session ever opened.
     pub generation: u32,
+}
+
+impl LinkId {
+    /// The member at the other end, if it is one.
+    pub fn member(self) -> Option<MemberId> {
+        match self.peer {
+            LinkPeer::Member(member) => Some(member),
+            LinkPeer::Sfu => None,
+        }
+    }
 }
 
 /// Everything that can happen to a session.
@@ -75,6 +94,25 @@ pub enum Input {
         /// What.
         event: LinkEvent,
     },
+    /// The first media of a member came over this way and is being played. Once per link, member
+    /// and kind of media.
+    MediaFlows {
+        /// Over which link.
+        link: LinkId,
+        /// Whose.
+        member: MemberId,
+        /// Which of theirs.
+        source: MediaSource,
+    },
+    /// How the links do, once a second while there are any.
+    PathReport {
+        /// Members whose direct link goes through a relay.
+        relayed: Vec<MemberId>,
+        /// The uplink does not carry what is to be sent to everybody.
+        uplink_short: bool,
+        /// Encoding and sealing take more time than there is.
+        cpu_short: bool,
+    },
     /// A device's state changed.
     Device {
         /// Which kind of device.
@@ -109,10 +147,12 @@ pub enum LinkEvent {
     State(LinkState),
     /// The codec in which the member's picture arrives.
     Codec(VideoCodec),
-    /// The member asked for a keyframe (PLI or FIR).
+    /// The peer asked for a keyframe (PLI or FIR).
     KeyframeRequested {
         /// Of which of one's own pictures.
         source: MediaSource,
+        /// Of which simulcast layer.
+        layer: u8,
     },
 }
 

@@ -37,7 +37,9 @@ mod signalling;
 mod view;
 
 pub use active_speaker::{ActiveSpeaker, SpeakerSample};
-pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkState, SocketId};
-pub use output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason, SocketOp};
+pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkPeer, LinkState, SocketId};
+pub use output::{
+    CallEvent, LinkOp, LinkPurpose, LocatePurpose, MediaOp, Output, Reason, SocketOp,
+};
 pub use server_url::websocket_url;
 pub use session::{Session, SessionConfig};

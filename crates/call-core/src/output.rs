@@ -5,10 +5,10 @@ use call_protocol::peer::PeerSignal;
 use call_protocol::ui::{
     Delivery, DeviceKind, LinkView, SettingsView, TileSize, UiEvent, VoiceView,
 };
-use call_protocol::wire::{ClientMessage, TopologyMode};
-use call_protocol::{ErrorCode, MediaSource, MemberId};
+use call_protocol::wire::{ClientMessage, RelayGrant, TopologyMode};
+use call_protocol::{ErrorCode, MediaSource, MemberId, limits};
 
-use crate::input::{AttemptId, LinkId, SocketId};
+use crate::input::{AttemptId, LinkId, LinkPeer, SocketId};
 
 /// Everything a session can ask for, in the order in which it must be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,11 +95,15 @@ pub enum LinkOp {
         polite: bool,
         /// Makes the first offer.
         initiator: bool,
+        /// What it is for.
+        purpose: LinkPurpose,
     },
-    /// From now on ask these STUN servers (`stun:host:port`); links that are open stay as they are.
-    UseStun {
-        /// The servers, at most [`call_protocol::limits::STUN_SERVERS`].
-        urls: Vec<String>,
+    /// From now on use these servers to find paths; links that are open stay as they are.
+    UseIceServers {
+        /// `stun:host:port`, at most [`call_protocol::limits::STUN_SERVERS`].
+        stun: Vec<String>,
+        /// The relay.
+        relay: Option<RelayGrant>,
     },
     /// A signal of the member, opened and within its limits.
     Signal {
@@ -118,6 +122,15 @@ pub enum LinkOp {
         /// Which link.
         link: LinkId,
     },
+}
+
+/// What a link carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkPurpose {
+    /// Sound, pictures and data channels.
+    Call,
+    /// Data channels only: files, while the SFU carries the call.
+    Data,
 }
 
 /// For devices, codecs and frames.
@@ -169,10 +182,40 @@ pub enum MediaOp {
     PlayTestTone,
     /// End the running test.
     StopSoundTest,
-    /// Encode one's own next picture as a keyframe.
+    /// Encode the next picture of one of one's own layers as a keyframe.
     ForceKeyframe {
         /// Which picture.
         source: MediaSource,
+        /// Which simulcast layer.
+        layer: u8,
+    },
+    /// Encode exactly these layers of one's own picture. All go to the SFU; members with a direct
+    /// link get layer 0.
+    SetLayers {
+        /// Which picture.
+        source: MediaSource,
+        /// Layers 0 (largest) to 2.
+        wanted: [bool; limits::SFU_LAYERS],
+    },
+    /// One's own media is sealed as this member's from now on. Before anything is sent, and again
+    /// with every new seat.
+    SealAs {
+        /// One's own id.
+        member: MemberId,
+        /// As in one's own profile.
+        salt: [u8; 16],
+    },
+    /// A member's media opens with this from now on. Replaces what was known of the member.
+    OpenMember {
+        /// Whom.
+        member: MemberId,
+        /// As in their profile.
+        salt: [u8; 16],
+    },
+    /// A member is gone: nothing of theirs opens any more.
+    ForgetMember {
+        /// Whom.
+        member: MemberId,
     },
     /// Ask a member for a keyframe.
     RequestKeyframe {
@@ -235,10 +278,10 @@ pub enum CallEvent {
         /// Their name.
         name: String,
     },
-    /// The connection to a member changed.
+    /// A connection changed.
     Link {
-        /// Whom.
-        member: MemberId,
+        /// To whom.
+        peer: LinkPeer,
         /// How it is doing.
         state: LinkView,
     },
@@ -274,8 +317,8 @@ pub enum Reason {
     Reconnect,
     /// The server must have answered by now.
     Handshake,
-    /// The link to a member needs care.
-    Link(MemberId),
+    /// A link needs care.
+    Link(LinkPeer),
     /// One's own profile may be sent again.
     Profile,
     /// A keyframe may be encoded again.

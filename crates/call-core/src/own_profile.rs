@@ -76,6 +76,7 @@ mod tests {
                 name,
                 muted: false,
                 camera_on: false,
+                media_salt: String::new(),
             };
             let (out, seed, ids) = (&mut out, &mut seed, &mut ids);
             own.current(
@@ -98,6 +99,7 @@ mod tests {
                 name,
                 muted: false,
                 camera_on: false,
+                media_salt: String::new(),
             };
             assert_eq!(own.due(&wanted), Some(now + INTERVAL));
             let current = Profile {

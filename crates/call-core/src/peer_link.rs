@@ -262,10 +262,11 @@ mod tests {
     use call_protocol::MemberId;
 
     use super::*;
+    use crate::input::LinkPeer;
 
     fn id(generation: u32) -> LinkId {
         LinkId {
-            member: MemberId(1),
+            peer: LinkPeer::Member(MemberId(1)),
             generation,
         }
     }

@@ -150,6 +150,7 @@ mod tests {
             name,
             muted: true,
             camera_on: true,
+            media_salt: String::new(),
         });
         assert!(member.name.starts_with("Eve x") && member.muted && member.camera_on);
         assert!(member.name.chars().count() <= limits::NAME_CHARS);

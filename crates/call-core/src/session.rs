@@ -131,6 +131,7 @@ impl Session {
                 options,
                 selected,
             } => self.devices.list(kind, options, selected),
+            Input::MediaFlows { .. } | Input::PathReport { .. } => {}
             Input::SoundTest { state } => self.sound_test = state,
             Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
         }
@@ -389,6 +390,7 @@ impl Session {
             name: self.settings.name.clone(),
             muted: self.muted,
             camera_on: self.camera_on && !self.devices.camera_failed(),
+            media_salt: String::new(),
         }
     }
 

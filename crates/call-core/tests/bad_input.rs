@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use call_core::{
-    Input, LinkEvent, LinkId, LinkOp, LinkState, MediaOp, Output, Session, SessionConfig, SocketId,
+    Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkState, MediaOp, Output, Session, SessionConfig,
+    SocketId,
 };
 use call_e2ee::{SeedStream, SignalSealer};
 use call_protocol::limits;
@@ -38,6 +39,7 @@ fn profile(sealer: &mut SignalSealer, name: &str) -> String {
         name: name.to_owned(),
         muted: false,
         camera_on: false,
+        media_salt: String::new(),
     };
     sealer
         .seal_profile(&serde_json::to_vec(&profile).unwrap())
@@ -249,6 +251,7 @@ fn a_roster_of_nonsense_is_bounded() {
             resumed: true,
             members: (0..2_000).map(entry).collect(),
             topology: TopologyMode::Sfu,
+            relay: None,
             stun: vec![
                 "stun:203.0.113.5:3478".into(),
                 "turn:x".into(),
@@ -263,7 +266,7 @@ fn a_roster_of_nonsense_is_bounded() {
     );
     assert!(call.members.iter().all(|other| other.id != member));
     let stun = world.clients[0].ops.iter().rev().find_map(|op| match op {
-        LinkOp::UseStun { urls } => Some(urls.clone()),
+        LinkOp::UseIceServers { stun, .. } => Some(stun.clone()),
         _ => None,
     });
     assert_eq!(stun.unwrap(), ["stun:203.0.113.5:3478"]);
@@ -314,6 +317,7 @@ fn random_message(dice: &mut Dice) -> ServerMessage {
                 })
                 .collect(),
             topology: TopologyMode::Mesh,
+            relay: None,
             stun: vec![
                 "stun:203.0.113.5:3478".into(),
                 "turn:x".into(),
@@ -385,7 +389,7 @@ fn random_command(dice: &mut Dice) -> UiCommand {
 fn random_input(dice: &mut Dice, seen: &Seen) -> Input {
     let socket = seen.socket.unwrap_or(SocketId(1));
     let link = LinkId {
-        member: dice.member(),
+        peer: LinkPeer::Member(dice.member()),
         generation: dice.below(6),
     };
     match dice.below(12) {

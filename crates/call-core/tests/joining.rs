@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use call_core::{AttemptId, CallEvent, Input, LinkOp, MediaOp};
+use call_core::{AttemptId, CallEvent, Input, LinkOp, LinkPeer, MediaOp};
 use call_protocol::ErrorCode;
 use call_protocol::ui::{CallPhase, LinkView, UiCommand};
 use call_protocol::wire::{ClientMessage, ServerMessage};
@@ -24,7 +24,8 @@ fn two_people_meet_by_code() {
             link,
             polite,
             initiator,
-        } => (link.member, polite, initiator),
+            ..
+        } => (link.member().unwrap(), polite, initiator),
         _ => panic!("{ops:?}"),
     };
     assert_eq!(
@@ -50,11 +51,11 @@ fn two_people_meet_by_code() {
                 name: name.clone()
             },
             CallEvent::Link {
-                member: guest,
+                peer: LinkPeer::Member(guest),
                 state: LinkView::Connecting
             },
             CallEvent::Link {
-                member: guest,
+                peer: LinkPeer::Member(guest),
                 state: LinkView::Connected
             },
         ]

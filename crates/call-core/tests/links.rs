@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use call_core::{CallEvent, Input, LinkEvent, LinkId, LinkOp, LinkState, MediaOp};
+use call_core::{CallEvent, Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkState, MediaOp};
 use call_protocol::peer::PeerSignal;
 use call_protocol::ui::{LinkView, UiCommand};
 use call_protocol::{ErrorCode, MediaSource, MemberId, VideoCodec};
@@ -134,7 +134,7 @@ fn reports_of_links_that_are_not_there_change_nothing() {
         ..current
     };
     let stranger = LinkId {
-        member: MemberId(77),
+        peer: LinkPeer::Member(MemberId(77)),
         ..current
     };
     for link in [stale, stranger] {
@@ -144,6 +144,7 @@ fn reports_of_links_that_are_not_there_change_nothing() {
             LinkEvent::Codec(VideoCodec::Vp9),
             LinkEvent::KeyframeRequested {
                 source: MediaSource::Camera,
+                layer: 0,
             },
         ] {
             world.input(0, Input::Link { link, event });
@@ -158,6 +159,7 @@ fn keyframes_are_forced_for_newcomers_and_requests_but_not_too_often() {
     let mut world = World::in_call(2);
     let forced = MediaOp::ForceKeyframe {
         source: MediaSource::Camera,
+        layer: 0,
     };
     let count = |world: &World| {
         world.clients[0]
@@ -171,6 +173,7 @@ fn keyframes_are_forced_for_newcomers_and_requests_but_not_too_often() {
     for _ in 0..100 {
         let event = LinkEvent::KeyframeRequested {
             source: MediaSource::Camera,
+            layer: 0,
         };
         world.input(0, Input::Link { link, event });
         world.run(Duration::from_millis(10));

@@ -35,3 +35,21 @@ pub const CHANNEL_PENDING_BYTES: usize = 1024 * 1024;
 pub const ENCODED_FRAME_BYTES: usize = 4 * 1024 * 1024;
 /// Largest picture width or height, in pixels.
 pub const PICTURE_PX: u32 = 4_096;
+/// Pictures one client may subscribe to at once.
+pub const SUBSCRIPTIONS: usize = 2 * ROOM_MEMBERS;
+/// Bytes of a description to or from the SFU; its sections outnumber those of a peer's.
+pub const SFU_SDP_BYTES: usize = 56 * 1024;
+/// Streams one client may send to the SFU.
+pub const SFU_TRACKS: usize = 8;
+/// Simulcast layers of one picture.
+pub const SFU_LAYERS: usize = 3;
+/// Sections a client offers for others' sound: the loudest are forwarded.
+pub const SFU_AUDIO_SLOTS: usize = 5;
+/// Sections a client offers for others' pictures.
+pub const SFU_VIDEO_SLOTS: usize = 16;
+/// Characters of a media id.
+pub const MID_CHARS: usize = 64;
+/// URLs of one relay grant.
+pub const RELAY_URLS: usize = 4;
+/// Characters of a relay's user name or password.
+pub const RELAY_SECRET_CHARS: usize = 128;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::wire::TopologyMode;
 
 /// What a member shows the others. Sealed with the room key before it leaves the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,10 @@ pub struct Profile {
     pub muted: bool,
     /// Whether the camera is on.
     pub camera_on: bool,
+    /// Base64 of the 16 random bytes from which this member's media keys are derived, anew for
+    /// every seat; empty where the room's media is not sealed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub media_salt: String,
 }
 
 /// One step of negotiating a peer connection (JSEP, RFC 8829), carried in a sealed `signal`.
@@ -35,6 +40,11 @@ pub enum PeerSignal {
         mid: Option<String>,
         /// The index of the media section it belongs to.
         mline_index: Option<u16>,
+    },
+    /// Your media reaches me over the path the room is moving to: the other one may close.
+    Settled {
+        /// Which way the room is moving.
+        mode: TopologyMode,
     },
     /// The sender hangs up this link; nothing follows.
     Bye,
@@ -59,7 +69,7 @@ impl PeerSignal {
                 candidate.len() <= limits::CANDIDATE_BYTES
                     && mid.as_ref().is_none_or(|mid| mid.len() <= 64)
             }
-            Self::Bye => true,
+            Self::Settled { .. } | Self::Bye => true,
         }
     }
 }

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCode;
-use crate::ids::{MemberId, RoomId};
+use crate::ids::{MediaSource, MemberId, RoomId};
 use crate::limits;
 
 /// The protocol version spoken here.
@@ -54,16 +54,77 @@ pub enum ClientMessage {
     },
     /// Gives up the seat.
     Leave,
-    /// Reserved: asks the SFU for tracks and layers.
-    Subscribe,
+    /// Which pictures to forward, and how large they are shown; replaces what was asked before.
+    /// Sound needs no subscription.
+    Subscribe {
+        /// At most [`limits::SUBSCRIPTIONS`]; a picture that is not listed is not sent.
+        tiles: Vec<Subscription>,
+    },
     /// Reserved: room care by the host.
     Moderate,
-    /// Reserved: an offer to the SFU.
-    SfuOffer,
-    /// Reserved: an answer to the SFU.
-    SfuAnswer,
-    /// Reserved: a candidate for the SFU.
-    SfuCandidate,
+    /// An offer to the SFU. Only clients offer; a second offer on the same link renegotiates it,
+    /// a new link replaces the older one.
+    SfuOffer {
+        /// Counts one's own links; the answer repeats it.
+        link: u32,
+        /// The description, at most [`limits::SFU_SDP_BYTES`].
+        sdp: String,
+        /// What one sends in which media section. Every section that can receive and is not
+        /// listed is a slot the SFU fills as it needs.
+        tracks: Vec<SfuTrack>,
+    },
+    /// A candidate for the SFU.
+    SfuCandidate {
+        /// As in the offer.
+        link: u32,
+        /// The candidate line without `a=`.
+        candidate: String,
+        /// The media id.
+        mid: Option<String>,
+        /// Index of the media section.
+        mline_index: Option<u16>,
+    },
+    /// The link to the SFU is closed.
+    SfuClose {
+        /// As in the offer.
+        link: u32,
+    },
+    /// How one's own links do; what the choice of topology is made from. Sent when it changes.
+    Report {
+        /// Members reached only through a relay, at most [`limits::ROOM_MEMBERS`].
+        relayed: Vec<MemberId>,
+        /// The uplink does not carry one's pictures for every member.
+        uplink_short: bool,
+        /// The machine is too slow for the mesh.
+        cpu_short: bool,
+    },
+}
+
+/// What one sends in one media section of an offer to the SFU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SfuTrack {
+    /// Index of the media section in the offer.
+    pub mline: u16,
+    /// What it carries.
+    pub source: MediaSource,
+    /// Which simulcast layer, 0 being the largest. Absent for sound, and for a section that
+    /// carries all layers told apart by `rid`, ordered by the
+    /// sizes their dependency descriptors tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<u8>,
+}
+
+/// A picture one wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Whose.
+    pub member: MemberId,
+    /// Which of theirs.
+    pub source: MediaSource,
+    /// Width it is shown in, in physical pixels.
+    pub width_px: u32,
+    /// Height it is shown in, in physical pixels.
+    pub height_px: u32,
 }
 
 /// From the server to the client.
@@ -91,6 +152,43 @@ pub enum ServerMessage {
         /// than [`limits::STUN_SERVERS`] or longer than [`limits::STUN_URL_CHARS`] are ignored.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         stun: Vec<String>,
+        /// A relay for whoever reaches somebody in no other way.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relay: Option<RelayGrant>,
+    },
+    /// New credentials for the relay, before the old ones expire.
+    Relay {
+        /// The grant; replaces the earlier one.
+        relay: RelayGrant,
+    },
+    /// Answer to `sfu_offer`. The SFU's candidates are in it.
+    SfuAnswer {
+        /// As in the offer.
+        link: u32,
+        /// The description, at most [`limits::SFU_SDP_BYTES`].
+        sdp: String,
+    },
+    /// The SFU gave a link up, or refuses its offer; a new link may be tried.
+    SfuClosed {
+        /// As in the offer.
+        link: u32,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// Which of one's own layers anybody receives; the others need not be encoded.
+    SfuLayers {
+        /// Which of one's own pictures.
+        source: MediaSource,
+        /// Layers 0 (largest) to 2.
+        wanted: [bool; limits::SFU_LAYERS],
+    },
+    /// Whose media the slots of one's link carry from now on. Sealed rooms tell the same inside
+    /// each packet; the CSRC of each packet is the member's id as well.
+    SfuSlots {
+        /// As in the offer.
+        link: u32,
+        /// Every slot in use.
+        slots: Vec<SfuSlot>,
     },
     /// Somebody took a seat.
     MemberJoined {
@@ -136,6 +234,40 @@ pub enum ServerMessage {
         /// Whether the server closes the connection after this.
         fatal: bool,
     },
+}
+
+/// Leave to use a TURN relay (RFC 8656) for a while.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayGrant {
+    /// `turn:host:port?transport=udp`, `…tcp`, `turns:host:port?transport=tcp` (RFC 7065); more
+    /// than [`limits::RELAY_URLS`] or longer than [`limits::STUN_URL_CHARS`] are ignored.
+    pub urls: Vec<String>,
+    /// User name, at most [`limits::RELAY_SECRET_CHARS`].
+    pub username: String,
+    /// Password, likewise.
+    pub credential: String,
+    /// Seconds from now until it expires.
+    pub ttl_s: u32,
+}
+
+impl std::fmt::Debug for RelayGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RelayGrant")
+            .field("urls", &self.urls)
+            .field("ttl_s", &self.ttl_s)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a slot of a link to the SFU carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SfuSlot {
+    /// Media id of the section.
+    pub mid: String,
+    /// Whose media.
+    pub member: MemberId,
+    /// Which of theirs.
+    pub source: MediaSource,
 }
 
 /// One member as others see it.
@@ -190,7 +322,7 @@ impl ParseError {
 }
 
 /// Every `type` a client may send.
-pub const CLIENT_TYPES: [&str; 10] = [
+pub const CLIENT_TYPES: [&str; 11] = [
     "hello",
     "join",
     "signal",
@@ -199,12 +331,13 @@ pub const CLIENT_TYPES: [&str; 10] = [
     "subscribe",
     "moderate",
     "sfu_offer",
-    "sfu_answer",
     "sfu_candidate",
+    "sfu_close",
+    "report",
 ];
 
 /// Every `type` the server may send.
-pub const SERVER_TYPES: [&str; 8] = [
+pub const SERVER_TYPES: [&str; 13] = [
     "hello",
     "joined",
     "member_joined",
@@ -212,6 +345,11 @@ pub const SERVER_TYPES: [&str; 8] = [
     "member_updated",
     "signal",
     "topology",
+    "relay",
+    "sfu_answer",
+    "sfu_closed",
+    "sfu_layers",
+    "sfu_slots",
     "error",
 ];
 
@@ -224,11 +362,12 @@ impl ClientMessage {
             Self::Signal { .. } => "signal",
             Self::Update { .. } => "update",
             Self::Leave => "leave",
-            Self::Subscribe => "subscribe",
+            Self::Subscribe { .. } => "subscribe",
             Self::Moderate => "moderate",
-            Self::SfuOffer => "sfu_offer",
-            Self::SfuAnswer => "sfu_answer",
-            Self::SfuCandidate => "sfu_candidate",
+            Self::SfuOffer { .. } => "sfu_offer",
+            Self::SfuCandidate { .. } => "sfu_candidate",
+            Self::SfuClose { .. } => "sfu_close",
+            Self::Report { .. } => "report",
         }
     }
 
@@ -270,6 +409,16 @@ impl ClientMessage {
                 ))
             }
         };
+        let few = |count: usize, limit: usize, what: &str| {
+            if count <= limit {
+                Ok(())
+            } else {
+                Err(ParseError::new(
+                    ErrorCode::MessageTooLarge,
+                    format!("too many {what}"),
+                ))
+            }
+        };
         match self {
             Self::Join {
                 auth,
@@ -283,13 +432,17 @@ impl ClientMessage {
             }
             Self::Signal { sealed, .. } => bounded(sealed, limits::SEALED_SIGNAL_CHARS, "sealed"),
             Self::Update { profile } => bounded(profile, limits::SEALED_PROFILE_CHARS, "profile"),
-            Self::Hello { .. }
-            | Self::Leave
-            | Self::Subscribe
-            | Self::Moderate
-            | Self::SfuOffer
-            | Self::SfuAnswer
-            | Self::SfuCandidate => Ok(()),
+            Self::Subscribe { tiles } => few(tiles.len(), limits::SUBSCRIPTIONS, "tiles"),
+            Self::SfuOffer { sdp, tracks, .. } => {
+                bounded(sdp, limits::SFU_SDP_BYTES, "sdp")?;
+                few(tracks.len(), limits::SFU_TRACKS, "tracks")
+            }
+            Self::SfuCandidate { candidate, mid, .. } => {
+                bounded(candidate, limits::CANDIDATE_BYTES, "candidate")?;
+                bounded(mid.as_deref().unwrap_or_default(), limits::MID_CHARS, "mid")
+            }
+            Self::Report { relayed, .. } => few(relayed.len(), limits::ROOM_MEMBERS, "relayed"),
+            Self::Hello { .. } | Self::Leave | Self::Moderate | Self::SfuClose { .. } => Ok(()),
         }
     }
 }
@@ -305,6 +458,11 @@ impl ServerMessage {
             Self::MemberUpdated { .. } => "member_updated",
             Self::Signal { .. } => "signal",
             Self::Topology { .. } => "topology",
+            Self::Relay { .. } => "relay",
+            Self::SfuAnswer { .. } => "sfu_answer",
+            Self::SfuClosed { .. } => "sfu_closed",
+            Self::SfuLayers { .. } => "sfu_layers",
+            Self::SfuSlots { .. } => "sfu_slots",
             Self::Error { .. } => "error",
         }
     }
@@ -382,11 +540,36 @@ mod tests {
         let messages = [
             ClientMessage::Hello { version: 1 },
             ClientMessage::Leave,
-            ClientMessage::Subscribe,
+            ClientMessage::Subscribe {
+                tiles: vec![Subscription {
+                    member: MemberId(2),
+                    source: MediaSource::Camera,
+                    width_px: 640,
+                    height_px: 360,
+                }],
+            },
             ClientMessage::Moderate,
-            ClientMessage::SfuOffer,
-            ClientMessage::SfuAnswer,
-            ClientMessage::SfuCandidate,
+            ClientMessage::SfuOffer {
+                link: 1,
+                sdp: "v=0".to_owned(),
+                tracks: vec![SfuTrack {
+                    mline: 0,
+                    source: MediaSource::Microphone,
+                    layer: None,
+                }],
+            },
+            ClientMessage::SfuCandidate {
+                link: 1,
+                candidate: "candidate:1".to_owned(),
+                mid: None,
+                mline_index: Some(0),
+            },
+            ClientMessage::SfuClose { link: 1 },
+            ClientMessage::Report {
+                relayed: vec![MemberId(2)],
+                uplink_short: true,
+                cpu_short: false,
+            },
         ];
         for message in messages {
             let text = serde_json::to_string(&message).unwrap();

@@ -73,6 +73,7 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
             peer.insert(match signal {
                 PeerSignal::Description { .. } => "description",
                 PeerSignal::Candidate { .. } => "candidate",
+                PeerSignal::Settled { .. } => "settled",
                 PeerSignal::Bye => "bye",
             });
             serde_json::to_value(signal)
@@ -92,7 +93,7 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
     }
     assert_eq!(client, CLIENT_TYPES.into());
     assert_eq!(server, SERVER_TYPES.into());
-    assert_eq!(peer, ["bye", "candidate", "description"].into());
+    assert_eq!(peer, ["bye", "candidate", "description", "settled"].into());
     assert_eq!(profiles, 1);
 }
 

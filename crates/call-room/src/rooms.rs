@@ -208,11 +208,12 @@ impl Rooms {
             ) => Err((ErrorCode::NotJoined, "join first")),
             (
                 _,
-                ClientMessage::Subscribe
+                ClientMessage::Subscribe { .. }
                 | ClientMessage::Moderate
-                | ClientMessage::SfuOffer
-                | ClientMessage::SfuAnswer
-                | ClientMessage::SfuCandidate,
+                | ClientMessage::SfuOffer { .. }
+                | ClientMessage::SfuCandidate { .. }
+                | ClientMessage::SfuClose { .. }
+                | ClientMessage::Report { .. },
             ) => Err((ErrorCode::NotSupported, "reserved")),
         };
         if let Err((code, detail)) = handled {

@@ -2,6 +2,8 @@
 
 use call_protocol::VideoCodec;
 
+use crate::event::MediaKind;
+
 /// A STUN or TURN server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IceServer {
@@ -28,10 +30,36 @@ pub struct LinkConfig {
     pub include_loopback: bool,
     /// What is offered and accepted, most preferred first. Duplicates are ignored.
     pub video_codecs: Vec<VideoCodec>,
-    /// Whether we may send sound; receiving is always negotiated.
-    pub send_audio: bool,
-    /// Whether we may send pictures; receiving is always negotiated.
-    pub send_video: bool,
+    /// Which media sections there are.
+    pub shape: LinkShape,
+    /// Whether only paths through a relay are used.
+    pub relay_only: bool,
+}
+
+/// The media sections of a link, in the order in which they appear in every description. A section
+/// for data channels always comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkShape {
+    /// To a member: one section for sound and, where there are codecs, one for pictures, both
+    /// directions in each.
+    Peer {
+        /// Whether we may send sound; receiving is always negotiated.
+        send_audio: bool,
+        /// Whether we may send pictures; receiving is always negotiated.
+        send_video: bool,
+    },
+    /// To a member, data channels only.
+    Data,
+    /// To the SFU: a section for our sound, one per layer of our picture, then slots for what
+    /// others send.
+    Sfu {
+        /// Simulcast layers we send, layer 0 (largest) first.
+        video_layers: u8,
+        /// Sections for others' sound.
+        audio_slots: u8,
+        /// Sections for others' pictures.
+        video_slots: u8,
+    },
 }
 
 impl Default for LinkConfig {
@@ -42,8 +70,24 @@ impl Default for LinkConfig {
             ice_servers: Vec::new(),
             include_loopback: false,
             video_codecs: vec![VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264],
-            send_audio: true,
-            send_video: true,
+            shape: LinkShape::Peer {
+                send_audio: true,
+                send_video: true,
+            },
+            relay_only: false,
+        }
+    }
+}
+
+impl LinkConfig {
+    /// Whether we may send media of a kind.
+    pub(crate) fn sends(&self, kind: MediaKind) -> bool {
+        match (self.shape, kind) {
+            (LinkShape::Peer { send_audio, .. }, MediaKind::Audio) => send_audio,
+            (LinkShape::Peer { send_video, .. }, MediaKind::Video) => send_video,
+            (LinkShape::Data, _) => false,
+            (LinkShape::Sfu { .. }, MediaKind::Audio) => true,
+            (LinkShape::Sfu { video_layers, .. }, MediaKind::Video) => video_layers > 0,
         }
     }
 }

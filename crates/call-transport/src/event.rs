@@ -133,7 +133,10 @@ pub enum LinkEvent {
     },
     /// The peer needs a keyframe (PLI, RFC 4585, or FIR, RFC 5104). Several requests at once are
     /// reported once.
-    KeyframeRequested,
+    KeyframeRequested {
+        /// Of which of our layers.
+        layer: u8,
+    },
     /// The channel is open in both directions.
     ChannelOpen(ChannelLabel),
     /// A message arrived.
@@ -168,6 +171,8 @@ pub struct RtpIn {
     pub arrived_at: Instant,
     /// Loudness in -dBov, 0 (loudest) to 127 (silence), RFC 6464; `None` where not signalled.
     pub level_dbov: Option<u8>,
+    /// The first contributing source (RFC 3550, section 5.1): through the SFU, the member's id.
+    pub csrc: Option<u32>,
 }
 
 impl RtpIn {
@@ -214,6 +219,8 @@ pub struct RtpOut {
     /// When the media was captured: what sender reports tie the RTP clock to, so that the peer
     /// can show together what was seen and heard together. `None`: the time of sending counts.
     pub captured_at: Option<Instant>,
+    /// Dependency descriptor of the packet, attached where it was negotiated. Video only.
+    pub descriptor: Option<Bytes>,
 }
 
 impl RtpOut {

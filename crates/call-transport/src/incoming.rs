@@ -68,6 +68,7 @@ fn convert(packet: rtp::Packet, formats: &Formats) -> Option<RtpIn> {
         marker: packet.header.marker,
         arrived_at: Instant::now(),
         level_dbov: level.and_then(|level| level.first().map(|byte| byte & 0x7f)),
+        csrc: packet.header.csrc.first().copied(),
         payload: packet.payload,
     })
 }

@@ -74,7 +74,7 @@ mod task;
 mod ws;
 
 pub use channels::ChannelError;
-pub use config::{IceServer, LinkConfig};
+pub use config::{IceServer, LinkConfig, LinkShape};
 pub use event::{
     ChannelLabel, Codec, LinkEvent, LinkState, MediaKind, PathKind, RtpIn, RtpOut, SenderClock,
 };

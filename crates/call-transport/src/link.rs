@@ -86,16 +86,17 @@ impl Link {
 
     /// Sends one packet of a video frame, or drops and counts it, as [`send_audio`](Self::send_audio).
     /// The receiver sees a dropped packet as a gap.
-    pub fn send_video(&self, codec: VideoCodec, packet: RtpOut) {
-        match &self.video {
+    /// `layer` is the simulcast layer; a peer gets layer 0 only.
+    pub fn send_video(&self, layer: u8, codec: VideoCodec, packet: RtpOut) {
+        match self.video.as_ref().filter(|_| layer == 0) {
             Some(track) => track.send(Codec::Video(codec), packet),
             None => self.count_dropped(),
         }
     }
 
-    /// Asks the peer for a keyframe on every video stream received. Requests within 100 ms are
-    /// one.
-    pub fn request_keyframe(&self) {
+    /// Asks the peer for a keyframe on one video stream, or on every one received. Requests within
+    /// 100 ms are one.
+    pub fn request_keyframe(&self, _ssrc: Option<u32>) {
         self.command(Command::RequestKeyframe);
     }
 

@@ -175,6 +175,8 @@ impl Negotiation {
                 mline_index,
             }),
             PeerSignal::Bye => vec![Step::HangUp],
+            // Between the sessions only.
+            PeerSignal::Settled { .. } => Vec::new(),
         }
     }
 

@@ -124,8 +124,8 @@ async fn add_track(
     children: &mut JoinSet<()>,
 ) -> Result<Option<TrackOut>> {
     let (may_send, rtp_kind) = match kind {
-        MediaKind::Audio => (config.send_audio, RtpCodecKind::Audio),
-        MediaKind::Video => (config.send_video, RtpCodecKind::Video),
+        MediaKind::Audio => (config.sends(kind), RtpCodecKind::Audio),
+        MediaKind::Video => (config.sends(kind), RtpCodecKind::Video),
     };
     if kind == MediaKind::Video && config.video_codecs.is_empty() {
         return Ok(None);

@@ -27,7 +27,7 @@ use webrtc::peer_connection::{
 
 use crate::channels::ChannelNotice;
 use crate::config::LinkConfig;
-use crate::event::{Codec, LinkEvent, LinkState, RtpIn};
+use crate::event::{Codec, LinkEvent, LinkState, MediaKind, RtpIn};
 use crate::formats::Formats;
 use crate::handler::Notice;
 use crate::incoming;
@@ -163,9 +163,9 @@ impl Task {
             Some(notice) = inputs.notices.recv(), if has_room => self.handle_notice(notice).await,
             Some(notice) = inputs.channels.recv(), if has_room => self.handle_channel(notice),
             () = shared.keyframe_wanted.notified() => {
-                let is_waiting = self.outbox.iter().any(|event| matches!(event, LinkEvent::KeyframeRequested));
+                let is_waiting = self.outbox.iter().any(|event| matches!(event, LinkEvent::KeyframeRequested { .. }));
                 if !is_waiting {
-                    self.outbox.push_back(LinkEvent::KeyframeRequested);
+                    self.outbox.push_back(LinkEvent::KeyframeRequested { layer: 0 });
                 }
             }
             () = sleep_until(wake_at) => return self.handle_timeout(Instant::now()).await,
@@ -415,10 +415,12 @@ impl Task {
     /// Offer and answer have met: read what was agreed.
     fn handle_answered(&mut self, answer: &str) {
         let formats = Formats::from_answer(answer);
-        let audio = self.config.send_audio && formats.payload_type(Codec::Opus).is_some();
+        let audio =
+            self.config.sends(MediaKind::Audio) && formats.payload_type(Codec::Opus).is_some();
         let mut video = self.config.video_codecs.clone();
         video.retain(|codec| {
-            self.config.send_video && formats.payload_type(Codec::Video(*codec)).is_some()
+            self.config.sends(MediaKind::Video)
+                && formats.payload_type(Codec::Video(*codec)).is_some()
         });
         video.dedup();
         self.shared.set_formats(formats);

@@ -57,14 +57,14 @@ async fn keyframe_requests_arrive_coalesced() {
         number += 1;
         ends[0]
             .link
-            .send_video(VideoCodec::Vp8, numbered(number, 100));
+            .send_video(0, VideoCodec::Vp8, numbered(number, 100));
         ends[1].media.try_recv().is_ok()
     })
     .await;
     for _ in 0..20 {
-        pair.ends[1].link.request_keyframe();
+        pair.ends[1].link.request_keyframe(None);
     }
-    let requests = |event: &LinkEvent| matches!(event, LinkEvent::KeyframeRequested);
+    let requests = |event: &LinkEvent| matches!(event, LinkEvent::KeyframeRequested { .. });
     pair.until("a request", |ends| ends[0].count(requests) > 0)
         .await;
     let stats = pair.ends[0].link.stats().await;
@@ -89,8 +89,9 @@ async fn sound_carries_its_level_and_figures_are_plausible() {
             payload,
             level_dbov: Some(42),
             captured_at: None,
+            descriptor: None,
         });
-        link.send_video(VideoCodec::H264, numbered(number, 1_000));
+        link.send_video(0, VideoCodec::H264, numbered(number, 1_000));
     }
     let mut sound = Vec::new();
     let mut pictures = Vec::new();
@@ -149,7 +150,7 @@ async fn what_cannot_be_sent_is_counted() {
     let mut pair = Pair::open([config(true, true), config(false, false)]).await;
     pair.ends[0]
         .link
-        .send_video(VideoCodec::Vp8, numbered(1, 100));
+        .send_video(0, VideoCodec::Vp8, numbered(1, 100));
     pair.until("connected", |ends| {
         ends.iter().all(|end| end.is_connected())
     })
@@ -158,7 +159,7 @@ async fn what_cannot_be_sent_is_counted() {
         payload: vec![0; RtpOut::PAYLOAD_BYTES + 1].into(),
         ..numbered(2, 100)
     };
-    pair.ends[0].link.send_video(VideoCodec::Vp8, huge);
+    pair.ends[0].link.send_video(0, VideoCodec::Vp8, huge);
     assert_eq!(pair.ends[0].link.stats().await.dropped_out, 2);
     pair.close().await;
 }
@@ -172,7 +173,7 @@ async fn a_slow_owner_loses_the_newest_media_and_no_event() {
     let mut number = 0;
     while receiver.stats().await.dropped_in == 0 {
         tick.tick().await;
-        link.send_video(VideoCodec::Vp8, numbered(number, 100));
+        link.send_video(0, VideoCodec::Vp8, numbered(number, 100));
         number += 1;
         assert!(number < 100_000);
     }
@@ -206,6 +207,7 @@ async fn reports_tell_when_sound_and_picture_were_captured() {
             ..numbered(number, 100)
         });
         link.send_video(
+            0,
             VideoCodec::Vp8,
             RtpOut {
                 timestamp: ticks(picture_age, 90_000),

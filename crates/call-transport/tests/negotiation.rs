@@ -1,7 +1,7 @@
 //! Offers from either side, crossing, and again.
 
 use call_protocol::VideoCodec;
-use call_transport::{ChannelLabel, LinkConfig, LinkEvent};
+use call_transport::{ChannelLabel, LinkConfig, LinkEvent, LinkShape};
 
 use crate::support::{End, Pair, config, number_of, numbered};
 
@@ -17,7 +17,8 @@ async fn assert_works(pair: &mut Pair) {
     pair.until("media both ways", |ends| {
         number += 1;
         for (index, end) in ends.iter_mut().enumerate() {
-            end.link.send_video(VideoCodec::Vp8, numbered(number, 500));
+            end.link
+                .send_video(0, VideoCodec::Vp8, numbered(number, 500));
             while let Ok(packet) = end.media.try_recv() {
                 seen[index] |= number_of(&packet) > 0;
             }
@@ -107,7 +108,10 @@ async fn codecs_are_what_both_have_in_our_order() {
         };
         let answerer = LinkConfig {
             video_codecs: accepted,
-            send_audio: false,
+            shape: LinkShape::Peer {
+                send_audio: false,
+                send_video: true,
+            },
             ..config(false, false)
         };
         let mut pair = Pair::connected([offerer, answerer]).await;

@@ -20,7 +20,7 @@ async fn media_goes_on_over_a_restart_by_either_side() {
             number += 1;
             ends[0]
                 .link
-                .send_video(VideoCodec::Vp8, numbered(number, 200));
+                .send_video(0, VideoCodec::Vp8, numbered(number, 200));
             while let Ok(packet) = ends[1].media.try_recv() {
                 let number = number_of(&packet);
                 assert!(number < last + 100, "media stopped at {last}");
@@ -70,7 +70,7 @@ async fn a_lost_path_is_replaced() {
         number += 1;
         ends[1]
             .link
-            .send_video(VideoCodec::Vp8, numbered(number, 200));
+            .send_video(0, VideoCodec::Vp8, numbered(number, 200));
         ends[0].media.try_recv().is_ok()
     })
     .await;

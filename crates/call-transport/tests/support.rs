@@ -163,6 +163,7 @@ pub(crate) fn numbered(number: u32, bytes: usize) -> RtpOut {
         payload: payload.into(),
         level_dbov: None,
         captured_at: None,
+        descriptor: None,
     }
 }
 
@@ -175,7 +176,7 @@ pub(crate) async fn send_video(link: &Link, from: u32, count: u32, every: Durati
     let mut tick = tokio::time::interval(every);
     for number in from..from + count {
         tick.tick().await;
-        link.send_video(VideoCodec::Vp8, numbered(number, 1_000));
+        link.send_video(0, VideoCodec::Vp8, numbered(number, 1_000));
     }
 }
 

@@ -160,7 +160,7 @@ impl Chromium {
             } => json!({
                 "type": "candidate", "candidate": candidate, "mid": mid, "mline_index": mline_index,
             }),
-            PeerSignal::Bye => return Ok(()),
+            PeerSignal::Settled { .. } | PeerSignal::Bye => return Ok(()),
         };
         self.send(&message).await
     }

@@ -227,7 +227,7 @@ impl Call {
                     LinkEvent::Signal(signal) => self.chromium.signal(&signal).await?,
                     LinkEvent::State(LinkState::Connected { .. }) => is_connected = true,
                     LinkEvent::State(LinkState::Failed | LinkState::Closed) => bail!("the link ended"),
-                    LinkEvent::KeyframeRequested => {
+                    LinkEvent::KeyframeRequested { .. } => {
                         self.sent.is_keyframe_due = true;
                         self.sent.keyframe_requests += 1;
                     }
@@ -277,8 +277,9 @@ impl Call {
                 payload,
                 level_dbov: None,
                 captured_at: None,
+                descriptor: None,
             };
-            self.link.send_video(self.codec, packet);
+            self.link.send_video(0, self.codec, packet);
         }
         Ok(())
     }
@@ -301,6 +302,7 @@ impl Call {
                 payload,
                 level_dbov: Some(13),
                 captured_at: None,
+                descriptor: None,
             });
         }
         Ok(())
@@ -339,7 +341,7 @@ impl Call {
                     received.last = Some(picture);
                     // One request in the midst of things, to see it answered.
                     if received.pictures == PICTURES / 2 {
-                        self.link.request_keyframe();
+                        self.link.request_keyframe(None);
                     }
                 }
                 let is_early = received
@@ -347,7 +349,7 @@ impl Call {
                     .is_some_and(|at| at.elapsed() < Duration::from_millis(300));
                 if received.assembler.needs_keyframe() && !is_early {
                     received.asked_at = Some(Instant::now());
-                    self.link.request_keyframe();
+                    self.link.request_keyframe(None);
                 }
             }
         }

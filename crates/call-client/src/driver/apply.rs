@@ -31,10 +31,11 @@ impl Driver {
                 link,
                 polite,
                 initiator,
+                ..
             }) => {
                 self.open_link(link, polite, initiator);
             }
-            Output::Link(LinkOp::UseStun { urls }) => self.stun = urls,
+            Output::Link(LinkOp::UseIceServers { stun, .. }) => self.stun = stun,
             Output::Link(LinkOp::Signal { link, signal }) => self.signal_link(link, signal),
             Output::Link(LinkOp::Restart { link }) => self.restart_link(link),
             Output::Link(LinkOp::Close { link }) => self.close_link(link),
@@ -77,12 +78,17 @@ impl Driver {
             }
             MediaOp::ForceKeyframe {
                 source: MediaSource::Camera,
+                layer,
             } => {
                 if let Some(encoder) = &self.encoder {
-                    encoder.request_keyframe(0);
+                    encoder.request_keyframe(layer);
                 }
             }
-            MediaOp::ForceKeyframe { .. } => {}
+            MediaOp::ForceKeyframe { .. }
+            | MediaOp::SetLayers { .. }
+            | MediaOp::SealAs { .. }
+            | MediaOp::OpenMember { .. }
+            | MediaOp::ForgetMember { .. } => {}
             MediaOp::RequestKeyframe { member, source } => {
                 self.pump.handle_need_keyframe(now, (member, source));
                 self.request_keyframe(now, member);

@@ -51,6 +51,7 @@ impl Driver {
     }
 
     pub(super) fn open_link(&mut self, id: LinkId, polite: bool, initiator: bool) {
+        let Some(member) = id.member() else { return };
         let mut codecs = vec![VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264];
         codecs.sort_by_key(|codec| *codec != DEFAULT_VIDEO_CODEC);
         let config = LinkConfig {
@@ -59,17 +60,22 @@ impl Driver {
             include_loopback: self.include_loopback,
             ice_servers: self.ice_servers(),
             video_codecs: codecs,
-            send_audio: true,
-            send_video: true,
+            ..LinkConfig::default()
         };
         let mut mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
         // A new link starts its sound anew: sequence numbers and timestamps begin elsewhere.
-        mixer.remove_member(id.member);
-        if let Err(error) = mixer.add_member(id.member) {
+        mixer.remove_member(member);
+        if let Err(error) = mixer.add_member(member) {
             tracing::error!(?error, "no sound decoder");
         }
         drop(mixer);
-        let run = inbound::run(id, config, Arc::clone(&self.mixer), self.reports.clone());
+        let run = inbound::run(
+            id,
+            member,
+            config,
+            Arc::clone(&self.mixer),
+            self.reports.clone(),
+        );
         self.link_tasks.spawn(run);
         let slot = LinkSlot {
             link: None,
@@ -107,13 +113,15 @@ impl Driver {
             return;
         };
         self.outlet.remove(id);
-        if !self.links.keys().any(|other| other.member == id.member) {
+        if let Some(member) = id.member()
+            && !self.links.keys().any(|other| other.peer == id.peer)
+        {
             self.mixer
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .remove_member(id.member);
-            self.pictures.remove(id.member);
-            self.pump.remove((id.member, MediaSource::Camera));
+                .remove_member(member);
+            self.pictures.remove(member);
+            self.pump.remove((member, MediaSource::Camera));
         }
         self.update_encoder();
         // A link that is still being opened reports itself later and is closed then: stopping the
@@ -177,7 +185,7 @@ impl Driver {
                     rtt_ms = slot.rtt_ms;
                 }
                 self.observe(Observed::Link {
-                    member: id.member,
+                    peer: id.peer,
                     state,
                     rtt_ms,
                 });
@@ -187,9 +195,9 @@ impl Driver {
                 self.outlet.set_codecs(id, video);
                 self.update_encoder();
             }
-            LinkEvent::KeyframeRequested => {
+            LinkEvent::KeyframeRequested { layer } => {
                 let source = MediaSource::Camera;
-                self.tell_session(now, id, SessionEvent::KeyframeRequested { source });
+                self.tell_session(now, id, SessionEvent::KeyframeRequested { source, layer });
             }
             // Chat and files travel here once they exist.
             LinkEvent::ChannelOpen(_)
@@ -203,7 +211,7 @@ impl Driver {
             frame,
             timestamp_us,
         } = received;
-        let Some(slot) = self.links.get_mut(&id) else {
+        let (Some(slot), Some(member)) = (self.links.get_mut(&id), id.member()) else {
             return;
         };
         slot.frames
@@ -212,7 +220,7 @@ impl Driver {
             slot.codec = Some(frame.codec);
             self.tell_session(now, id, SessionEvent::Codec(frame.codec));
         }
-        let key = (id.member, MediaSource::Camera);
+        let key = (member, MediaSource::Camera);
         let demand = self.pump.demand(key);
         if demand.is_some_and(|(_, delivery)| delivery == Delivery::Encoded) {
             let encoded = EncodedFrame {
@@ -232,9 +240,9 @@ impl Driver {
             .filter(|(_, delivery)| *delivery == Delivery::I420)
             .map(|(size, _)| size);
         if raw.is_none() && !self.pictures.observed() {
-            self.pictures.remove(id.member);
-        } else if self.pictures.decode(id.member, frame, raw) == Decoding::NeedsKeyframe {
-            self.request_keyframe(now, id.member);
+            self.pictures.remove(member);
+        } else if self.pictures.decode(member, frame, raw) == Decoding::NeedsKeyframe {
+            self.request_keyframe(now, member);
         }
     }
 
@@ -244,12 +252,12 @@ impl Driver {
             let early = slot
                 .keyframe_asked
                 .is_some_and(|asked| now.saturating_duration_since(asked) < KEYFRAME_REQUEST);
-            if id.member == member
+            if id.member() == Some(member)
                 && !early
                 && let Some(link) = &slot.link
             {
                 slot.keyframe_asked = Some(now);
-                link.request_keyframe();
+                link.request_keyframe(None);
             }
         }
     }

@@ -130,13 +130,16 @@ impl Driver {
                 .loss
                 .max(stats.video_out.loss)
                 .max(stats.audio_out.loss);
+            let Some(member) = id.member() else {
+                continue;
+            };
             let mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
             let mut audio = AudioStats {
                 bitrate_bps: slot.sound.sample_bps(now, stats.audio_in.bytes),
                 level_dbov: -i32::from(NO_LEVEL_DBOV),
                 ..AudioStats::default()
             };
-            if let Some(receiver) = mixer.receiver(id.member) {
+            if let Some(receiver) = mixer.receiver(member) {
                 let jitter = receiver.stats();
                 audio.concealed_ratio = slot.concealed.sample(jitter.concealed, jitter.played);
                 audio.jitter_ms = f64::from(jitter.jitter_ms);
@@ -146,7 +149,7 @@ impl Driver {
             drop(mixer);
             let video = slot.frames.sample(now, stats.video_in.missing_packets);
             figures.members.push(MemberStats {
-                member: id.member,
+                member,
                 video,
                 audio,
             });

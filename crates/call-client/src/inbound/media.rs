@@ -13,13 +13,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use call_core::LinkId;
 use call_e2ee::{Identity, PayloadOpener};
 use call_media::audio::Mixer;
 use call_media::lip_sync::{Heard, LipSync, Seen};
 use call_media::video::playout::VideoPlayout;
 use call_media::video::rtp::{RtpVideoPacket, VideoAssembler};
-use call_protocol::{MediaSource, VideoCodec};
+use call_protocol::{MediaSource, MemberId, VideoCodec};
 use call_transport::{Codec, RtpIn, SenderClock};
 
 use super::ReceivedFrame;
@@ -37,7 +36,7 @@ const PICTURE_HZ: u32 = 90_000;
 
 /// See the module's text.
 pub(super) struct Inbound {
-    id: LinkId,
+    member: MemberId,
     opener: Box<dyn PayloadOpener>,
     mixer: Arc<Mutex<Mixer>>,
     stream: Option<Stream>,
@@ -60,9 +59,9 @@ struct Stream {
 }
 
 impl Inbound {
-    pub(super) fn new(id: LinkId, mixer: Arc<Mutex<Mixer>>) -> Self {
+    pub(super) fn new(member: MemberId, mixer: Arc<Mutex<Mixer>>) -> Self {
         Self {
-            id,
+            member,
             opener: Box::new(Identity),
             mixer,
             stream: None,
@@ -81,14 +80,14 @@ impl Inbound {
             Codec::Opus => MediaSource::Microphone,
             Codec::Video(_) => MediaSource::Camera,
         };
-        let Some(payload) = self.opener.open(self.id.member, source, packet.payload) else {
+        let Some(payload) = self.opener.open(self.member, source, packet.payload) else {
             tracing::debug!("payload did not open");
             return;
         };
         match packet.codec {
             Codec::Opus => {
                 self.sound_ssrc = Some(packet.ssrc);
-                let (member, sequence) = (self.id.member, packet.sequence);
+                let (member, sequence) = (self.member, packet.sequence);
                 self.mixer()
                     .handle_packet(now, member, sequence, packet.timestamp, payload);
             }
@@ -179,7 +178,7 @@ impl Inbound {
             self.hold_sound(0);
             return;
         };
-        let heard = self.mixer().heard(self.id.member);
+        let heard = self.mixer().heard(self.member);
         let observation = heard.and_then(|(sound_timestamp, at)| {
             let clock = clock_of(self.sound_ssrc?)?;
             let capture_us = clock.capture_us(sound_timestamp, Codec::Opus.clock_rate_hz());
@@ -204,7 +203,7 @@ impl Inbound {
     }
 
     fn hold_sound(&mut self, extra_ms: u32) {
-        if let Some(receiver) = self.mixer().receiver_mut(self.id.member) {
+        if let Some(receiver) = self.mixer().receiver_mut(self.member) {
             receiver.set_extra_delay_ms(extra_ms);
         }
     }

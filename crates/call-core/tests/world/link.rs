@@ -1,6 +1,6 @@
 //! One half of a peer connection, as far as a session can tell.
 
-use call_core::{LinkId, LinkState};
+use call_core::{LinkId, LinkPeer, LinkState};
 use call_protocol::MemberId;
 use call_protocol::peer::{PeerSignal, SdpKind};
 
@@ -26,7 +26,7 @@ impl FakeLink {
 
     fn description(&self, kind: SdpKind) -> PeerSignal {
         let (client, link) = self.own;
-        let sdp = format!("{client} {} {}", link.member, link.generation);
+        let sdp = format!("{client} {} {}", link.member().unwrap(), link.generation);
         PeerSignal::Description { kind, sdp }
     }
 
@@ -51,7 +51,7 @@ impl FakeLink {
         let remote = (
             client as usize,
             LinkId {
-                member: MemberId(member),
+                peer: LinkPeer::Member(MemberId(member)),
                 generation,
             },
         );

@@ -51,13 +51,14 @@ impl World {
                 link,
                 polite,
                 initiator,
+                ..
             } => {
                 assert_eq!(polite, !initiator);
                 assert!(
                     self.clients[client]
                         .links
                         .keys()
-                        .all(|open| open.member != link.member)
+                        .all(|open| open.peer != link.peer)
                 );
                 let fake = FakeLink::new(client, link);
                 if initiator {
@@ -65,7 +66,7 @@ impl World {
                 }
                 self.clients[client].links.insert(link, fake);
             }
-            LinkOp::UseStun { .. } => {}
+            LinkOp::UseIceServers { .. } => {}
             LinkOp::Signal { link, signal } => self.link_signal(client, link, &signal),
             LinkOp::Restart { link } => {
                 let offer = self.clients[client].links[&link].offer();

@@ -116,6 +116,7 @@ impl Rooms {
             members,
             topology: TopologyMode::Mesh,
             stun: self.config.stun.clone(),
+            relay: None,
         };
         self.send(conn, joined);
     }

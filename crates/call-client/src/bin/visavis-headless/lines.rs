@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use call_client::Observed;
 use call_client::stats::CallStats;
-use call_core::CallEvent;
+use call_core::{CallEvent, LinkPeer};
 use call_protocol::wire::TopologyMode;
 use call_protocol::{ErrorCode, MemberId};
 use call_transport::LinkState;
@@ -43,7 +43,7 @@ pub(crate) enum Line {
         name: String,
     },
     Link {
-        member: MemberId,
+        member: LinkEnd,
         state: &'static str,
         path: Option<String>,
         rtt_ms: Option<f64>,
@@ -75,6 +75,23 @@ pub(crate) enum Line {
     },
 }
 
+/// A member's id, or `"sfu"`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum LinkEnd {
+    Member(MemberId),
+    Sfu(&'static str),
+}
+
+impl From<LinkPeer> for LinkEnd {
+    fn from(peer: LinkPeer) -> Self {
+        match peer {
+            LinkPeer::Member(member) => Self::Member(member),
+            LinkPeer::Sfu => Self::Sfu("sfu"),
+        }
+    }
+}
+
 impl Line {
     /// What an observation is as a line; some are not told.
     pub(crate) fn of(observed: Observed) -> Option<Self> {
@@ -99,7 +116,7 @@ impl Line {
                 reason: code.map_or_else(|| "left".to_owned(), code_text),
             },
             Observed::Link {
-                member,
+                peer,
                 state,
                 rtt_ms,
             } => {
@@ -111,7 +128,7 @@ impl Line {
                     LinkState::Closed => ("closed", None),
                 };
                 Self::Link {
-                    member,
+                    member: peer.into(),
                     state,
                     path,
                     rtt_ms,
