@@ -246,7 +246,7 @@ mod tests {
             path: PathKind::Host,
         };
         let link = line(Observed::Link {
-            member,
+            peer: LinkPeer::Member(member),
             state,
             rtt_ms: Some(1.5),
         });
