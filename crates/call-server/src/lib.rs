@@ -26,6 +26,7 @@ mod outbound;
 mod running;
 mod stun;
 mod tls;
+pub mod turn;
 
 pub use call_room::{Rate, RoomsConfig};
 pub use config::ServerConfig;
