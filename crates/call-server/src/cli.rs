@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use call_protocol::limits;
-use call_server::{ServerConfig, TlsFiles};
+use call_server::{RelayConfig, ServerConfig, TlsFiles};
 use clap::Parser;
 use serde::Deserialize;
 
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Members up to which a room stays a mesh, 2 to 50
     #[arg(long, env = "VISAVIS_MESH_LIMIT", value_name = "N")]
     mesh_limit: Option<usize>,
+    /// Relay to private networks and loopback as well: for a server of one LAN
+    #[arg(long, env = "VISAVIS_RELAY_PRIVATE")]
+    relay_private: bool,
     /// NATS server that joins several instances (not supported yet)
     #[arg(long, env = "VISAVIS_NATS", value_name = "URL")]
     nats: Option<String>,
@@ -58,6 +61,7 @@ struct File {
     acme: Option<String>,
     acme_email: Option<String>,
     mesh_limit: Option<usize>,
+    relay_private: Option<bool>,
     nats: Option<String>,
 }
 
@@ -141,6 +145,12 @@ impl Args {
             tls,
             ..ServerConfig::default()
         };
+        if self.relay_private || file.relay_private.unwrap_or(false) {
+            config.relay = Some(RelayConfig {
+                allow_private: true,
+                ..RelayConfig::default()
+            });
+        }
         if let Some(mesh_limit) = self.mesh_limit.or(file.mesh_limit) {
             if !(2..=limits::ROOM_MEMBERS).contains(&mesh_limit) {
                 return Err(SettingsError::MeshLimit);

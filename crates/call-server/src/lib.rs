@@ -25,11 +25,13 @@ mod metrics;
 mod outbound;
 mod running;
 mod stun;
+mod tcp;
 mod tls;
-pub mod turn;
+mod turn;
 
 pub use call_room::{Rate, RoomsConfig};
 pub use config::ServerConfig;
 pub use running::{RunningServer, ServeError, ShutdownHandle, serve};
 pub use stun::handle_stun;
 pub use tls::{TlsError, TlsFiles};
+pub use turn::{RelayConfig, TurnLimits};

@@ -1,5 +1,8 @@
-//! The UDP media port. Answers STUN; anything else is ignored.
+//! The UDP media port. Answers STUN and hands TURN on; anything else is ignored.
 
+use bytes::Bytes;
+use std::net::SocketAddr;
+use tokio::sync::mpsc;
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace};
@@ -9,7 +12,11 @@ use crate::stun::handle_stun;
 /// Largest datagram looked at; a binding request is far smaller.
 const DATAGRAM_BYTES: usize = 1_500;
 
-pub(crate) async fn run(socket: UdpSocket, closing: CancellationToken) {
+pub(crate) async fn run(
+    socket: UdpSocket,
+    turn: Option<mpsc::Sender<(SocketAddr, Bytes)>>,
+    closing: CancellationToken,
+) {
     let mut buffer = [0; DATAGRAM_BYTES];
     loop {
         let received = tokio::select! {
@@ -24,6 +31,11 @@ pub(crate) async fn run(socket: UdpSocket, closing: CancellationToken) {
                     if let Err(error) = socket.try_send_to(&answer, from) {
                         debug!(%error, "STUN answer dropped");
                     }
+                } else if let Some(turn) = &turn
+                    && crate::turn::is_turn(&buffer[..len])
+                {
+                    // A full queue drops, as networks do.
+                    let _ = turn.try_send((from, Bytes::copy_from_slice(&buffer[..len])));
                 }
             }
             // Some systems report a peer's ICMP answer here; it concerns no later datagram.

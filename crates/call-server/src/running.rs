@@ -7,12 +7,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
+use call_room::relay::RelaySecret;
 use call_room::{Input, Rooms};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +23,14 @@ use crate::actor::{self, COMMAND_QUEUE, Command};
 use crate::config::ServerConfig;
 use crate::http::{Shared, router};
 use crate::tls::TlsError;
+use crate::turn::start::{RelayParts, RelayPlace};
+use crate::turn::{self, TurnDatagrams};
 use crate::{accept, media, tls};
+
+/// Datagrams waiting for the relay; further ones are dropped.
+const TURN_QUEUE: usize = 1_024;
+/// Pairs of ports tried where any will do.
+const MEDIA_PORT_TRIES: u32 = 16;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -120,10 +128,13 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
     };
     let listener = TcpListener::bind(config.http).await.map_err(bind_http)?;
     let http = listener.local_addr().map_err(bind_http)?;
-    let socket = UdpSocket::bind(config.media).await.map_err(bind_media)?;
+    let (socket, media_tcp) = bind_media_port(config.media).map_err(bind_media)?;
     let media_addr = socket.local_addr().map_err(bind_media)?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(ServeError::Randomness)?;
+    let mut nonce_seed = [0; 32];
+    getrandom::fill(&mut nonce_seed).map_err(ServeError::Randomness)?;
+    let started = (Instant::now(), unix_s());
 
     let closing = CancellationToken::new();
     let drop_all = CancellationToken::new();
@@ -137,7 +148,37 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
             .push(format!("stun:{}", SocketAddr::new(ip, media_addr.port())));
     }
     let actor = tokio::spawn(actor::run(Rooms::new(rooms, seed), queue));
-    let media = tokio::spawn(media::run(socket, closing.clone()));
+    let mut relay_tasks = JoinSet::new();
+    let mut turn_streams = None;
+    let mut turn_datagrams = None;
+    if let (Some(relay), Some(place)) = (
+        config.relay,
+        RelayPlace::new(media_addr, config.public_ip),
+    ) {
+        let (sender, receiver) = mpsc::channel(TURN_QUEUE);
+        let (streams, _ice) = turn::start::start(
+            RelayParts {
+                place,
+                config: relay,
+                secret: RelaySecret::new(seed),
+                nonce_seed,
+                started,
+                datagrams: TurnDatagrams {
+                    receiver,
+                    socket: Arc::new(socket.try_clone().map_err(bind_media)?),
+                },
+                listener: media_tcp,
+                tls: tls.clone(),
+                tracker: tracker.clone(),
+                closing: closing.clone(),
+            },
+            &mut relay_tasks,
+        );
+        turn_streams = Some(streams);
+        turn_datagrams = Some(sender);
+    }
+    let socket = UdpSocket::from_std(socket).map_err(bind_media)?;
+    let media = tokio::spawn(media::run(socket, turn_datagrams, closing.clone()));
     let shared = Arc::new(Shared {
         config,
         commands: commands.clone(),
@@ -149,12 +190,14 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
         listener,
         tls,
         router: router(shared),
+        turn: turn_streams,
         tracker: tracker.clone(),
         closing: closing.clone(),
     }));
     let supervisor = tokio::spawn(supervise(Tasks {
         actor,
         media,
+        relay: relay_tasks,
         accept,
         commands,
         tracker,
@@ -171,9 +214,40 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
     })
 }
 
+/// UDP and, where it is free, TCP on the same port.
+fn bind_media_port(addr: SocketAddr) -> io::Result<(std::net::UdpSocket, Option<TcpListener>)> {
+    let mut tries = 0;
+    loop {
+        let socket = std::net::UdpSocket::bind(addr)?;
+        socket.set_nonblocking(true)?;
+        let bound = socket.local_addr()?;
+        let tcp = std::net::TcpListener::bind(bound).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
+        tries += 1;
+        match tcp {
+            Ok(listener) => return Ok((socket, Some(listener))),
+            // A free UDP port was wanted, and the next one may be free for TCP as well.
+            Err(_) if addr.port() == 0 && tries < MEDIA_PORT_TRIES => {}
+            Err(error) => {
+                warn!(%error, "no TCP on the media port: no relay for members without UDP");
+                return Ok((socket, None));
+            }
+        }
+    }
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
 struct Tasks {
     actor: JoinHandle<()>,
     media: JoinHandle<()>,
+    relay: JoinSet<()>,
     accept: JoinHandle<()>,
     commands: mpsc::Sender<Command>,
     tracker: TaskTracker,
@@ -189,6 +263,7 @@ async fn supervise(tasks: Tasks) {
     // A panic of one task must not keep the others from ending.
     let _ = tasks.accept.await;
     let _ = tasks.media.await;
+    let _ = tasks.relay.join_all().await;
     let _ = tasks.commands.send(Command::Input(Input::Drain)).await;
     tasks.tracker.close();
     if timeout(tasks.drain_timeout, tasks.tracker.wait())

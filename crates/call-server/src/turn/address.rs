@@ -134,8 +134,8 @@ fn embedded_v4(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
     let bits = ip.to_bits();
     let at = |end: u32| Ipv4Addr::from_bits((bits >> (128 - end)) as u32);
     let mut embedded = Vec::new();
-    // Compatible (RFC 4291, section 2.5.5.1).
-    if bits >> 32 == 0 {
+    // Compatible (RFC 4291, section 2.5.5.1), which :: and ::1 are not.
+    if bits > 1 && bits >> 32 == 0 {
         embedded.push(at(128));
     }
     // 6to4 (RFC 3056).

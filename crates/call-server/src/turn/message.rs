@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 use sha1::Sha1;
 
 pub(crate) const HEADER_BYTES: usize = 20;
-const COOKIE: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
+pub(crate) const COOKIE: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
 const INTEGRITY_BYTES: usize = 24;
 
 pub(crate) const BINDING: u16 = 0x001;

@@ -768,3 +768,7 @@ fn seconds(duration: Duration) -> [u8; 4] {
         .unwrap_or(u32::MAX)
         .to_be_bytes()
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;
