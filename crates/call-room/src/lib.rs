@@ -17,6 +17,7 @@ mod rate;
 pub mod relay;
 mod room;
 mod rooms;
+pub mod sfu;
 mod token;
 
 pub use address::ClientAddr;
