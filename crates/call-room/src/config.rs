@@ -25,7 +25,7 @@ pub struct RoomsConfig {
     /// Where the relay listens, as `turn:host:port?transport=udp` and the like; empty where there
     /// is none.
     pub relay_urls: Vec<String>,
-    /// Life of a relay grant, at most [`crate::relay::MAX_TTL_S`]. Longer renews less often; shorter
+    /// Life of a relay grant, between a minute and [`crate::relay::MAX_TTL_S`]. Longer renews less often; shorter
     /// bounds how long somebody who left can go on using the relay.
     pub relay_ttl: Duration,
     /// STUN servers told to whoever joins, as `stun:host:port`. None where members reach each other

@@ -12,11 +12,14 @@ use call_protocol::{ErrorCode, MemberId, RoomId};
 use super::{Refusal, Rooms};
 use crate::connection::ConnId;
 use crate::io::{Output, Reason, SfuCommand, SfuEvent};
+use crate::relay::MAX_TTL_S;
 use crate::room::Presence;
 use crate::topology::TopologyChoice;
 
 /// How long before a relay grant expires the next one is sent.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
+/// Shortest life of a relay grant, whatever the configuration says: each costs a message.
+const SHORTEST_GRANT: Duration = Duration::from_secs(60);
 
 impl Rooms {
     /// Looks at a room's topology and tells everybody when it changes, except `newcomer`, who
@@ -169,7 +172,8 @@ impl Rooms {
             return None;
         }
         let seat = self.rooms.get_mut(room_id)?.seat_mut(member)?;
-        let ttl = self.config.relay_ttl;
+        let most = Duration::from_secs(MAX_TTL_S.into());
+        let ttl = self.config.relay_ttl.clamp(SHORTEST_GRANT, most);
         let due = now + ttl.saturating_sub(RENEW_BEFORE).max(ttl / 2);
         let reason = Reason::RelayDue(room_id.clone(), member);
         if let Some(before) = seat.relay_due.replace(due) {
