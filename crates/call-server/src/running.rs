@@ -147,14 +147,20 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
             .stun
             .push(format!("stun:{}", SocketAddr::new(ip, media_addr.port())));
     }
-    let actor = tokio::spawn(actor::run(Rooms::new(rooms, seed), queue));
+    let relay = config
+        .relay
+        .zip(RelayPlace::new(media_addr, config.public_ip));
+    if let Some((_, place)) = relay {
+        let name = config.tls.as_ref().and_then(tls::name);
+        let tls = tls.as_ref().map(|_| (name.as_deref(), http.port()));
+        let urls = place.urls(media_tcp.is_some(), tls);
+        rooms.relay_urls.extend(urls);
+    }
+    let actor = tokio::spawn(actor::run(Rooms::new(rooms, seed, started), queue));
     let mut relay_tasks = JoinSet::new();
     let mut turn_streams = None;
     let mut turn_datagrams = None;
-    if let (Some(relay), Some(place)) = (
-        config.relay,
-        RelayPlace::new(media_addr, config.public_ip),
-    ) {
+    if let Some((relay, place)) = relay {
         let (sender, receiver) = mpsc::channel(TURN_QUEUE);
         let (streams, _ice) = turn::start::start(
             RelayParts {

@@ -12,13 +12,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What of the refusable is allowed, and which addresses are the server's.
 #[derive(Clone, Debug, Default)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Allows private networks (RFC 1918, RFC 4193, RFC 6598), loopback and the server's own
     /// addresses: for servers of one LAN, and tests. Never metadata services, multicast, link-local
     /// or unspecified addresses.
-    pub allow_private: bool,
+    pub(crate) allow_private: bool,
     /// The server's own addresses, IPv4 in IPv4 form.
-    pub own: Vec<IpAddr>,
+    pub(crate) own: Vec<IpAddr>,
 }
 
 /// How an address may be relayed to.
@@ -31,7 +31,7 @@ enum Scope {
 }
 
 /// Whether the relay may send to, and accept from, `ip`.
-pub fn is_relayable(ip: IpAddr, policy: &Policy) -> bool {
+pub(crate) fn is_relayable(ip: IpAddr, policy: &Policy) -> bool {
     let is_own = |ip: IpAddr| !policy.allow_private && policy.own.contains(&ip);
     let (scope, embedded) = match ip.to_canonical() {
         IpAddr::V4(ip) => (scope_v4(ip), vec![ip]),

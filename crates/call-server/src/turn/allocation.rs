@@ -23,7 +23,7 @@ const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// See the module's text.
 pub(crate) struct Allocation {
     pub(crate) relay: RelayId,
-    /// The part of the user name that stays the same when a grant is renewed.
+    /// The user name without its expiry, for quotas.
     pub(crate) user: String,
     pub(crate) username: String,
     pub(crate) key: [u8; 16],

@@ -61,14 +61,14 @@ impl Default for TurnLimits {
 
 /// What a [`super::server::TurnServer`] works with.
 #[derive(Clone, Debug, Default)]
-pub struct TurnConfig {
+pub(crate) struct TurnConfig {
     /// Addresses that relayed packets come from, as peers see them: at most one per family.
-    pub relay_ips: Vec<IpAddr>,
+    pub(crate) relay_ips: Vec<IpAddr>,
     /// The media port as members see it, and as this machine reaches it. Members who get nothing
     /// but TCP through reach the SFU by relaying to it.
-    pub media: Vec<(SocketAddr, SocketAddr)>,
+    pub(crate) media: Vec<(SocketAddr, SocketAddr)>,
     /// Whom to relay to.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// Limits.
-    pub limits: TurnLimits,
+    pub(crate) limits: TurnLimits,
 }

@@ -17,7 +17,7 @@ mod stream;
 pub(crate) mod urls;
 
 pub use config::TurnLimits;
-pub use shell::TurnDatagrams;
+pub(crate) use shell::TurnDatagrams;
 pub(crate) use shell::TurnStreams;
 pub use start::RelayConfig;
 

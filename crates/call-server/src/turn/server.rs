@@ -62,7 +62,7 @@ const UNDERSTOOD: [u16; 9] = [
 
 /// What a client's messages come over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Transport {
+pub(crate) enum Transport {
     /// The media port.
     Udp,
     /// A TCP or TLS connection, numbered by the shell; a number is never used twice.
@@ -71,20 +71,20 @@ pub enum Transport {
 
 /// One client's end; with our end fixed, the 5-tuple that names an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Client {
+pub(crate) struct Client {
     /// How.
-    pub transport: Transport,
+    pub(crate) transport: Transport,
     /// From where.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
 }
 
 /// The relay socket of one allocation; a number is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RelayId(pub u64);
+pub(crate) struct RelayId(pub(crate) u64);
 
 /// What the shell shall do.
 #[derive(Debug, PartialEq, Eq)]
-pub enum TurnOutput {
+pub(crate) enum TurnOutput {
     /// Send to a client; on a stream as it is, padding included.
     Send {
         /// To whom.
@@ -121,7 +121,7 @@ pub enum TurnOutput {
 }
 
 /// See the module's text.
-pub struct TurnServer {
+pub(crate) struct TurnServer {
     config: TurnConfig,
     secret: RelaySecret,
     nonces: NonceKey,
@@ -153,7 +153,7 @@ struct Signer {
 
 impl TurnServer {
     /// `nonce_seed` need not survive a restart: clients then get a new nonce.
-    pub fn new(
+    pub(crate) fn new(
         config: TurnConfig,
         secret: RelaySecret,
         nonce_seed: [u8; 32],
@@ -176,12 +176,12 @@ impl TurnServer {
     }
 
     /// What to do next. Drained after every `handle_*`, the queue holds a few entries at most.
-    pub fn poll_output(&mut self) -> Option<TurnOutput> {
+    pub(crate) fn poll_output(&mut self) -> Option<TurnOutput> {
         self.outputs.pop_front()
     }
 
     /// When to call [`Self::handle_timeout`].
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let is_idle = self.allocations.is_empty()
             && self.streams.is_empty()
             && self.challenges.is_empty();
@@ -189,12 +189,12 @@ impl TurnServer {
     }
 
     /// Allocations there are.
-    pub fn allocations(&self) -> usize {
+    pub(crate) fn allocations(&self) -> usize {
         self.allocations.len()
     }
 
     /// Ends what has expired.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if now < self.swept_at + SWEEP_EVERY {
             return;
         }
@@ -230,7 +230,7 @@ impl TurnServer {
     }
 
     /// A stream was accepted; false: too many, close it.
-    pub fn handle_stream(&mut self, now: Instant, client: Client) -> bool {
+    pub(crate) fn handle_stream(&mut self, now: Instant, client: Client) -> bool {
         let limits = &self.config.limits;
         let ip = IpKey::from(client.addr.ip());
         let same_ip = |client: &&Client| IpKey::from(client.addr.ip()) == ip;
@@ -244,13 +244,13 @@ impl TurnServer {
     }
 
     /// A stream ended, and with it its allocation.
-    pub fn handle_stream_gone(&mut self, now: Instant, client: Client) {
+    pub(crate) fn handle_stream_gone(&mut self, now: Instant, client: Client) {
         self.end(now, client);
         self.streams.remove(&client);
     }
 
     /// One message of a client: a datagram, or a message of a stream.
-    pub fn handle_message(&mut self, now: Instant, client: Client, bytes: &Bytes) {
+    pub(crate) fn handle_message(&mut self, now: Instant, client: Client, bytes: &Bytes) {
         match bytes.first() {
             Some(0x40..=0x4f) => self.handle_channel_data(now, client, bytes),
             Some(0x00..=0x3f) => {
@@ -263,7 +263,7 @@ impl TurnServer {
     }
 
     /// The socket asked for was bound, or not (`None`). `relayed` is its address as peers see it.
-    pub fn handle_relay_opened(
+    pub(crate) fn handle_relay_opened(
         &mut self,
         now: Instant,
         relay: RelayId,
@@ -293,7 +293,7 @@ impl TurnServer {
     }
 
     /// A datagram arrived at a relay socket.
-    pub fn handle_relay_data(
+    pub(crate) fn handle_relay_data(
         &mut self,
         now: Instant,
         relay: RelayId,
@@ -482,7 +482,9 @@ impl TurnServer {
                 .map_err(refuse);
         }
         let allocation = self.allocations.get_mut(&client).ok_or(refuse(437))?;
-        // A renewed grant takes over.
+        // A renewed grant takes over. It has another name, so it is not refused with 441; that nobody
+        // else can send from this address is what the nonce has shown.
+        allocation.user = user_of(&signer.username).to_owned();
         allocation.username = signer.username;
         allocation.key = key;
         let relayed = allocation.relayed.ok_or(refuse(437))?;
@@ -670,9 +672,6 @@ impl TurnServer {
         };
         if !message.is_signed_with(&key) {
             return Err(Refusal::Challenge(401));
-        }
-        if allocation.is_some_and(|allocation| allocation.user != user_of(username)) {
-            return Err(Refusal::Signed(441, key));
         }
         Ok(Signer {
             username: username.to_owned(),

@@ -32,7 +32,7 @@ struct World {
     server: TurnServer,
     now: Instant,
     secret: RelaySecret,
-    transaction: u8,
+    transaction: u64,
     next_port: u16,
     sent: Vec<(Client, Bytes)>,
     relayed: Vec<(RelayId, SocketAddr, Bytes)>,
@@ -64,7 +64,10 @@ impl World {
                 allow_private: false,
                 own: vec![RELAY.parse().unwrap(), RELAY_V6.parse().unwrap()],
             },
-            limits: TurnLimits::default(),
+            limits: TurnLimits {
+                challenge_burst: 1_000_000,
+                ..TurnLimits::default()
+            },
         };
         config(&mut all);
         let now = Instant::now();
@@ -123,7 +126,9 @@ impl World {
 
     fn builder(&mut self, method: u16) -> Builder {
         self.transaction += 1;
-        Builder::new(Class::Request, method, [self.transaction; 12])
+        let mut transaction = [0; 12];
+        transaction[4..].copy_from_slice(&self.transaction.to_be_bytes());
+        Builder::new(Class::Request, method, transaction)
     }
 
     fn ask(&mut self, client: Client, request: Builder) -> Option<Answer> {
@@ -161,7 +166,7 @@ impl World {
         let answer = self.ask(client, Self::signed(request, grant, &nonce)).unwrap();
         let key = message::long_term_key(&grant.username, REALM, &grant.credential);
         let is_signed = Message::parse(&answer.bytes).unwrap().is_signed_with(&key);
-        assert_eq!(is_signed, !matches!(answer.code, 400 | 401 | 438) || is_signed);
+        assert!(is_signed || matches!(answer.code, 400 | 401 | 438));
         answer
     }
 
@@ -337,9 +342,7 @@ fn an_allocation_outlives_its_grant_and_changes_to_a_renewed_one() {
     world.advance(Duration::from_secs(3_500));
     assert_eq!(refresh(&mut world, &old), (0, Some(3_600)), "expired, but in use");
     assert_eq!(world.try_allocate(udp("192.0.2.1:1001"), &old).code, 401);
-    let other = world.grant(2);
-    assert_eq!(refresh(&mut world, &other), (441, None));
-    let renewed = world.grant(1);
+    let renewed = world.grant(2);
     assert_ne!(renewed.username, old.username);
     assert_eq!(refresh(&mut world, &renewed), (0, Some(3_600)));
     assert_eq!(refresh(&mut world, &old), (401, None), "replaced");
@@ -478,7 +481,7 @@ fn quotas_refuse_what_is_beyond_them() {
             burst_bytes: 1_500,
             streams: 3,
             streams_per_ip: 2,
-            ..TurnLimits::default()
+            ..config.limits
         };
     });
     let [one, two, three] = [1, 2, 3].map(|member| world.grant(member));

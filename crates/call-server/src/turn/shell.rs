@@ -43,20 +43,20 @@ const RELAY_BUFFER_BYTES: usize = 256 * 1024;
 
 /// What the UDP reactor hands over: datagrams that are TURN, and where answers go out.
 #[derive(Debug)]
-pub struct TurnDatagrams {
+pub(crate) struct TurnDatagrams {
     /// Sender and datagram.
-    pub receiver: mpsc::Receiver<(SocketAddr, Bytes)>,
+    pub(crate) receiver: mpsc::Receiver<(SocketAddr, Bytes)>,
     /// The media socket, non-blocking.
-    pub socket: Arc<std::net::UdpSocket>,
+    pub(crate) socket: Arc<std::net::UdpSocket>,
 }
 
 /// Where relay sockets are bound, and the address peers see then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RelayAddress {
+pub(crate) struct RelayAddress {
     /// Of this machine.
-    pub bind: IpAddr,
+    pub(crate) bind: IpAddr,
     /// Of the same family.
-    pub public: IpAddr,
+    pub(crate) public: IpAddr,
 }
 
 /// A connection that speaks TURN.

@@ -16,6 +16,7 @@ use super::address::Policy;
 use super::config::{TurnConfig, TurnLimits};
 use super::server::TurnServer;
 use super::shell::{self, RelayAddress, TurnDatagrams, TurnStreams};
+use super::urls::relay_urls;
 use crate::tcp::{self, MediaTcp};
 
 /// ICE-TCP connections waiting for whoever takes them.
@@ -66,6 +67,11 @@ impl RelayPlace {
             _ => bind,
         };
         SocketAddr::new(ip, self.media.port())
+    }
+
+    /// What members are told; see [`relay_urls`].
+    pub(crate) fn urls(&self, has_tcp: bool, tls: Option<(Option<&str>, u16)>) -> Vec<String> {
+        relay_urls(self.public, self.media.port(), has_tcp, tls)
     }
 
     /// What the state machine works with.

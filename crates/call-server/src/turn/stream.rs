@@ -66,8 +66,9 @@ mod tests {
 
     #[test]
     fn other_protocols_are_told_apart() {
-        for bytes in [&b"GET / HTTP/1.1"[..], &[0x16, 3, 1, 0, 0, 1, 2, 3], &[0x50, 0, 0, 0], &[0, 1, 0, 3]] {
-            assert_eq!(next_message(&mut BytesMut::from(bytes)), Err(NotTurn));
+        for bytes in [&b"POST / HTTP/1.1"[..], &[0x16, 3, 1, 0, 0, 1, 2, 3], &[0x50, 0, 0, 0], &[0, 1, 0, 3]] {
+            let got = next_message(&mut BytesMut::from(bytes));
+            assert_eq!(got, Err(NotTurn), "{bytes:?}");
         }
         let long = [0, 1, 0xff, 0xfc];
         assert_eq!(next_message(&mut BytesMut::from(&long[..])), Err(NotTurn));
