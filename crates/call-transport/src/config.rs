@@ -7,8 +7,7 @@ use crate::event::MediaKind;
 /// A STUN or TURN server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IceServer {
-    /// `stun:host:port` or `turn:host:port?transport=udp`. TURN over TCP or TLS is not spoken yet:
-    /// such URLs yield no candidate.
+    /// `stun:host:port`, `turn:host:port?transport=udp` or `…tcp`, `turns:host:port?transport=tcp`.
     pub urls: Vec<String>,
     /// User name, required for TURN.
     pub username: String,

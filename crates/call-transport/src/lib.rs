@@ -10,7 +10,7 @@
 //! hold the peer back. A peer's nonsense is logged at DEBUG and changes nothing.
 //!
 //! Not here: which members to connect to, sealing of signals and media, packetizing and decoding.
-//! Not yet: IPv6 host candidates, TURN over TCP and TLS, several pictures per link, simulcast,
+//! Not yet: IPv6 host candidates, several pictures per link, simulcast,
 //! probing by the estimator.
 //!
 //! # What the stack gets wrong or leaves to us, and where that is handled
@@ -72,6 +72,7 @@ mod shared;
 mod stats;
 mod tap;
 mod task;
+mod turn_shim;
 mod ws;
 
 pub use channels::ChannelError;

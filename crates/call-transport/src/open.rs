@@ -24,6 +24,8 @@ use crate::runtime::BufferedRuntime;
 use crate::setup;
 use crate::shared::Shared;
 use crate::task::{Inputs, Task};
+use crate::turn_shim::TurnShims;
+use crate::ws;
 
 /// Messages of the data channels between their tasks and the link's.
 const CHANNEL_NOTICES: usize = 64;
@@ -34,6 +36,11 @@ pub(crate) async fn open(
     events: mpsc::Sender<LinkEvent>,
     media: mpsc::Sender<RtpIn>,
 ) -> Result<Link> {
+    let mut turn_shims = TurnShims::new(ws::tls());
+    let config = LinkConfig {
+        ice_servers: turn_shims.rewrite(&config.ice_servers),
+        ..config
+    };
     let shared = Arc::new(Shared::new(OutStreams::new(&config)));
     let (notice_sender, notices) = mpsc::channel(NOTICES);
     let is_flooded = Arc::new(AtomicBool::new(false));
@@ -54,7 +61,8 @@ pub(crate) async fn open(
     let connection: Arc<dyn PeerConnection> = Arc::new(connection);
     match assemble(&config, &connection, &shared).await {
         Ok(parts) => {
-            let task = Task::new(config, &connection, events, media, &shared, is_flooded);
+            let mut task = Task::new(config, &connection, events, media, &shared, is_flooded);
+            task.turn_shims = Some(turn_shims);
             Ok(start(task, parts, connection, shared, notices))
         }
         Err(error) => {

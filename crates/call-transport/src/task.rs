@@ -38,6 +38,7 @@ use crate::recovery::{Action, PathState, Recovery};
 use crate::setup;
 use crate::shared::Shared;
 use crate::stats;
+use crate::turn_shim::TurnShims;
 
 /// Events that may wait before the peer is held back.
 const OUTBOX: usize = 256;
@@ -75,6 +76,8 @@ pub(crate) struct Task {
     recovery: Recovery,
     outbox: VecDeque<LinkEvent>,
     pub(crate) children: JoinSet<()>,
+    /// Held for as long as the connection may use them.
+    pub(crate) turn_shims: Option<TurnShims>,
     pub(crate) state: watch::Sender<LinkState>,
     codecs: Option<(Vec<VideoCodec>, bool)>,
     local_candidates: VecDeque<Candidate>,
@@ -105,6 +108,7 @@ impl Task {
             is_flooded,
             outbox: VecDeque::new(),
             children: JoinSet::new(),
+            turn_shims: None,
             state: watch::channel(LinkState::Connecting).0,
             codecs: None,
             local_candidates: VecDeque::new(),
@@ -497,6 +501,8 @@ impl Task {
             tracing::debug!(%error, "closing the peer connection");
         }
         self.children.shutdown().await;
+        // Only now: closing gives relays back.
+        self.turn_shims = None;
     }
 }
 
