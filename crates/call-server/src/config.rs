@@ -21,8 +21,9 @@ pub struct ServerConfig {
     pub public_ip: Option<IpAddr>,
     /// Certificate and key, to serve `https` and `wss` instead of `http` and `ws`.
     pub tls: Option<TlsFiles>,
-    /// The TURN relay, served where its address is known: [`Self::public_ip`], or the address of
-    /// [`Self::media`] where it is not a wildcard. `None`: no relay.
+    /// The TURN relay, served where its address is known: [`Self::public_ip`], or with
+    /// [`RelayConfig::allow_private`] that of [`Self::media`] where it is no wildcard. `None`: no
+    /// relay.
     pub relay: Option<RelayConfig>,
     /// Limits of rooms, connections and rates.
     pub rooms: RoomsConfig,

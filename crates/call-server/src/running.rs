@@ -147,9 +147,9 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
             .stun
             .push(format!("stun:{}", SocketAddr::new(ip, media_addr.port())));
     }
-    let relay = config
-        .relay
-        .zip(RelayPlace::new(media_addr, config.public_ip));
+    let relay = config.relay.and_then(|relay| {
+        RelayPlace::new(media_addr, config.public_ip, relay).map(|place| (relay, place))
+    });
     if let Some((_, place)) = relay {
         let name = config.tls.as_ref().and_then(tls::name);
         let tls = tls.as_ref().map(|_| (name.as_deref(), http.port()));

@@ -29,7 +29,7 @@ async fn bad_messages_are_answered_and_the_connection_stays() {
             ErrorCode::BadMessage,
         ),
         (
-            Message::text("{\"type\":\"sfu_offer\"}"),
+            Message::text("{\"type\":\"moderate\"}"),
             ErrorCode::NotSupported,
         ),
         (

@@ -21,6 +21,9 @@ pub(crate) use shell::TurnDatagrams;
 pub(crate) use shell::TurnStreams;
 pub use start::RelayConfig;
 
+#[cfg(test)]
+mod socket_tests;
+
 /// Whether a datagram at the media port is TURN's: ChannelData, or a STUN message of one of its
 /// methods. Binding is left to whoever else listens there.
 pub(crate) fn is_turn(bytes: &[u8]) -> bool {

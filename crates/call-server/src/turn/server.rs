@@ -189,6 +189,7 @@ impl TurnServer {
     }
 
     /// Allocations there are.
+    #[cfg(test)]
     pub(crate) fn allocations(&self) -> usize {
         self.allocations.len()
     }

@@ -41,10 +41,16 @@ pub(crate) struct RelayPlace {
 }
 
 impl RelayPlace {
-    /// `None`: nobody knows an address under which peers would find the relay.
-    pub(crate) fn new(media: SocketAddr, public: Option<IpAddr>) -> Option<Self> {
-        let bound = (!media.ip().is_unspecified()).then_some(media.ip());
-        let public = public.or(bound)?;
+    /// `None`: nobody knows an address under which peers would find the relay. That of the socket is
+    /// one only for a server that relays to its own network.
+    pub(crate) fn new(
+        media: SocketAddr,
+        public: Option<IpAddr>,
+        relay: RelayConfig,
+    ) -> Option<Self> {
+        let bound = media.ip();
+        let is_near = relay.allow_private && !bound.is_unspecified();
+        let public = public.or(is_near.then_some(bound))?;
         Some(Self { media, public })
     }
 
