@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use std::net::SocketAddr;
-use tokio::sync::mpsc;
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, trace};
 

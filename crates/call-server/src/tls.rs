@@ -57,7 +57,10 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
 /// The name under which members may look for this certificate: its first one that is no pattern.
 /// `None`: it has none, or cannot be read, which [`acceptor`] reports.
 pub(crate) fn name(files: &TlsFiles) -> Option<String> {
-    let own = CertificateDer::pem_file_iter(&files.cert).ok()?.next()?.ok()?;
+    let own = CertificateDer::pem_file_iter(&files.cert)
+        .ok()?
+        .next()?
+        .ok()?;
     let certificate = webpki::EndEntityCert::try_from(&own).ok()?;
     let name = certificate
         .valid_dns_names()

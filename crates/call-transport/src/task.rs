@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use call_protocol::{VideoCodec, limits};
 use call_protocol::peer::{PeerSignal, SdpKind};
+use call_protocol::{VideoCodec, limits};
 use rtc::peer_connection::configuration::RTCOfferOptions;
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;

@@ -74,7 +74,8 @@ impl TurnShims {
     /// URLs that are gone end. Must run on a tokio runtime.
     pub(crate) fn rewrite(&mut self, servers: &[IceServer]) -> Vec<IceServer> {
         let urls = || servers.iter().flat_map(|server| &server.urls);
-        self.shims.retain(|url, _| urls().any(|wanted| wanted == url));
+        self.shims
+            .retain(|url, _| urls().any(|wanted| wanted == url));
         let has_udp = urls().any(|url| url.starts_with("turn:") && target(url).is_none());
         let mut turns = u32::from(has_udp);
         servers

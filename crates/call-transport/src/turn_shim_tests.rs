@@ -27,7 +27,11 @@ fn server(urls: &[String]) -> Vec<IceServer> {
 /// The address in a rewritten URL.
 fn shim(url: &str) -> SocketAddr {
     let address = url.strip_prefix("turn:").unwrap();
-    address.strip_suffix("?transport=udp").unwrap().parse().unwrap()
+    address
+        .strip_suffix("?transport=udp")
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 /// Messages both ways; the server's side checks the padding.
@@ -35,7 +39,10 @@ async fn exchange(shim: SocketAddr, accept: impl AsyncRead + AsyncWrite, client:
     let (mut read, mut write) = tokio::io::split(accept);
     client.send_to(&DATA, shim).await.unwrap();
     let mut got = [0; 36];
-    timeout(WITHIN, read.read_exact(&mut got)).await.unwrap().unwrap();
+    timeout(WITHIN, read.read_exact(&mut got))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(got[..24], stun(1));
     assert_eq!(got[24..33], DATA);
     assert_eq!(got[33..], [0; 3]);
@@ -48,7 +55,10 @@ async fn exchange(shim: SocketAddr, accept: impl AsyncRead + AsyncWrite, client:
     }
     for want in [DATA.to_vec(), stun(2)] {
         let mut buffer = [0; 100];
-        let (len, from) = timeout(WITHIN, client.recv_from(&mut buffer)).await.unwrap().unwrap();
+        let (len, from) = timeout(WITHIN, client.recv_from(&mut buffer))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!((&buffer[..len], from), (&want[..], shim));
     }
 }
@@ -56,18 +66,32 @@ async fn exchange(shim: SocketAddr, accept: impl AsyncRead + AsyncWrite, client:
 #[test]
 fn urls_are_read_as_rfc_7065_writes_them() {
     let tcp = |host: &str, port| {
-        Some(Target { host: host.to_owned(), port, is_tls: false })
+        Some(Target {
+            host: host.to_owned(),
+            port,
+            is_tls: false,
+        })
     };
     let tls = |host: &str, port| {
-        Some(Target { host: host.to_owned(), port, is_tls: true })
+        Some(Target {
+            host: host.to_owned(),
+            port,
+            is_tls: true,
+        })
     };
     for (url, want) in [
         ("turn:call.example?transport=tcp", tcp("call.example", 3478)),
         ("turn:192.0.2.1:80?transport=TCP", tcp("192.0.2.1", 80)),
-        ("turn:[2001:db8::1]:80?transport=tcp", tcp("2001:db8::1", 80)),
+        (
+            "turn:[2001:db8::1]:80?transport=tcp",
+            tcp("2001:db8::1", 80),
+        ),
         ("turn:[2001:db8::1]?transport=tcp", tcp("2001:db8::1", 3478)),
         ("turns:call.example", tls("call.example", 5349)),
-        ("turns:call.example:443?transport=tcp", tls("call.example", 443)),
+        (
+            "turns:call.example:443?transport=tcp",
+            tls("call.example", 443),
+        ),
         ("turns:call.example?transport=udp", None),
         ("turn:call.example", None),
         ("turn:call.example?transport=udp", None),
@@ -91,7 +115,10 @@ async fn messages_travel_over_tcp() {
     let mut shims = TurnShims::new(crate::ws::tls());
     let servers = shims.rewrite(&server(&[udp.clone(), url.clone()]));
     assert_eq!(servers[0].urls[0], udp, "left to the stack");
-    assert_eq!((&servers[0].username[..], &servers[0].credential[..]), ("user", "password"));
+    assert_eq!(
+        (&servers[0].username[..], &servers[0].credential[..]),
+        ("user", "password")
+    );
     let addr = shim(&servers[0].urls[1]);
     assert_eq!(
         shims.rewrite(&server(&[udp, url]))[0].urls,
@@ -115,7 +142,10 @@ async fn messages_travel_over_tcp() {
                 break (accepted.unwrap().0, [0; 24]);
             }
         };
-        timeout(WITHIN, stream.read_exact(&mut buffer)).await.unwrap().unwrap();
+        timeout(WITHIN, stream.read_exact(&mut buffer))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(buffer[..], stun(3));
     }
     drop(shims);
@@ -156,7 +186,10 @@ async fn messages_travel_over_tls_to_the_right_server_only() {
     let addr = shim(&shims.rewrite(&server(&[url("localhost")]))[0].urls[0]);
     client.send_to(&stun(1), addr).await.unwrap();
     let (stream, _) = timeout(WITHIN, listener.accept()).await.unwrap().unwrap();
-    let stream = timeout(WITHIN, acceptor.accept(stream)).await.unwrap().unwrap();
+    let stream = timeout(WITHIN, acceptor.accept(stream))
+        .await
+        .unwrap()
+        .unwrap();
     exchange(addr, stream, &client).await;
 
     // Not the name in the certificate, and a certificate nobody vouches for.
@@ -171,7 +204,10 @@ async fn messages_travel_over_tls_to_the_right_server_only() {
         let refused = match accepted {
             Err(_) => true,
             // The client's refusal may come after our side is content.
-            Ok(mut stream) => timeout(WITHIN, stream.read(&mut [0; 1])).await.unwrap().is_err(),
+            Ok(mut stream) => timeout(WITHIN, stream.read(&mut [0; 1]))
+                .await
+                .unwrap()
+                .is_err(),
         };
         assert!(refused);
     }

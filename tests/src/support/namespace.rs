@@ -160,7 +160,10 @@ impl Homes {
                 .args(["netns", "exec", &nat, "nft", "insert", "rule", "inet"])
                 .args(["filter", "forward", "meta", "l4proto", "udp", "drop"])
                 .status();
-            assert!(status.is_ok_and(|status| status.success()), "the rule of {nat}");
+            assert!(
+                status.is_ok_and(|status| status.success()),
+                "the rule of {nat}"
+            );
         }
     }
 }

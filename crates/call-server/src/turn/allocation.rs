@@ -53,7 +53,10 @@ pub(crate) enum ChannelError {
 }
 
 impl Allocation {
-    #[expect(clippy::too_many_arguments, reason = "each is a plain fact of the request")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a plain fact of the request"
+    )]
     pub(crate) fn new(
         now: Instant,
         relay: RelayId,
@@ -91,7 +94,9 @@ impl Allocation {
     }
 
     pub(crate) fn permits(&self, now: Instant, peer: IpAddr) -> bool {
-        self.permissions.get(&peer).is_some_and(|until| *until > now)
+        self.permissions
+            .get(&peer)
+            .is_some_and(|until| *until > now)
     }
 
     /// All or none; false: no room.
@@ -129,8 +134,7 @@ impl Allocation {
         if !self.permit(now, &[peer.ip()], limits) {
             return Err(ChannelError::Full);
         }
-        self.channels
-            .insert(number, (peer, now + CHANNEL_LIFETIME));
+        self.channels.insert(number, (peer, now + CHANNEL_LIFETIME));
         self.numbers.insert(peer, number);
         Ok(())
     }
@@ -152,6 +156,7 @@ impl Allocation {
         self.permissions.retain(|_, until| *until > now);
         self.channels.retain(|_, (_, until)| *until > now);
         let channels = &self.channels;
-        self.numbers.retain(|_, number| channels.contains_key(number));
+        self.numbers
+            .retain(|_, number| channels.contains_key(number));
     }
 }

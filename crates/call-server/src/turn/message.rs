@@ -331,7 +331,9 @@ mod tests {
     #[test]
     fn writes_what_it_reads() {
         let v4 = "192.0.2.1:32853".parse().unwrap();
-        let v6 = "[2001:db8:1234:5678:11:2233:4455:6677]:32853".parse().unwrap();
+        let v6 = "[2001:db8:1234:5678:11:2233:4455:6677]:32853"
+            .parse()
+            .unwrap();
         for method in [ALLOCATE, CHANNEL_BIND, 0xabc] {
             for class in [
                 Class::Request,
@@ -379,7 +381,12 @@ mod tests {
             bad[at] = value;
             assert!(Message::parse(&bad).is_none(), "byte {at}");
         }
-        for value in [&[][..], &[0, 1, 0], &[0, 1, 0, 0, 1, 2, 3], &[0, 3, 0, 0, 1, 2, 3, 4]] {
+        for value in [
+            &[][..],
+            &[0, 1, 0],
+            &[0, 1, 0, 0, 1, 2, 3],
+            &[0, 3, 0, 0, 1, 2, 3, 4],
+        ] {
             assert_eq!(read_xor_address(value, &[0; 12]), None);
         }
     }

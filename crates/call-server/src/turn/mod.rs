@@ -30,7 +30,17 @@ pub(crate) fn is_turn(bytes: &[u8]) -> bool {
     match bytes {
         [0x40..=0x4f, ..] => true,
         // Methods 3, 4, 6, 8 and 9, as request or indication; the cookie follows the length.
-        [0x00, 0x03 | 0x04 | 0x08 | 0x09 | 0x16, _, _, 0x21, 0x12, 0xa4, 0x42, ..] => true,
+        [
+            0x00,
+            0x03 | 0x04 | 0x08 | 0x09 | 0x16,
+            _,
+            _,
+            0x21,
+            0x12,
+            0xa4,
+            0x42,
+            ..,
+        ] => true,
         _ => false,
     }
 }

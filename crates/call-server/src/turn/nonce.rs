@@ -50,7 +50,9 @@ impl NonceKey {
             return false;
         };
         // Comparing in constant time would protect a value that protects nothing but memory.
-        unix_s.checked_sub(made_s).is_some_and(|age| age < LIFETIME_S)
+        unix_s
+            .checked_sub(made_s)
+            .is_some_and(|age| age < LIFETIME_S)
             && nonce == self.nonce(made_s, client)
     }
 
@@ -110,14 +112,20 @@ mod tests {
         assert!(!valid(1_699_999_999, mine), "from the future");
         assert!(!valid(1_700_000_000, client(Transport::Udp, "192.0.2.1:8")));
         assert!(!valid(1_700_000_000, client(Transport::Udp, "192.0.2.2:7")));
-        assert!(!valid(1_700_000_000, client(Transport::Stream(1), "192.0.2.1:7")));
+        assert!(!valid(
+            1_700_000_000,
+            client(Transport::Stream(1), "192.0.2.1:7")
+        ));
         let other = NonceKey::new([2; 32]);
         assert!(!other.is_valid(&nonce, 1_700_000_000, mine), "other key");
         for at in 0..nonce.len() {
             let mut bad = nonce;
             bad[at] ^= 1;
             assert!(!key.is_valid(&bad, 1_700_000_100, mine), "letter {at}");
-            assert!(!key.is_valid(&nonce[..at], 1_700_000_000, mine), "{at} letters");
+            assert!(
+                !key.is_valid(&nonce[..at], 1_700_000_000, mine),
+                "{at} letters"
+            );
         }
     }
 }

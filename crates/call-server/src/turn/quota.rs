@@ -77,7 +77,10 @@ impl Budgets {
         if self.buckets.len() >= most {
             return self.shared.take(now, 1, per_s, burst);
         }
-        self.buckets.entry(ip).or_default().take(now, 1, per_s, burst)
+        self.buckets
+            .entry(ip)
+            .or_default()
+            .take(now, 1, per_s, burst)
     }
 
     /// Forgets addresses that have their whole budget again.

@@ -276,11 +276,7 @@ impl Shell {
         let _ = options.set_send_buffer_size(RELAY_BUFFER_BYTES);
         let socket = Arc::new(UdpSocket::from_std(socket)?);
         let relayed = SocketAddr::new(address.public, socket.local_addr()?.port());
-        let task = tokio::spawn(read_relay(
-            Arc::clone(&socket),
-            relay,
-            self.arrived.clone(),
-        ));
+        let task = tokio::spawn(read_relay(Arc::clone(&socket), relay, self.arrived.clone()));
         self.relays.insert(relay, Relay { socket, task });
         Ok(relayed)
     }
@@ -300,7 +296,11 @@ async fn read_stream(
         loop {
             match next_message(&mut buffer) {
                 Ok(Some(message)) => {
-                    if arrived.send(Arrived::Stream(client, message)).await.is_err() {
+                    if arrived
+                        .send(Arrived::Stream(client, message))
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }

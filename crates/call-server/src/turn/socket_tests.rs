@@ -292,9 +292,15 @@ async fn data_passes_over_udp_tcp_and_tls() {
         peer.send_to(b"answer", relayed).await.unwrap();
         let bytes = client.receive().await;
         let data = Message::parse(&bytes).unwrap();
-        assert_eq!((data.class, data.method), (Class::Indication, message::DATA));
+        assert_eq!(
+            (data.class, data.method),
+            (Class::Indication, message::DATA)
+        );
         assert_eq!(data.peers().unwrap(), [peer_addr]);
-        assert_eq!(data.attribute(message::DATA_ATTRIBUTE), Some(&b"answer"[..]));
+        assert_eq!(
+            data.attribute(message::DATA_ATTRIBUTE),
+            Some(&b"answer"[..])
+        );
 
         assert_eq!(client.bind(0x4000, peer_addr).await, 0);
         client.send(b"\x40\0\0\x05quick").await;
@@ -348,7 +354,11 @@ async fn denied_addresses_get_nothing() {
                 let is_relay = ip == relayed.ip();
                 let to = SocketAddr::new(ip, port);
                 // The relay's own address may be permitted, for other relays behind it only.
-                assert_eq!(client.permit(to).await, if is_relay { 0 } else { 403 }, "{to}");
+                assert_eq!(
+                    client.permit(to).await,
+                    if is_relay { 0 } else { 403 },
+                    "{to}"
+                );
                 assert_eq!(client.bind(0x4000, to).await, 403, "{to}");
                 client.send_indication(to, b"attack").await;
             }
@@ -372,9 +382,15 @@ async fn other_protocols_on_the_media_port_find_their_way_or_the_door() {
     let (mut handed, peer) = timeout(WITHIN, relay.ice.recv()).await.unwrap().unwrap();
     assert_eq!(peer, from);
     let mut first = [0; 4];
-    timeout(WITHIN, handed.read_exact(&mut first)).await.unwrap().unwrap();
+    timeout(WITHIN, handed.read_exact(&mut first))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(first, [0, 100, 0, 1], "unread");
-    for start in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 1, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]] {
+    for start in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0, 1, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8],
+    ] {
         let mut stream = TcpStream::connect(relay.media).await.unwrap();
         stream.write_all(start).await.unwrap();
         let ended = timeout(WITHIN, stream.read(&mut [0; 1])).await.unwrap();
@@ -398,12 +414,18 @@ fn the_relays_place_follows_from_what_is_known() {
     let place = RelayPlace::new(addr("0.0.0.0:3478"), Some(public), strict).unwrap();
     let config = place.config(RelayConfig::default());
     assert_eq!(config.relay_ips, [public]);
-    assert_eq!(config.media, [(addr("8.8.8.8:3478"), addr("127.0.0.1:3478"))]);
+    assert_eq!(
+        config.media,
+        [(addr("8.8.8.8:3478"), addr("127.0.0.1:3478"))]
+    );
     assert!(config.policy.own.contains(&public) && !config.policy.allow_private);
     assert_eq!(place.urls(false, None), ["turn:8.8.8.8:3478?transport=udp"]);
     let place = RelayPlace::new(addr("10.0.0.5:3478"), Some(public), strict).unwrap();
     let config = place.config(RelayConfig::default());
-    assert_eq!(config.media, [(addr("8.8.8.8:3478"), addr("10.0.0.5:3478"))]);
+    assert_eq!(
+        config.media,
+        [(addr("8.8.8.8:3478"), addr("10.0.0.5:3478"))]
+    );
 }
 
 fn transaction(number: u32) -> message::TransactionId {

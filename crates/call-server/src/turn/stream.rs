@@ -21,7 +21,10 @@ pub(crate) fn next_message(buffer: &mut BytesMut) -> Result<Option<Bytes>, NotTu
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
     let (message, padded) = match head[0] {
         0x00..=0x3f if length.is_multiple_of(4) => (20 + length, 20 + length),
-        0x40..=0x4f => (HEAD_BYTES + length, (HEAD_BYTES + length).next_multiple_of(4)),
+        0x40..=0x4f => (
+            HEAD_BYTES + length,
+            (HEAD_BYTES + length).next_multiple_of(4),
+        ),
         _ => return Err(NotTurn),
     };
     let is_other_stun = head[0] < 0x40 && buffer.get(4..8).is_some_and(|cookie| cookie != COOKIE);
@@ -66,7 +69,12 @@ mod tests {
 
     #[test]
     fn other_protocols_are_told_apart() {
-        for bytes in [&b"POST / HTTP/1.1"[..], &[0x16, 3, 1, 0, 0, 1, 2, 3], &[0x50, 0, 0, 0], &[0, 1, 0, 3]] {
+        for bytes in [
+            &b"POST / HTTP/1.1"[..],
+            &[0x16, 3, 1, 0, 0, 1, 2, 3],
+            &[0x50, 0, 0, 0],
+            &[0, 1, 0, 3],
+        ] {
             let got = next_message(&mut BytesMut::from(bytes));
             assert_eq!(got, Err(NotTurn), "{bytes:?}");
         }

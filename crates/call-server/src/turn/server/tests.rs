@@ -6,6 +6,7 @@ use bytes::Bytes;
 use call_protocol::wire::RelayGrant;
 use call_room::relay::RelaySecret;
 
+use super::requests::PACKET_OVERHEAD;
 use super::*;
 use crate::turn::address::Policy;
 use crate::turn::address::tests::DENIED;
@@ -144,7 +145,9 @@ impl World {
 
     /// A nonce by way of a challenge.
     fn nonce(&mut self, client: Client) -> Vec<u8> {
-        let request = self.builder(message::REFRESH).attribute(message::LIFETIME, &[0; 4]);
+        let request = self
+            .builder(message::REFRESH)
+            .attribute(message::LIFETIME, &[0; 4]);
         let answer = self.ask(client, request).unwrap();
         assert_eq!(answer.code, 401);
         let message = Message::parse(&answer.bytes).unwrap();
@@ -163,7 +166,9 @@ impl World {
 
     fn ask_signed(&mut self, client: Client, grant: &RelayGrant, request: Builder) -> Answer {
         let nonce = self.nonce(client);
-        let answer = self.ask(client, Self::signed(request, grant, &nonce)).unwrap();
+        let answer = self
+            .ask(client, Self::signed(request, grant, &nonce))
+            .unwrap();
         let key = message::long_term_key(&grant.username, REALM, &grant.credential);
         let is_signed = Message::parse(&answer.bytes).unwrap().is_signed_with(&key);
         assert!(is_signed || matches!(answer.code, 400 | 401 | 438));
@@ -220,7 +225,8 @@ impl World {
     }
 
     fn arrive(&mut self, relay: u64, peer: SocketAddr, data: &[u8]) {
-        self.server.handle_relay_data(self.now, RelayId(relay), peer, data);
+        self.server
+            .handle_relay_data(self.now, RelayId(relay), peer, data);
         self.drain();
     }
 }
@@ -236,22 +242,34 @@ fn data_passes_both_ways_by_indication_and_channel() {
     assert!(world.relayed.is_empty(), "no permission yet");
     assert_eq!(world.permit(client, &grant, peer), 0);
     world.send_indication(client, peer, b"out");
-    assert_eq!(world.relayed.pop(), Some((RelayId(0), peer, Bytes::from_static(b"out"))));
+    assert_eq!(
+        world.relayed.pop(),
+        Some((RelayId(0), peer, Bytes::from_static(b"out")))
+    );
     world.arrive(0, peer, b"in");
     let (to, bytes) = world.sent.pop().unwrap();
     let message = Message::parse(&bytes).unwrap();
-    assert_eq!((to, message.class, message.method), (client, Class::Indication, message::DATA));
+    assert_eq!(
+        (to, message.class, message.method),
+        (client, Class::Indication, message::DATA)
+    );
     assert_eq!(message.peers(), Some(vec![peer]));
     assert_eq!(message.attribute(message::DATA_ATTRIBUTE), Some(&b"in"[..]));
 
     assert_eq!(world.bind(client, &grant, 0x4001, peer), 0);
     world.channel_data(client, 0x4001, b"fast");
-    assert_eq!(world.relayed.pop(), Some((RelayId(0), peer, Bytes::from_static(b"fast"))));
+    assert_eq!(
+        world.relayed.pop(),
+        Some((RelayId(0), peer, Bytes::from_static(b"fast")))
+    );
     world.arrive(0, peer, b"fast");
     assert_eq!(&world.sent.pop().unwrap().1[..], b"\x40\x01\0\x04fast");
     // Another port of the same address is permitted, and has no channel.
     world.arrive(0, addr("9.9.9.9:8"), b"x");
-    assert_eq!(Message::parse(&world.sent.pop().unwrap().1).unwrap().method, message::DATA);
+    assert_eq!(
+        Message::parse(&world.sent.pop().unwrap().1).unwrap().method,
+        message::DATA
+    );
     let before = world.sent.len();
     world.arrive(0, addr("9.9.9.10:7"), b"x");
     world.arrive(7, peer, b"x");
@@ -314,7 +332,12 @@ fn requests_without_valid_credentials_are_challenged() {
         let request = World::signed(request(&mut world), grant, nonce);
         let answer = world.ask(client, request).unwrap();
         assert_eq!((answer.class, answer.code), (Class::Error, code), "{name}");
-        assert!(Message::parse(&answer.bytes).unwrap().attribute(message::NONCE).is_some());
+        assert!(
+            Message::parse(&answer.bytes)
+                .unwrap()
+                .attribute(message::NONCE)
+                .is_some()
+        );
     }
     let bare = request(&mut world).sign(b"key");
     assert_eq!(world.ask(client, bare).unwrap().code, 400);
@@ -332,7 +355,9 @@ fn an_allocation_outlives_its_grant_and_changes_to_a_renewed_one() {
     let old = world.grant(1);
     world.allocate(client, &old);
     let refresh = |world: &mut World, grant: &RelayGrant| {
-        let request = world.builder(message::REFRESH).attribute(message::LIFETIME, &[0, 0, 14, 16]);
+        let request = world
+            .builder(message::REFRESH)
+            .attribute(message::LIFETIME, &[0, 0, 14, 16]);
         let answer = world.ask_signed(client, grant, request);
         (answer.code, answer.u32(message::LIFETIME))
     };
@@ -340,7 +365,11 @@ fn an_allocation_outlives_its_grant_and_changes_to_a_renewed_one() {
     world.advance(Duration::from_secs(3_590));
     assert_eq!(refresh(&mut world, &old), (0, Some(3_600)));
     world.advance(Duration::from_secs(3_500));
-    assert_eq!(refresh(&mut world, &old), (0, Some(3_600)), "expired, but in use");
+    assert_eq!(
+        refresh(&mut world, &old),
+        (0, Some(3_600)),
+        "expired, but in use"
+    );
     assert_eq!(world.try_allocate(udp("192.0.2.1:1001"), &old).code, 401);
     let renewed = world.grant(2);
     assert_ne!(renewed.username, old.username);
@@ -374,12 +403,18 @@ fn lifetimes_end_what_is_not_refreshed() {
     assert_eq!((world.server.allocations(), world.closed.len()), (0, 1));
     assert_eq!(world.permit(client, &grant, peer), 437);
     world.allocate(client, &grant);
-    let release = world.builder(message::REFRESH).attribute(message::LIFETIME, &[0; 4]);
+    let release = world
+        .builder(message::REFRESH)
+        .attribute(message::LIFETIME, &[0; 4]);
     let answer = world.ask_signed(client, &grant, release);
     assert_eq!((answer.code, answer.u32(message::LIFETIME)), (0, Some(0)));
     assert_eq!((world.server.allocations(), world.closed.len()), (0, 2));
     world.advance(Duration::from_secs(60));
-    assert_eq!(world.server.poll_timeout(), None, "nothing left to wait for");
+    assert_eq!(
+        world.server.poll_timeout(),
+        None,
+        "nothing left to wait for"
+    );
 }
 
 #[test]
@@ -452,7 +487,10 @@ fn of_the_server_itself_only_relays_and_the_media_port_are_reached() {
     assert_eq!(world.sent.len(), before, "the other side permits nothing");
     assert_eq!(world.bind(b, &grants[1], 0x4002, relay_a), 0);
     world.send_indication(a, relay_b, b"hi");
-    assert_eq!(world.sent.pop(), Some((b, Bytes::from_static(b"\x40\x02\0\x02hi"))));
+    assert_eq!(
+        world.sent.pop(),
+        Some((b, Bytes::from_static(b"\x40\x02\0\x02hi")))
+    );
     world.channel_data(b, 0x4002, b"back");
     assert_eq!(world.sent.pop().unwrap().0, a);
     // The media port, at its local address.
@@ -462,7 +500,10 @@ fn of_the_server_itself_only_relays_and_the_media_port_are_reached() {
     let (_, to, _) = world.relayed.pop().unwrap();
     assert_eq!(to, addr("127.0.0.1:3478"));
     world.arrive(0, to, b"hi");
-    assert_eq!(world.sent.pop(), Some((a, Bytes::from_static(b"\x40\x03\0\x02hi"))));
+    assert_eq!(
+        world.sent.pop(),
+        Some((a, Bytes::from_static(b"\x40\x03\0\x02hi")))
+    );
     let before = world.sent.len();
     world.arrive(0, addr("127.0.0.1:3479"), b"x");
     assert_eq!(world.sent.len(), before);
@@ -507,11 +548,23 @@ fn quotas_refuse_what_is_beyond_them() {
     assert_eq!(world.permit(client, &one, peers[2]), 508);
     assert_eq!(world.bind(client, &one, 0x4000, peers[0]), 0);
     assert_eq!(world.bind(client, &one, 0x4000, peers[0]), 0, "again");
-    assert_eq!(world.bind(client, &one, 0x4000, peers[1]), 400, "number taken");
-    assert_eq!(world.bind(client, &one, 0x4001, peers[0]), 400, "peer taken");
+    assert_eq!(
+        world.bind(client, &one, 0x4000, peers[1]),
+        400,
+        "number taken"
+    );
+    assert_eq!(
+        world.bind(client, &one, 0x4001, peers[0]),
+        400,
+        "peer taken"
+    );
     assert_eq!(world.bind(client, &one, 0x4001, peers[1]), 508);
     for number in [0, 0x3fff, 0x5000, 0xffff] {
-        assert_eq!(world.bind(client, &one, number, peers[1]), 400, "{number:x}");
+        assert_eq!(
+            world.bind(client, &one, number, peers[1]),
+            400,
+            "{number:x}"
+        );
     }
     for _ in 0..3 {
         world.channel_data(client, 0x4000, &[0; 1_000]);
@@ -556,7 +609,10 @@ fn strangers_get_small_answers_and_few() {
         let bytes = request(&mut world);
         let size = bytes.len() + PACKET_OVERHEAD;
         let from = SocketAddr::new("192.0.2.1".parse().unwrap(), port);
-        let from = Client { transport: Transport::Udp, addr: from };
+        let from = Client {
+            transport: Transport::Udp,
+            addr: from,
+        };
         if let Some(answer) = world.raw(from, bytes) {
             assert!(2 * (answer.len() + PACKET_OVERHEAD) <= 3 * size);
             answers += 1;
@@ -592,11 +648,17 @@ fn requests_are_checked_in_the_order_of_the_rfc() {
         ),
         // EVEN-PORT and DONT-FRAGMENT.
         (
-            vec![(message::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]), (0x18, vec![0x80])],
+            vec![
+                (message::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]),
+                (0x18, vec![0x80]),
+            ],
             420,
         ),
         (
-            vec![(message::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]), (0x1a, vec![])],
+            vec![
+                (message::REQUESTED_TRANSPORT, vec![17, 0, 0, 0]),
+                (0x1a, vec![]),
+            ],
             420,
         ),
     ] {
@@ -604,9 +666,17 @@ fn requests_are_checked_in_the_order_of_the_rfc() {
         for (kind, value) in &attributes {
             request = request.attribute(*kind, value);
         }
-        assert_eq!(world.ask_signed(client, &grant, request).code, code, "{attributes:?}");
+        assert_eq!(
+            world.ask_signed(client, &grant, request).code,
+            code,
+            "{attributes:?}"
+        );
     }
-    for method in [message::REFRESH, message::CREATE_PERMISSION, message::CHANNEL_BIND] {
+    for method in [
+        message::REFRESH,
+        message::CREATE_PERMISSION,
+        message::CHANNEL_BIND,
+    ] {
         let request = world.builder(method);
         assert_eq!(world.ask_signed(client, &grant, request).code, 437);
     }
@@ -621,10 +691,18 @@ fn requests_are_checked_in_the_order_of_the_rfc() {
         .attribute(message::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
     let bytes = World::signed(request, &grant, &nonce).build();
     let first = world.raw(client, bytes.clone());
-    assert_eq!(world.raw(client, bytes), first, "the same transaction, the same answer");
+    assert_eq!(
+        world.raw(client, bytes),
+        first,
+        "the same transaction, the same answer"
+    );
     assert_eq!(world.try_allocate(client, &grant).code, 437, "another one");
     let request = world.builder(message::CREATE_PERMISSION);
-    assert_eq!(world.ask_signed(client, &grant, request).code, 400, "no peer");
+    assert_eq!(
+        world.ask_signed(client, &grant, request).code,
+        400,
+        "no peer"
+    );
 }
 
 #[test]
@@ -647,13 +725,17 @@ fn nonsense_changes_nothing() {
             let mut bad = good.clone();
             bad[at] ^= 1 << bit;
             world.server.handle_message(world.now, client, &bad.into());
-            world.server.handle_message(world.now, client, &good[..at].to_vec().into());
+            world
+                .server
+                .handle_message(world.now, client, &good[..at].to_vec().into());
             world.drain();
         }
     }
     for number in 0..=u8::MAX {
         for len in 0..8 {
-            world.server.handle_message(world.now, client, &vec![number; len].into());
+            world
+                .server
+                .handle_message(world.now, client, &vec![number; len].into());
             world.drain();
         }
     }
