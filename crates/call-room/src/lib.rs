@@ -14,6 +14,7 @@ mod connection;
 mod counters;
 mod io;
 mod rate;
+pub mod relay;
 mod room;
 mod rooms;
 mod token;
