@@ -21,8 +21,10 @@ pub(crate) struct Formats {
     pub(crate) codecs: BTreeMap<u8, Codec>,
     /// Payload type to the payload type of its retransmissions.
     pub(crate) rtx: BTreeMap<u8, u8>,
-    /// Id of the audio level extension (RFC 6464).
+    /// Id of the audio level extension (RFC 6464) in sections of sound.
     pub(crate) audio_level_id: Option<u8>,
+    /// Id of the dependency descriptor in sections of pictures.
+    pub(crate) descriptor_id: Option<u8>,
 }
 
 impl Formats {
@@ -32,12 +34,15 @@ impl Formats {
         let mut names: Vec<(u8, &str)> = Vec::new();
         let mut parameters: BTreeMap<u8, &str> = BTreeMap::new();
         let mut is_rejected = false;
+        let mut kind = "";
         for line in sdp.lines() {
             if let Some(media) = line.strip_prefix("m=") {
                 formats.add(&names, &parameters);
                 names.clear();
                 parameters.clear();
-                is_rejected = media.split(' ').nth(1) == Some("0");
+                let mut words = media.split(' ');
+                kind = words.next().unwrap_or_default();
+                is_rejected = words.next() == Some("0");
             } else if is_rejected || names.len() >= MAX_FORMATS {
             } else if let Some((payload_type, name)) = attribute(line, "a=rtpmap:") {
                 names.push((payload_type, name.split('/').next().unwrap_or(name)));
@@ -45,10 +50,14 @@ impl Formats {
                 parameters.insert(payload_type, text);
             } else if let Some(extension) = line.strip_prefix("a=extmap:")
                 && let Some((id, uri)) = extension.trim().split_once(' ')
-                && uri.trim() == setup::AUDIO_LEVEL_URI
             {
                 let id = id.split('/').next().unwrap_or(id);
-                formats.audio_level_id = id.parse().ok().filter(|id| (1..=14).contains(id));
+                let id = id.parse().ok().filter(|id| (1..=14).contains(id));
+                match (kind, uri.trim()) {
+                    ("audio", setup::AUDIO_LEVEL_URI) => formats.audio_level_id = id,
+                    ("video", setup::DESCRIPTOR_URI) => formats.descriptor_id = id,
+                    _ => {}
+                }
             }
         }
         formats.add(&names, &parameters);
@@ -121,7 +130,10 @@ mod tests {
         a=rtpmap:111 opus/48000/2\r\n\
         a=fmtp:111 minptime=10;useinbandfec=1\r\n\
         a=rtpmap:0 PCMU/8000\r\n\
+        a=extmap:7 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension\r\n\
         m=video 9 UDP/TLS/RTP/SAVPF 100 98 96 97 108 102 103 125 107 99\r\n\
+        a=extmap:2 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n\
+        a=extmap:9 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension\r\n\
         a=fmtp:125 packetization-mode=1; profile-level-id=42E034\r\n\
         a=rtpmap:96 VP8/90000\r\n\
         a=rtpmap:97 rtx/90000\r\n\
@@ -161,6 +173,7 @@ mod tests {
             Some(125)
         );
         assert_eq!(formats.audio_level_id, Some(1));
+        assert_eq!(formats.descriptor_id, Some(9));
     }
 
     #[test]

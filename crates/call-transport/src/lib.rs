@@ -55,6 +55,7 @@ mod event;
 mod formats;
 mod handler;
 mod incoming;
+mod keyframes;
 mod link;
 mod loss;
 mod meter;

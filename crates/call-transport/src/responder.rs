@@ -108,6 +108,11 @@ impl History {
                 sequence_number: self.rtx_sequence,
                 timestamp: original.header.timestamp,
                 marker: original.header.marker,
+                // An SFU reads the descriptor of a repaired packet as of any other.
+                extension: original.header.extension,
+                extension_profile: original.header.extension_profile,
+                extensions: original.header.extensions.clone(),
+                extensions_padding: original.header.extensions_padding,
                 ..rtp::Header::default()
             },
             payload: payload.into(),

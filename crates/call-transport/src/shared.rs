@@ -1,7 +1,7 @@
 //! What the interceptors (on the connection's driver task), the link's tasks and its handle share:
 //! counters, the negotiated formats, wake-ups. Locks are held for a few instructions only.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use crate::estimator::START_BPS;
 use crate::formats::Formats;
 use crate::meter::Meter;
+use crate::outgoing::OutStreams;
 
 /// Assumed until the first measurement; between a LAN and another continent.
 const RTT_UNKNOWN_US: u32 = 100_000;
@@ -17,6 +18,8 @@ const RTT_UNKNOWN_US: u32 = 100_000;
 /// One link's shared state.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// What we send.
+    pub(crate) streams: OutStreams,
     /// Counts every packet.
     meter: Mutex<Meter>,
     /// What was negotiated last.
@@ -27,8 +30,10 @@ pub(crate) struct Shared {
     wall_clock: WallClock,
     /// Whether packets may be handed to the stack.
     pub(crate) is_connected: AtomicBool,
-    /// The peer asked for a keyframe.
+    /// Wakes the link's task when the peer asked for a keyframe.
     pub(crate) keyframe_wanted: Notify,
+    /// Of which layers: a bit each.
+    keyframe_layers: AtomicU8,
     /// PLI and FIR that arrived.
     pub(crate) keyframe_requests_in: AtomicU64,
     /// PLI that we sent.
@@ -40,8 +45,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(streams: OutStreams) -> Self {
         Self {
+            streams,
             meter: Mutex::default(),
             formats: Mutex::default(),
             target_bps: Arc::new(AtomicU64::new(START_BPS as u64)),
@@ -49,6 +55,7 @@ impl Shared {
             wall_clock: WallClock::new(Instant::now(), SystemTime::now()),
             is_connected: AtomicBool::new(false),
             keyframe_wanted: Notify::new(),
+            keyframe_layers: AtomicU8::new(0),
             keyframe_requests_in: AtomicU64::new(0),
             keyframe_requests_out: AtomicU64::new(0),
             dropped_out: AtomicU64::new(0),
@@ -67,6 +74,20 @@ impl Shared {
 
     pub(crate) fn set_formats(&self, formats: Formats) {
         *self.formats.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(formats);
+    }
+
+    /// The peer asks for a keyframe of a layer.
+    pub(crate) fn want_keyframe(&self, layer: u8) {
+        self.keyframe_requests_in.fetch_add(1, Ordering::Relaxed);
+        self.keyframe_layers
+            .fetch_or(1 << (layer & 7), Ordering::AcqRel);
+        self.keyframe_wanted.notify_one();
+    }
+
+    /// The layers asked for since the previous call.
+    pub(crate) fn take_wanted_keyframes(&self) -> impl Iterator<Item = u8> + use<> {
+        let layers = self.keyframe_layers.swap(0, Ordering::AcqRel);
+        (0..8).filter(move |layer| layers & (1 << layer) != 0)
     }
 
     /// The NTP time our sender reports give for `now`.
