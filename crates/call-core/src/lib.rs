@@ -23,6 +23,7 @@ mod active_speaker;
 mod backoff;
 mod call;
 mod call_members;
+mod config;
 mod context;
 mod input;
 mod keyframes;
@@ -37,9 +38,10 @@ mod signalling;
 mod view;
 
 pub use active_speaker::{ActiveSpeaker, SpeakerSample};
+pub use config::{SessionConfig, TopologyWish};
 pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkPeer, LinkState, SocketId};
 pub use output::{
     CallEvent, LinkOp, LinkPurpose, LocatePurpose, MediaOp, Output, Reason, SocketOp,
 };
 pub use server_url::websocket_url;
-pub use session::{Session, SessionConfig};
+pub use session::Session;

@@ -21,6 +21,7 @@ use call_protocol::ui::{
 use call_protocol::{ErrorCode, MemberId, limits};
 
 use crate::call::Call;
+use crate::config::SessionConfig;
 use crate::context::{Ctx, Ids};
 use crate::input::{AttemptId, Input};
 use crate::output::{CallEvent, LocatePurpose, MediaOp, Output, Reason};
@@ -31,24 +32,6 @@ use crate::view::{Devices, is_loss};
 const TILES: usize = 2 * limits::ROOM_MEMBERS;
 /// Longest device id, in bytes.
 const DEVICE_ID_BYTES: usize = 1_024;
-
-/// What a session starts with.
-#[derive(Clone)]
-pub struct SessionConfig {
-    /// 32 bytes of the operating system's randomness, fresh for every session: room codes, nonces
-    /// and jitter come from it. The simulator gives fixed ones.
-    pub seed: [u8; 32],
-    /// Display name, cleaned inside.
-    pub name: String,
-    /// The configured server as typed; empty to host and to look on the local network.
-    pub server: String,
-    /// What is done to the microphone's sound.
-    pub voice: VoiceView,
-    /// Whether to start muted.
-    pub muted: bool,
-    /// Whether to start with the camera wanted on.
-    pub camera_on: bool,
-}
 
 /// The whole client, see the crate's documentation.
 #[derive(Debug)]
@@ -131,7 +114,7 @@ impl Session {
                 options,
                 selected,
             } => self.devices.list(kind, options, selected),
-            Input::MediaFlows { .. } | Input::PathReport { .. } => {}
+            Input::MediaFlows { .. } | Input::PathReport { .. } | Input::WantDirect { .. } => {}
             Input::SoundTest { state } => self.sound_test = state,
             Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
         }

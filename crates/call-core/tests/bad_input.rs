@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use call_core::{
     Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkState, MediaOp, Output, Session, SessionConfig,
-    SocketId,
+    SocketId, TopologyWish,
 };
 use call_e2ee::{SeedStream, SignalSealer};
 use call_protocol::limits;
@@ -461,6 +461,8 @@ fn random_input_never_panics_and_never_unmutes() {
             voice: VoiceView::default(),
             muted: true,
             camera_on: false,
+            sealed_media: true,
+            topology_wish: TopologyWish::Auto,
         };
         let mut session = Session::new(config, now);
         while session.poll_output().is_some() {}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use call_core::{
     CallEvent, Input, LinkEvent, LinkId, LinkOp, LinkState, LocatePurpose, MediaOp, Output,
-    Session, SessionConfig, SocketId,
+    Session, SessionConfig, SocketId, TopologyWish,
 };
 use call_e2ee::RoomKeys;
 use call_protocol::ui::{AppView, CallPhase, CallView, UiCommand, UiEvent, VoiceView};
@@ -93,6 +93,8 @@ impl World {
                     voice: VoiceView::default(),
                     muted: false,
                     camera_on: true,
+                    sealed_media: true,
+                    topology_wish: TopologyWish::Auto,
                 },
                 now,
             ),
