@@ -20,7 +20,7 @@ use call_protocol::ui::{
 };
 use call_protocol::{ErrorCode, MemberId, limits};
 
-use crate::call::Call;
+use crate::call::{Call, CallConfig};
 use crate::config::SessionConfig;
 use crate::context::{Ctx, Ids};
 use crate::input::{AttemptId, Input};
@@ -44,6 +44,7 @@ pub struct Session {
     /// As reported, and [`SoundTestState::Starting`] from the command to the first report.
     sound_test: SoundTestState,
     call: Option<Call>,
+    call_config: CallConfig,
     attempts: u32,
     seed: SeedStream,
     ids: Ids,
@@ -70,6 +71,10 @@ impl Session {
             preview: false,
             sound_test: SoundTestState::Idle,
             call: None,
+            call_config: CallConfig {
+                sealed_media: config.sealed_media,
+                topology_wish: config.topology_wish,
+            },
             attempts: 0,
             seed: SeedStream::new(config.seed),
             ids: Ids::default(),
@@ -114,7 +119,19 @@ impl Session {
                 options,
                 selected,
             } => self.devices.list(kind, options, selected),
-            Input::MediaFlows { .. } | Input::PathReport { .. } | Input::WantDirect { .. } => {}
+            Input::MediaFlows { link, member, .. } => {
+                self.with_call(now, |call, _| call.handle_flows(link, member));
+            }
+            Input::PathReport {
+                relayed,
+                uplink_short,
+                cpu_short,
+            } => self.with_call(now, |call, ctx| {
+                call.handle_path_report(ctx.now, &relayed, uplink_short, cpu_short);
+            }),
+            Input::WantDirect { member, wanted } => {
+                self.with_call(now, |call, ctx| call.want_direct(ctx, member, wanted));
+            }
             Input::SoundTest { state } => self.sound_test = state,
             Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
         }
@@ -173,12 +190,12 @@ impl Session {
                     self.muted = muted;
                     self.out
                         .push_back(Output::Media(MediaOp::SetMuted { muted }));
-                    self.publish_profile(now);
+                    self.refresh(now);
                 }
             }
             UiCommand::SetCamera { on } => {
                 self.camera_on = on;
-                self.publish_profile(now);
+                self.refresh(now);
             }
             UiCommand::SetName { name } => {
                 let name = clean_name(&name);
@@ -186,7 +203,7 @@ impl Session {
                     name,
                     ..self.settings.clone()
                 });
-                self.publish_profile(now);
+                self.refresh(now);
             }
             UiCommand::SetServer { url } => {
                 let server = url.trim().to_owned();
@@ -253,6 +270,7 @@ impl Session {
             UiCommand::SetVisibleTiles { mut tiles } => {
                 tiles.truncate(TILES);
                 tiles.retain(|tile| self.is_shown(tile.member));
+                self.with_call(now, |call, _| call.set_tiles(&tiles));
                 self.media(MediaOp::SetVisibleTiles { tiles });
             }
             UiCommand::FrameCredit { epoch, messages } => {
@@ -336,7 +354,9 @@ impl Session {
             ids,
             profile,
         };
-        self.call = Some(Call::start(&mut ctx, attempt, code, purpose, server));
+        let config = self.call_config;
+        let call = Call::start(&mut ctx, attempt, code, purpose, server, config);
+        self.call = Some(call);
     }
 
     /// A command that cannot be carried out.
@@ -364,7 +384,7 @@ impl Session {
             self.out
                 .push_back(Output::Call(CallEvent::Error { code, detail }));
         }
-        self.publish_profile(now);
+        self.refresh(now);
     }
 
     /// What the others shall see of one.
@@ -377,8 +397,9 @@ impl Session {
         }
     }
 
-    fn publish_profile(&mut self, now: Instant) {
-        self.with_call(now, |call, ctx| call.publish_profile(ctx));
+    /// What the others shall see of one may have changed.
+    fn refresh(&mut self, now: Instant) {
+        self.with_call(now, |_, _| {});
     }
 
     fn with_attempt(
@@ -400,16 +421,15 @@ impl Session {
         let profile = self.profile();
         let Some(call) = &mut self.call else { return };
         let (out, seed, ids) = (&mut self.out, &mut self.seed, &mut self.ids);
-        work(
-            call,
-            &mut Ctx {
-                now,
-                out,
-                seed,
-                ids,
-                profile,
-            },
-        );
+        let mut ctx = Ctx {
+            now,
+            out,
+            seed,
+            ids,
+            profile,
+        };
+        work(call, &mut ctx);
+        call.conclude(&mut ctx);
     }
 
     fn run_devices(&mut self) {
@@ -434,7 +454,6 @@ fn leaves_view(input: &Input) -> bool {
         Input::Command(
             UiCommand::FrameCredit { .. }
                 | UiCommand::NeedKeyframe { .. }
-                | UiCommand::SetVisibleTiles { .. }
                 | UiCommand::SetDelivery { .. }
         )
     )

@@ -218,7 +218,7 @@ fn a_member_that_hangs_up_and_offers_all_the_time_cannot_churn_links() {
     );
     let offer = PeerSignal::Description {
         kind: SdpKind::Offer,
-        sdp: "v=0".into(),
+        sdp: "v=0\r\nm=audio 9 X\r\n".into(),
     };
     for _ in 0..1_000 {
         for signal in [&PeerSignal::Bye, &offer] {
