@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use call_core::{
     Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkState, MediaOp, Output, Session, SessionConfig,
-    SocketId,
+    SocketId, TopologyWish,
 };
 use call_e2ee::{SeedStream, SignalSealer};
 use call_protocol::limits;
@@ -218,7 +218,7 @@ fn a_member_that_hangs_up_and_offers_all_the_time_cannot_churn_links() {
     );
     let offer = PeerSignal::Description {
         kind: SdpKind::Offer,
-        sdp: "v=0".into(),
+        sdp: "v=0\r\nm=audio 9 X\r\n".into(),
     };
     for _ in 0..1_000 {
         for signal in [&PeerSignal::Bye, &offer] {
@@ -461,6 +461,8 @@ fn random_input_never_panics_and_never_unmutes() {
             voice: VoiceView::default(),
             muted: true,
             camera_on: false,
+            sealed_media: true,
+            topology_wish: TopologyWish::Auto,
         };
         let mut session = Session::new(config, now);
         while session.poll_output().is_some() {}

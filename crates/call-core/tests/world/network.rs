@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkState, SocketOp};
+use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkPurpose, LinkState, SocketOp};
 use call_protocol::ErrorCode;
 use call_protocol::peer::PeerSignal;
 use call_room::ConnId;
 
-use super::link::FakeLink;
+use super::link::{FakeLink, Remote};
 use super::{Event, LATENCY, World};
 
 impl World {
@@ -51,16 +51,22 @@ impl World {
                 link,
                 polite,
                 initiator,
-                ..
+                purpose,
             } => {
-                assert_eq!(polite, !initiator);
+                match link.peer {
+                    LinkPeer::Sfu => assert!(initiator && !polite),
+                    LinkPeer::Member(_) if purpose == LinkPurpose::Call => {
+                        assert_eq!(polite, !initiator);
+                    }
+                    LinkPeer::Member(_) => {}
+                }
                 assert!(
                     self.clients[client]
                         .links
                         .keys()
                         .all(|open| open.peer != link.peer)
                 );
-                let fake = FakeLink::new(client, link);
+                let mut fake = FakeLink::new(client, link, purpose, polite);
                 if initiator {
                     self.link_event(client, link, LinkEvent::Signal(fake.offer()));
                 }
@@ -69,14 +75,16 @@ impl World {
             LinkOp::UseIceServers { .. } => {}
             LinkOp::Signal { link, signal } => self.link_signal(client, link, &signal),
             LinkOp::Restart { link } => {
-                let offer = self.clients[client].links[&link].offer();
+                let fake = self.clients[client].links.get_mut(&link);
+                let offer = fake.expect("only open links are restarted").offer();
                 self.link_event(client, link, LinkEvent::Signal(offer));
             }
             LinkOp::Close { link } => {
-                self.clients[client]
-                    .links
-                    .remove(&link)
-                    .expect("only open links are closed");
+                let fake = self.clients[client].links.remove(&link);
+                let remote = fake.expect("only open links are closed").remote();
+                if let Some(Remote::Half(other, id)) = remote {
+                    self.leave_lonely(other, id);
+                }
             }
         }
     }
@@ -90,12 +98,14 @@ impl World {
         match taken {
             Err(state) => self.link_event(client, link, LinkEvent::State(state)),
             Ok(answer) => {
-                let remote = fake.remote().map(|(other, _)| other);
+                let remote = fake.remote();
                 if let Some(signal) = answer {
                     self.link_event(client, link, LinkEvent::Signal(signal));
                 }
-                if let Some(other) = remote {
-                    self.meet(client, other);
+                match remote {
+                    Some(Remote::Half(other, _)) => self.meet(client, other),
+                    Some(Remote::Sfu(_)) => self.meet_sfu(client),
+                    None => {}
                 }
             }
         }
@@ -117,14 +127,8 @@ impl World {
             .collect();
         for (client, link) in &halves {
             let remote = self.clients[*client].links[link].remote();
-            let knows = |(other, id): (usize, LinkId)| {
-                let back = self.clients[other]
-                    .links
-                    .get(&id)
-                    .and_then(FakeLink::remote);
-                back == Some((*client, *link))
-            };
-            if remote.is_some_and(knows)
+            if remote.is_some()
+                && !self.is_lonely(*client, *link)
                 && self.clients[*client]
                     .links
                     .get_mut(link)
