@@ -114,11 +114,6 @@ impl Hub {
         self.lock().receiving.remove_member(member);
     }
 
-    /// Nobody else is there any more.
-    pub(crate) fn retain_members(&self, members: &[MemberId]) {
-        self.lock().receiving.retain_members(members);
-    }
-
     pub(crate) fn add_link(&self, id: LinkId, link: &Arc<Link>) {
         self.lock().links.insert(id, Arc::downgrade(link));
     }

@@ -183,16 +183,6 @@ impl Receiving {
         self.forget_member(member);
     }
 
-    /// Who is there, after the server told anew.
-    pub(super) fn retain_members(&mut self, members: &[MemberId]) {
-        let gone: Vec<_> = self.members.keys().copied().collect();
-        for member in gone {
-            if !members.contains(&member) {
-                self.remove_member(member);
-            }
-        }
-    }
-
     /// Nothing more comes over a link.
     pub(super) fn remove_link(&mut self, now: Instant, link: LinkId) {
         for member in self.members.values_mut() {
