@@ -36,6 +36,8 @@ const EVENTS: usize = 256;
 const PACKETS: usize = 1_024;
 /// RTP packets of all links waiting for the hub; the links' tasks wait when it is full.
 const HUB_PACKETS: usize = 1_024;
+/// Packets taken in a row before what they led to is told.
+const HUB_BATCH: usize = 32;
 
 /// What a link's task tells the driver.
 pub(crate) enum LinkReport {
@@ -155,7 +157,13 @@ impl Hub {
                 packet = packets.0.recv() => {
                     // Never `None`: this holds a sender itself.
                     let Some((link, packet)) = packet else { return };
-                    self.lock().receiving.handle_packet(Instant::now(), link, packet);
+                    let mut state = self.lock();
+                    state.receiving.handle_packet(Instant::now(), link, packet);
+                    // What came meanwhile, as one.
+                    for _ in 1..HUB_BATCH {
+                        let Ok((link, packet)) = packets.0.try_recv() else { break };
+                        state.receiving.handle_packet(Instant::now(), link, packet);
+                    }
                 }
                 () = self.0.changed.notified() => {}
                 () = sleep_until(timeout.into()) => {}

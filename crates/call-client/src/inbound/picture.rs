@@ -40,9 +40,14 @@ const HELD_FRAMES: usize = 32;
 const KEYFRAME_REQUEST: Duration = Duration::from_millis(300);
 /// The same where the last one came too late: the picture must be held back first, slowly.
 const LATE_KEYFRAME_REQUEST: Duration = Duration::from_secs(1);
+/// How long the first keyframe of a layer is waited for before it is asked for: who sends or forwards
+/// a layer begins with one, only its packets may come in another order.
+const FIRST_KEYFRAME: Duration = Duration::from_millis(150);
 /// A shown stream without packets for this long loses its rank. Shorter leaves a good path for one
 /// late frame; longer freezes when a path dies.
 const SILENT: Duration = Duration::from_millis(400);
+/// Frames by which a candidate may be ahead of what is shown before it is waited for no longer.
+const FRAMES_AHEAD: usize = 16;
 /// How long the picture is held back for a path that is later than the one shown.
 const HOLD_BACK: Duration = Duration::from_secs(5);
 /// What a keyframe that was late must be earlier by, beyond its lateness, in µs: a frame and a half.
@@ -130,6 +135,7 @@ impl std::fmt::Debug for Stream {
 }
 
 struct LayerIn {
+    began_at: Instant,
     layer: u8,
     codec: VideoCodec,
     assembler: VideoAssembler,
@@ -138,13 +144,20 @@ struct LayerIn {
 }
 
 impl LayerIn {
-    fn new(layer: u8, codec: VideoCodec) -> Self {
+    fn new(now: Instant, layer: u8, codec: VideoCodec) -> Self {
         Self {
+            began_at: now,
             layer,
             codec,
             assembler: VideoAssembler::new(codec),
             held: VecDeque::new(),
         }
+    }
+
+    fn needs_keyframe(&self, now: Instant) -> bool {
+        let has_begun = self.assembler.stats().frames > 0
+            || now.saturating_duration_since(self.began_at) >= FIRST_KEYFRAME;
+        has_begun && self.assembler.needs_keyframe()
     }
 }
 
@@ -190,7 +203,7 @@ impl PictureIn {
         if is_newer {
             stream.highest = packet.sequence;
             if is_other(&stream.layer) {
-                let fresh = LayerIn::new(packet.layer, packet.codec);
+                let fresh = LayerIn::new(now, packet.layer, packet.codec);
                 stream.before = Some(std::mem::replace(&mut stream.layer, fresh));
             }
         }
@@ -267,7 +280,7 @@ impl PictureIn {
                 continue;
             }
             stream.touched = false;
-            let is_needed = stream.layer.assembler.needs_keyframe() || stream.is_late;
+            let is_needed = stream.layer.needs_keyframe(now) || stream.is_late;
             let pause = if stream.is_late {
                 LATE_KEYFRAME_REQUEST
             } else {
@@ -282,15 +295,10 @@ impl PictureIn {
 
     /// A decoder needs a keyframe: whom to ask, unless they were asked a moment ago.
     pub(super) fn keyframe_source(&mut self, now: Instant) -> Option<Origin> {
-        let shown = self.shown.map(|shown| shown.origin);
-        let stream = match shown {
-            Some(origin) => self
-                .streams
-                .iter_mut()
-                .find(|stream| stream.origin == origin),
-            None => self.streams.iter_mut().max_by_key(|stream| stream.order),
-        };
-        let stream = stream?;
+        let shown = (0..self.streams.len()).find(|index| self.is_shown(*index));
+        let newest = || (0..self.streams.len()).max_by_key(|index| self.streams[*index].order);
+        let index = shown.or_else(newest)?;
+        let stream = &mut self.streams[index];
         stream
             .may_request(now, KEYFRAME_REQUEST)
             .then_some(stream.origin)
@@ -310,9 +318,8 @@ impl PictureIn {
     /// complete.
     pub(super) fn newest(&self) -> Option<(Origin, u32, u32, Instant)> {
         let shown = self.shown?;
-        let stream = self.streams.iter();
-        let offset = stream
-            .clone()
+        let mut streams = self.streams.iter();
+        let offset = streams
             .find(|stream| stream.origin == shown.origin)
             .map_or(0, |stream| stream.offset);
         let there = shown.newest.wrapping_sub(offset);
@@ -359,7 +366,7 @@ impl PictureIn {
         self.streams.push(Stream {
             origin: packet.origin,
             order: self.opened,
-            layer: LayerIn::new(packet.layer, packet.codec),
+            layer: LayerIn::new(now, packet.layer, packet.codec),
             before: None,
             highest: packet.sequence,
             packet_at: now,
@@ -384,14 +391,15 @@ impl PictureIn {
         if stream.origin == shown.origin {
             return false;
         }
-        let of_shown = self
-            .streams
-            .iter()
-            .find(|stream| stream.origin == shown.origin);
-        let is_silent = of_shown
-            .is_none_or(|stream| now.saturating_duration_since(stream.packet_at) >= SILENT);
         let rank = |origin: Origin, order: u64| (origin.link.generation, order);
-        is_silent || rank(stream.origin, stream.order) > rank(shown.origin, shown.order)
+        self.is_silent(now, shown) || rank(stream.origin, stream.order) > rank(shown.origin, shown.order)
+    }
+
+    /// Whether nothing comes any more of what is shown.
+    fn is_silent(&self, now: Instant, shown: Shown) -> bool {
+        let mut streams = self.streams.iter();
+        let stream = streams.find(|stream| stream.origin == shown.origin);
+        stream.is_none_or(|stream| now.saturating_duration_since(stream.packet_at) >= SILENT)
     }
 
     /// Moves complete frames out of a stream's assemblers.
@@ -498,6 +506,10 @@ impl PictureIn {
         if let Some(released) = released {
             return self.refuse(now, index, released.wrapping_sub(timestamp));
         }
+        if self.is_shared_clock && self.is_ahead(now, index, timestamp) {
+            // What is shown gets there as well, without a gap.
+            return;
+        }
         let shift = self.shift_to_shown(now, index, timestamp);
         let stream = &mut self.streams[index];
         stream.layer.held.drain(..at);
@@ -520,6 +532,18 @@ impl PictureIn {
             complete_at: now,
         };
         self.switch(now, index, shown);
+    }
+
+    /// Whether a candidate's keyframe is later than anything that came the present way, which goes
+    /// on.
+    fn is_ahead(&self, now: Instant, index: usize, timestamp: u32) -> bool {
+        let Some(shown) = self.shown else { return false };
+        let stream = &self.streams[index];
+        stream.origin.link != shown.origin.link
+            && !self.is_silent(now, shown)
+            && stream.layer.held.len() < FRAMES_AHEAD
+            && is_before(shown.newest, timestamp)
+            && !is_restart(shown.newest, timestamp)
     }
 
     /// What to add to a path's own timestamps so that they go on behind those of what is shown.

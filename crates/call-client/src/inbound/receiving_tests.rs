@@ -89,7 +89,7 @@ fn play(is_sealed: bool, paths: [Path; 2]) -> (call_media::audio::JitterStats, V
     let mut block = [0.0; BLOCK_SAMPLES];
     for ms in 0..9_900 {
         let now = start + Duration::from_millis(ms);
-        for path in paths.iter().filter(|path| path.until_ms + 300 == ms) {
+        for path in paths.iter().filter(|path| path.until_ms.saturating_add(300) == ms) {
             receiving.remove_link(now, path.link);
         }
         for incoming in wire.remove(&ms).unwrap_or_default() {
