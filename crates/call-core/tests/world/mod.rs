@@ -88,6 +88,8 @@ pub(crate) struct World {
     mode: TopologyMode,
     /// Clients that never send anything, whatever their view says.
     pub(crate) quiet: BTreeSet<usize>,
+    /// Clients that no sealed signal reaches.
+    pub(crate) deaf: BTreeSet<usize>,
     /// Demands that no pair that has a path ever loses it. Not while a test breaks paths.
     pub(crate) strict: bool,
     /// By client: over which link whose media flowed already.
@@ -144,6 +146,7 @@ impl World {
             sfu: FakeSfu::default(),
             mode: TopologyMode::Mesh,
             quiet: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             strict: false,
             flowing: BTreeSet::new(),
             paths: BTreeMap::new(),
@@ -433,7 +436,10 @@ impl World {
                     if let ServerMessage::Joined { topology, .. } = &mut message {
                         *topology = self.mode;
                     }
-                    if let Some((client, socket)) = self.owners.get(&conn).copied() {
+                    let is_signal = matches!(message, ServerMessage::Signal { .. });
+                    if let Some((client, socket)) = self.owners.get(&conn).copied()
+                        && !(is_signal && self.deaf.contains(&client))
+                    {
                         let input = Input::Server { socket, message };
                         self.at(LATENCY, Event::ToSession { client, input });
                     }

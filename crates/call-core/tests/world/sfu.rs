@@ -177,10 +177,15 @@ impl World {
         Some(*link)
     }
 
-    pub(crate) fn has_path(&self, a: usize, b: usize) -> bool {
-        let direct = |a, b| self.live_direct_link(a, b).is_some();
-        let sfu = |client| self.live_sfu_link(client).is_some();
-        direct(a, b) && direct(b, a) || sfu(a) && sfu(b)
+    /// Whether the client's half of a data link to another is connected.
+    pub(crate) fn is_data_connected(&self, client: usize, other: usize) -> bool {
+        let mut links = self.clients[client].links.iter();
+        links.any(|(link, fake)| {
+            fake.is_to(other)
+                && fake.purpose == LinkPurpose::Data
+                && fake.is_connected()
+                && !self.is_lonely(client, *link)
+        })
     }
 
     /// Lets media flow where it newly can, and demands that no pair lost its path.
