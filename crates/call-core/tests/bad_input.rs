@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use call_core::{
-    Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkState, MediaOp, Output, Session, SessionConfig,
-    SocketId, TopologyWish,
+    Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkPurpose, LinkState, MediaOp, Output, Session,
+    SessionConfig, SocketId, TopologyWish,
 };
 use call_e2ee::{SeedStream, SignalSealer};
 use call_protocol::limits;
 use call_protocol::peer::{PeerSignal, Profile, SdpKind};
-use call_protocol::ui::{DeviceKind, DeviceState, LinkView, UiCommand, VoiceView};
-use call_protocol::wire::{ClientMessage, LeaveReason, RosterEntry, ServerMessage, TopologyMode};
+use call_protocol::ui::{DeviceKind, DeviceState, LinkView, TileSize, UiCommand, VoiceView};
+use call_protocol::wire::{
+    ClientMessage, LeaveReason, RelayGrant, RosterEntry, ServerMessage, SfuSlot, TopologyMode,
+};
 use call_protocol::{ErrorCode, MediaSource, MemberId, RoomId, VideoCodec};
 
 use crate::world::{SETTLE, World};
@@ -272,6 +274,202 @@ fn a_roster_of_nonsense_is_bounded() {
     assert_eq!(stun.unwrap(), ["stun:203.0.113.5:3478"]);
 }
 
+/// What EVE says to client 0.
+fn eve_says(world: &mut World, sealer: &mut SignalSealer, signal: &PeerSignal) {
+    let plain = serde_json::to_vec(signal).unwrap();
+    let sealed = sealer.seal(EVE, world.me(0), &plain).unwrap();
+    world.say(0, ServerMessage::Signal { from: EVE, sealed });
+}
+
+fn description(kind: SdpKind, section: &str) -> PeerSignal {
+    PeerSignal::Description {
+        kind,
+        sdp: format!("v=0\r\nm={section} 9 X\r\n"),
+    }
+}
+
+/// The links to EVE that client 0 opened so far.
+fn opened_for_eve(world: &World) -> Vec<LinkPurpose> {
+    let ops = world.clients[0].ops.iter();
+    let purposes = ops.filter_map(|op| match op {
+        LinkOp::Open { link, purpose, .. } if link.member() == Some(EVE) => Some(*purpose),
+        _ => None,
+    });
+    purposes.collect()
+}
+
+fn passed_on(world: &World) -> usize {
+    let is_signal =
+        |op: &&LinkOp| matches!(op, LinkOp::Signal { link, .. } if link.member() == Some(EVE));
+    world.clients[0].ops.iter().filter(is_signal).count()
+}
+
+#[test]
+fn descriptions_of_another_purpose_reach_no_link() {
+    let mut world = World::in_call(1);
+    let mut sealer = insider(&mut world);
+    let good = profile(&mut sealer, "Eve");
+    let joined = ServerMessage::MemberJoined {
+        member: EVE,
+        profile: good,
+    };
+    world.say(0, joined);
+    for kind in [SdpKind::Offer, SdpKind::Answer] {
+        eve_says(&mut world, &mut sealer, &description(kind, "application"));
+    }
+    assert_eq!(passed_on(&world), 0, "a mesh has no data links");
+    eve_says(
+        &mut world,
+        &mut sealer,
+        &description(SdpKind::Offer, "video"),
+    );
+    assert_eq!(passed_on(&world), 1);
+
+    world.set_mode(TopologyMode::Sfu);
+    world.run(SECOND);
+    eve_says(&mut world, &mut sealer, &PeerSignal::Bye);
+    // Without media for five seconds, and with the hint that the other side has left.
+    world.run(6 * SECOND);
+    for kind in [SdpKind::Offer, SdpKind::Answer] {
+        eve_says(&mut world, &mut sealer, &description(kind, "audio"));
+    }
+    assert_eq!(passed_on(&world), 1, "the mesh is over");
+    assert_eq!(opened_for_eve(&world), [LinkPurpose::Call]);
+    let (member, wanted) = (EVE, true);
+    world.input(0, Input::WantDirect { member, wanted });
+    let opened = [LinkPurpose::Call, LinkPurpose::Data];
+    assert_eq!(opened_for_eve(&world), opened);
+    eve_says(
+        &mut world,
+        &mut sealer,
+        &description(SdpKind::Offer, "audio"),
+    );
+    assert_eq!(passed_on(&world), 1);
+    eve_says(
+        &mut world,
+        &mut sealer,
+        &description(SdpKind::Answer, "application"),
+    );
+    assert_eq!(passed_on(&world), 2);
+}
+
+#[test]
+fn a_member_that_offers_and_hangs_up_data_links_cannot_churn_them() {
+    let mut world = World::in_call(1);
+    let mut sealer = insider(&mut world);
+    world.set_mode(TopologyMode::Sfu);
+    world.run(SECOND);
+    let joined = ServerMessage::MemberJoined {
+        member: EVE,
+        profile: "AAAA".into(),
+    };
+    world.say(0, joined);
+    let offer = description(SdpKind::Offer, "application");
+    let (member, wanted) = (EVE, true);
+    world.input(0, Input::WantDirect { member, wanted });
+    assert!(opened_for_eve(&world).is_empty(), "cannot be reached yet");
+    let good = profile(&mut sealer, "Eve");
+    let update = ServerMessage::MemberUpdated {
+        member: EVE,
+        profile: good,
+    };
+    world.say(0, update);
+    assert_eq!(opened_for_eve(&world), [LinkPurpose::Data]);
+    let mode = TopologyMode::Sfu;
+    for wanted in [true, false] {
+        world.input(0, Input::WantDirect { member, wanted });
+        let before = opened_for_eve(&world).len();
+        for _ in 0..1_000 {
+            for signal in [&PeerSignal::Bye, &offer, &PeerSignal::Settled { mode }] {
+                eve_says(&mut world, &mut sealer, signal);
+            }
+            world.run(Duration::from_millis(10));
+        }
+        let opens = opened_for_eve(&world).len() - before;
+        assert!((2..=32).contains(&opens), "{opens} links in ten seconds");
+    }
+    eve_says(&mut world, &mut sealer, &PeerSignal::Bye);
+    assert!(
+        world
+            .open_links(0)
+            .iter()
+            .all(|link| link.member() != Some(EVE))
+    );
+}
+
+#[test]
+fn an_sfu_that_speaks_nonsense_is_not_listened_to() {
+    let mut world = World::in_call(2);
+    world.set_mode(TopologyMode::Sfu);
+    world.run(3 * SECOND);
+    let link = world.live_sfu_link(0).unwrap().generation;
+    let before = (world.clients[0].ops.len(), world.clients[0].media.len());
+    let sdp = "x".repeat(limits::SFU_SDP_BYTES + 1);
+    world.say(0, ServerMessage::SfuAnswer { link, sdp });
+    for number in [0, link - 1, link + 1, u32::MAX] {
+        let (link, sdp, code) = (number, "v=0".to_owned(), ErrorCode::Internal);
+        world.say(0, ServerMessage::SfuAnswer { link, sdp });
+        world.say(0, ServerMessage::SfuClosed { link, code });
+    }
+    let slot = |member| SfuSlot {
+        mid: "4".repeat(1_000),
+        member: MemberId(member),
+        source: MediaSource::Screen,
+    };
+    let slots = (0..1_000).map(slot).collect();
+    world.say(0, ServerMessage::SfuSlots { link, slots });
+    let (source, wanted) = (MediaSource::Microphone, [true; 3]);
+    world.say(0, ServerMessage::SfuLayers { source, wanted });
+    let after = (world.clients[0].ops.len(), world.clients[0].media.len());
+    assert_eq!(after, before);
+    world.assert_on_sfu(&[0, 1]);
+}
+
+#[test]
+fn media_of_a_member_without_a_usable_salt_stays_closed() {
+    let mut world = World::in_call(1);
+    let mut sealer = insider(&mut world);
+    world.clients[0].media.clear();
+    let mut say = |world: &mut World, media_salt: &str| {
+        let profile = Profile {
+            name: "Eve".into(),
+            muted: false,
+            camera_on: false,
+            media_salt: media_salt.to_owned(),
+        };
+        let plain = serde_json::to_vec(&profile).unwrap();
+        let (member, profile) = (EVE, sealer.seal_profile(&plain).unwrap());
+        world.say(0, ServerMessage::MemberJoined { member, profile });
+        let media = std::mem::take(&mut world.clients[0].media).into_iter();
+        let keys = |op: &MediaOp| {
+            matches!(
+                op,
+                MediaOp::OpenMember { .. } | MediaOp::ForgetMember { .. }
+            )
+        };
+        media.filter(keys).collect::<Vec<_>>()
+    };
+    let good = "AAAAAAAAAAAAAAAAAAAAAA==";
+    let (open, forget) = (
+        MediaOp::OpenMember {
+            member: EVE,
+            salt: [0; 16],
+        },
+        MediaOp::ForgetMember { member: EVE },
+    );
+    let cases = [
+        ("", vec![]),
+        ("%", vec![]),
+        (good, vec![open]),
+        (good, vec![]),
+        ("AAAA", vec![forget]),
+        ("", vec![]),
+    ];
+    for (salt, want) in cases {
+        assert_eq!(say(&mut world, salt), want, "{salt}");
+    }
+}
+
 struct Dice(SeedStream);
 
 impl Dice {
@@ -281,6 +479,10 @@ impl Dice {
 
     fn member(&mut self) -> MemberId {
         MemberId(self.below(5))
+    }
+
+    fn mode(&mut self) -> TopologyMode {
+        [TopologyMode::Mesh, TopologyMode::Sfu][self.below(2) as usize]
     }
 
     fn text(&mut self) -> String {
@@ -302,7 +504,39 @@ fn random_code(dice: &mut Dice) -> ErrorCode {
 
 fn random_message(dice: &mut Dice) -> ServerMessage {
     let member = dice.member();
-    match dice.below(9) {
+    match dice.below(16) {
+        9 | 10 => ServerMessage::Topology {
+            mode: dice.mode(),
+            reason: dice.text(),
+        },
+        11 => ServerMessage::SfuAnswer {
+            link: dice.below(6),
+            sdp: dice.text(),
+        },
+        12 => ServerMessage::SfuClosed {
+            link: dice.below(6),
+            code: random_code(dice),
+        },
+        13 => ServerMessage::SfuLayers {
+            source: MediaSource::Camera,
+            wanted: [0; 3].map(|_| dice.below(2) == 0),
+        },
+        14 => ServerMessage::SfuSlots {
+            link: dice.below(6),
+            slots: vec![SfuSlot {
+                mid: dice.text(),
+                member,
+                source: MediaSource::Screen,
+            }],
+        },
+        15 => ServerMessage::Relay {
+            relay: RelayGrant {
+                urls: vec!["turn:a".into(), dice.text()],
+                username: dice.text(),
+                credential: dice.text(),
+                ttl_s: dice.below(3),
+            },
+        },
         0 | 1 => ServerMessage::Hello {
             version: 1 + dice.below(40) / 39,
         },
@@ -316,7 +550,7 @@ fn random_message(dice: &mut Dice) -> ServerMessage {
                     profile: dice.text(),
                 })
                 .collect(),
-            topology: TopologyMode::Mesh,
+            topology: dice.mode(),
             relay: None,
             stun: vec![
                 "stun:203.0.113.5:3478".into(),
@@ -353,7 +587,18 @@ fn random_message(dice: &mut Dice) -> ServerMessage {
 
 fn random_command(dice: &mut Dice) -> UiCommand {
     let (member, source) = (dice.member(), MediaSource::Screen);
-    match dice.below(14) {
+    match dice.below(15) {
+        13 => UiCommand::SetVisibleTiles {
+            tiles: vec![
+                TileSize {
+                    member,
+                    source,
+                    width_px: dice.below(9_000),
+                    height_px: dice.below(3),
+                };
+                200
+            ],
+        },
         0 => UiCommand::StartCall,
         1 => UiCommand::JoinCall { code: dice.text() },
         2 if dice.below(4) == 0 => UiCommand::LeaveCall,
@@ -388,11 +633,26 @@ fn random_command(dice: &mut Dice) -> UiCommand {
 
 fn random_input(dice: &mut Dice, seen: &Seen) -> Input {
     let socket = seen.socket.unwrap_or(SocketId(1));
-    let link = LinkId {
-        peer: LinkPeer::Member(dice.member()),
-        generation: dice.below(6),
+    let member = dice.member();
+    let peer = match dice.below(2) {
+        0 => LinkPeer::Sfu,
+        _ => LinkPeer::Member(member),
     };
-    match dice.below(12) {
+    let generation = dice.below(6);
+    let link = LinkId { peer, generation };
+    let wanted = dice.below(2) == 0;
+    match dice.below(15) {
+        12 => Input::MediaFlows {
+            link,
+            member,
+            source: MediaSource::Camera,
+        },
+        13 => Input::PathReport {
+            relayed: vec![member; 100],
+            uplink_short: wanted,
+            cpu_short: !wanted,
+        },
+        14 => Input::WantDirect { member, wanted },
         0 | 1 => Input::Command(random_command(dice)),
         2 => match seen.attempt.clone() {
             Some((attempt, keys)) => Input::KeysReady { attempt, keys },

@@ -35,17 +35,16 @@ fn is_up(world: &World, a: usize, b: usize) -> bool {
     world.is_data_connected(a, b) && world.is_data_connected(b, a)
 }
 
-fn opens(world: &World, client: usize) -> usize {
-    let is_data = |op: &&LinkOp| {
-        matches!(
-            op,
-            LinkOp::Open {
-                purpose: LinkPurpose::Data,
-                ..
-            }
-        )
+fn opens_for(world: &World, client: usize, wanted: LinkPurpose) -> usize {
+    let is_wanted = |op: &&LinkOp| {
+        matches!(op, LinkOp::Open { link, purpose, .. }
+            if *purpose == wanted && link.peer != LinkPeer::Sfu)
     };
-    world.clients[client].ops.iter().filter(is_data).count()
+    world.clients[client].ops.iter().filter(is_wanted).count()
+}
+
+fn opens(world: &World, client: usize) -> usize {
+    opens_for(world, client, LinkPurpose::Data)
 }
 
 #[test]
@@ -119,13 +118,15 @@ fn in_a_mesh_the_link_of_the_call_serves_and_the_wish_outlives_a_switch() {
         }
         world.run(SECOND);
         assert_eq!((opens(&world, 0), opens(&world, 1)), (0, 0));
-        for _ in 0..3 {
+        for switch in 0..3 {
             world.set_mode(TopologyMode::Sfu);
             world.run(SETTLE);
             assert!(is_up(&world, 0, 1), "{wanted_by:?}");
             world.set_mode(TopologyMode::Mesh);
             world.run(SETTLE);
             world.assert_full_mesh(&[0, 1]);
+            let opened = opens_for(&world, 0, LinkPurpose::Call);
+            assert_eq!(opened, 2 + switch, "one for each time in the mesh");
         }
         for &one in wanted_by {
             want(&mut world, one, 1 - one, false);

@@ -284,6 +284,52 @@ fn a_seat_that_is_not_the_one_asked_for_gets_a_salt_of_its_own() {
 }
 
 #[test]
+fn a_resume_nobody_asked_for_is_a_new_seat() {
+    let mut world = World::in_call(2);
+    let member = world.me(0);
+    world.cut_socket(0, None);
+    world.run(Duration::from_millis(5));
+    world.server_silent = true;
+    world.run(SECOND);
+    let code = call_protocol::ErrorCode::ResumeFailed;
+    let refusal = ServerMessage::Error {
+        code,
+        detail: String::new(),
+        fatal: false,
+    };
+    let joined = ServerMessage::Joined {
+        member,
+        resume: "r".into(),
+        resumed: true,
+        members: Vec::new(),
+        topology: TopologyMode::Mesh,
+        stun: Vec::new(),
+        relay: None,
+    };
+    for message in [ServerMessage::Hello { version: 1 }, refusal, joined] {
+        world.say(0, message);
+    }
+    let media = world.clients[0].media.iter();
+    let seals = media.filter(|op| matches!(op, MediaOp::SealAs { .. }));
+    assert_eq!(seals.count(), 2, "the others were told a new salt");
+}
+
+#[test]
+fn a_new_seat_has_no_receivers_yet() {
+    let mut world = on_sfu(2);
+    let (source, wanted) = (CAMERA, [true; 3]);
+    world.say(0, ServerMessage::SfuLayers { source, wanted });
+    world.close_sfu_link(0);
+    world.run(5 * SECOND);
+    let [none, all] = [[false; 3], [true; 3]];
+    assert_eq!(layers(&world, 0), [all, none, all], "a new link knows them");
+    world.restart_server();
+    world.run(10 * SECOND);
+    world.assert_on_sfu(&[0, 1]);
+    assert_eq!(layers(&world, 0), [all, none, all, none]);
+}
+
+#[test]
 fn a_shortage_that_holds_is_reported_and_relayed_pairs_at_once() {
     let mut world = World::in_call(3);
     let relayed = vec![world.me(1), MemberId(99), world.me(1)];

@@ -37,6 +37,10 @@ impl World {
         }
     }
 
+    pub(crate) fn mode(&self) -> TopologyMode {
+        self.mode
+    }
+
     /// Whether the SFU refuses links from now on.
     pub(crate) fn set_sfu_refuses(&mut self, refuses: bool) {
         self.sfu.refuses = refuses;
