@@ -39,7 +39,7 @@ impl Call {
                     TopologyMode::Sfu => member.call_link().is_some(),
                     TopologyMode::Mesh => on_sfu && member.is_known,
                 };
-                member.passage.begin(has_old);
+                member.passage.begin(ctx.now, has_old);
             }
             if mode == TopologyMode::Sfu {
                 self.subscriptions.forget_sent();
@@ -179,7 +179,7 @@ impl Call {
         }
         if member.purpose == LinkPurpose::Call && member.direct.is_rested(ctx.now) {
             // Who offers this has left the old path for good.
-            member.passage.begin(false);
+            member.passage.end();
             let old = member.direct.retire(member.we_want_data);
             member.purpose = LinkPurpose::Data;
             if let Some(link) = old {
