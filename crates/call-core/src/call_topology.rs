@@ -242,24 +242,21 @@ impl Call {
             return;
         }
         if is_call {
-            let old = member.direct.retire(member.we_want_data);
             member.purpose = LinkPurpose::Data;
-            if let Some(link) = old {
+            if let Some(link) = member.direct.retire(member.we_want_data) {
                 if member.we_want_data {
                     member.direct.open_later(ctx.now, link);
                 }
                 self.close(ctx, link);
-                self.send_bye(ctx, link);
-            } else if member.we_want_data && member.is_known {
-                self.open_direct(ctx, id);
+                return self.send_bye(ctx, link);
             }
-        } else if member.we_want_data && member.is_known && member.direct.is_absent() {
+        }
+        let is_wanted = member.we_want_data || member.they_want_data;
+        if member.we_want_data && member.is_known && member.direct.is_absent() {
             self.open_direct(ctx, id);
-        } else if !member.we_want_data && !member.they_want_data {
-            if let Some(link) = member.direct.retire(false) {
-                self.close(ctx, link);
-                self.send_bye(ctx, link);
-            }
+        } else if !is_wanted && let Some(link) = member.direct.retire(false) {
+            self.close(ctx, link);
+            self.send_bye(ctx, link);
         }
     }
 

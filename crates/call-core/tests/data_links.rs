@@ -181,3 +181,20 @@ fn wishes_about_strangers_and_those_who_left_are_void() {
     world.run(2 * SECOND);
     world.assert_on_sfu(&[0, 1, 2]);
 }
+
+#[test]
+fn a_pair_whose_call_link_is_down_gets_its_data_link_when_the_path_is_back() {
+    for outage_s in [10, 32, 60] {
+        for wanted_by in [0, 1] {
+            let mut world = World::in_call(2);
+            world.set_path(0, 1, false);
+            world.run(SECOND * outage_s);
+            want(&mut world, wanted_by, 1 - wanted_by, true);
+            world.set_mode(TopologyMode::Sfu);
+            world.run(SETTLE);
+            world.set_path(0, 1, true);
+            world.run(SETTLE);
+            assert!(is_up(&world, 0, 1), "{outage_s} {wanted_by}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod joining;
 mod links;
 mod members;
 mod model;
+mod random_input;
 mod reconnecting;
 mod sfu;
 mod sound;

@@ -426,35 +426,6 @@ impl World {
         }
     }
 
-    fn server(&mut self, input: call_room::Input) {
-        self.rooms.handle_input(self.now, input);
-        while let Some(output) = self.rooms.poll_output() {
-            match output {
-                call_room::Output::Send { conn, message } => {
-                    let text = serde_json::to_string(&message).unwrap();
-                    let mut message = ServerMessage::parse(&text).unwrap();
-                    if let ServerMessage::Joined { topology, .. } = &mut message {
-                        *topology = self.mode;
-                    }
-                    let is_signal = matches!(message, ServerMessage::Signal { .. });
-                    if let Some((client, socket)) = self.owners.get(&conn).copied()
-                        && !(is_signal && self.deaf.contains(&client))
-                    {
-                        let input = Input::Server { socket, message };
-                        self.at(LATENCY, Event::ToSession { client, input });
-                    }
-                }
-                call_room::Output::Close { conn, .. } => {
-                    if let Some((client, socket)) = self.owners.remove(&conn) {
-                        let input = Input::SocketClosed { socket, code: None };
-                        self.at(LATENCY, Event::ToSession { client, input });
-                        self.at(LATENCY, Event::HangUp { conn });
-                    }
-                }
-            }
-        }
-    }
-
     fn drain(&mut self, client: usize) {
         let mut views = 0;
         while let Some(output) = self.clients[client].session.poll_output() {
