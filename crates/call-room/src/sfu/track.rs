@@ -52,6 +52,7 @@ pub(super) struct Track {
     /// Indices of the slots it may concern. Stale ones are dropped when met.
     pub(super) feeds: Vec<usize>,
     last_packet: Option<Instant>,
+    newest: Option<u64>,
     all: Meter,
     base: Meter,
     /// Since when somebody waits for it while it is silent.
@@ -64,7 +65,7 @@ pub(super) struct Track {
 pub(super) struct FrameInfo {
     pub(super) mandatory: Option<Mandatory>,
     pub(super) temporal_id: u8,
-    /// Decoding can begin here.
+    /// Decoding can begin here. Not so where the rest of the keyframe has passed already.
     pub(super) is_keyframe: bool,
 }
 
@@ -78,6 +79,7 @@ impl Track {
             keyframe: KeyframeThrottle::default(),
             feeds: Vec::new(),
             last_packet: None,
+            newest: None,
             all: Meter::default(),
             base: Meter::default(),
             awaited_since: None,
@@ -94,7 +96,12 @@ impl Track {
         self.last_packet = Some(now);
         self.awaited_since = None;
         self.given_up_until = None;
-        let info = self.read(packet);
+        let mut info = self.read(packet);
+        let is_late = self.newest.is_some_and(|newest| packet.sequence < newest);
+        info.is_keyframe &= !is_late;
+        if !is_late {
+            self.newest = Some(packet.sequence);
+        }
         let bytes = packet.payload_bytes + PACKET_OVERHEAD;
         self.all.bytes += bytes;
         if info.temporal_id == 0 {
