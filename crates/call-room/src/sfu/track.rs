@@ -23,7 +23,7 @@ const ASSUMED_BPS: [u64; 3] = [1_200_000, 400_000, 130_000];
 /// Likewise, the size of its pictures.
 const ASSUMED_SIZE: [(u32, u32); 3] = [(1_280, 720), (640, 360), (320, 180)];
 
-/// Bits per second, smoothed over about two windows.
+/// Bits per second, smoothed over about four windows, so that a single keyframe moves no decision.
 #[derive(Debug, Default)]
 struct Meter {
     bytes: usize,
@@ -36,7 +36,8 @@ impl Meter {
         let bps = (self.bytes as u64).saturating_mul(8_000_000) / micros;
         self.bytes = 0;
         if bps > 0 {
-            self.bps = Some(self.bps.map_or(bps, |before| before.midpoint(bps)));
+            let smoothed = |before: u64| (before.saturating_mul(3) + bps) / 4;
+            self.bps = Some(self.bps.map_or(bps, smoothed));
         }
     }
 }
