@@ -1,5 +1,6 @@
 //! Whole rooms at the forwarding unit.
 
+mod verify;
 mod world;
 
 use std::collections::BTreeSet;
