@@ -286,6 +286,84 @@ fn leaving_and_coming_back_continues_every_number() {
 }
 
 #[test]
+fn a_new_link_keeps_what_its_member_wanted() {
+    let mut world = World::new();
+    world.enter(1, true);
+    // Wishes come before the link.
+    world.subscribe(2, &[(1, MIDDLE.0, MIDDLE.1)]);
+    world.enter(2, false);
+    world.run(ms(1_000));
+    world.lose_link(2);
+    world.run(ms(1_000));
+    world.enter(2, false);
+    let since = world.now;
+    world.run(ms(1_500));
+    assert_eq!(world.layers_got(2, 1, since + ms(1_000)), [1].into());
+    world.verify();
+}
+
+#[test]
+fn whatever_members_do_numbers_stay_in_place() {
+    for seed in 0..12 {
+        let mut world = World::new();
+        world.seed(seed);
+        world.loss_permille = [0, 0, 30][seed as usize % 3];
+        world.reorder_permille = [0, 50, 50][seed as usize % 3];
+        let mut here = BTreeSet::new();
+        for _ in 0..60 {
+            let member = 1 + world.below(9) as u32;
+            match world.below(10) {
+                0..=2 if here.insert(member) => world.enter(member, member % 3 != 0),
+                0 => {
+                    here.remove(&member);
+                    world.leave(member);
+                }
+                1 => world.lose_link(member),
+                2 | 3 => {
+                    let widths = [160, 320, 640, 1_280, 1_920];
+                    let mut tiles = Vec::new();
+                    for of in 1..=9 {
+                        if of != member && world.below(3) > 0 {
+                            let width_px = widths[world.below(5) as usize];
+                            tiles.push((of, width_px, width_px * 9 / 16));
+                        }
+                    }
+                    world.subscribe(member, &tiles);
+                }
+                4 | 5 => {
+                    let bps = world.below(6_000_000);
+                    world.estimate(member, bps);
+                }
+                6 => {
+                    let speaker = MemberId(member);
+                    if !world.speaking.remove(&speaker) {
+                        world.speaking.insert(speaker);
+                    }
+                }
+                7 => {
+                    if let Some(slot) = world.slot_of(member, 1, MediaSource::Camera) {
+                        let now = world.now;
+                        world
+                            .room
+                            .handle_keyframe_request(now, MemberId(member), slot);
+                        world.drain();
+                    }
+                }
+                _ => {}
+            }
+            let pause = 50 + world.below(400);
+            world.run(ms(pause));
+        }
+        assert!(
+            world.forwards > 1_000,
+            "seed {seed}: {} packets",
+            world.forwards
+        );
+        world.verify();
+    }
+}
+
+#[test]
 fn a_keyframe_is_asked_for_until_it_comes() {
     let mut world = World::new();
     world.enter(1, true);

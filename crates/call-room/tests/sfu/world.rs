@@ -117,11 +117,20 @@ impl World {
         }
     }
 
-    fn chance(&mut self, permille: u64) -> bool {
+    pub(crate) fn seed(&mut self, seed: u64) {
+        self.random ^= seed.wrapping_mul(0xd134_2543_de82_ef95);
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        self.random % 1_000 < permille
+        self.random % bound
+    }
+
+    fn chance(&mut self, permille: u64) -> bool {
+        self.below(1_000) < permille
     }
 
     fn id(&mut self) -> u32 {
@@ -182,6 +191,13 @@ impl World {
     pub(crate) fn leave(&mut self, member: u32) {
         self.senders.remove(&MemberId(member));
         self.room.handle_member_gone(self.now, MemberId(member));
+        self.drain();
+    }
+
+    /// The link fails; the member stays.
+    pub(crate) fn lose_link(&mut self, member: u32) {
+        self.senders.remove(&MemberId(member));
+        self.room.handle_link_gone(self.now, MemberId(member));
         self.drain();
     }
 
