@@ -286,6 +286,46 @@ fn leaving_and_coming_back_continues_every_number() {
 }
 
 #[test]
+fn an_estimate_that_jumps_to_and_fro_is_not_followed_up_each_time() {
+    let mut world = World::new();
+    world.enter(1, true);
+    world.enter(2, false);
+    world.estimate(2, 3_000_000);
+    world.subscribe(2, &[(1, LARGE.0, LARGE.1)]);
+    world.run(ms(2_000));
+    let since = world.now;
+    for step in 0..24 {
+        world.estimate(2, if step % 2 == 0 { 400_000 } else { 3_000_000 });
+        world.run(ms(500));
+    }
+    let got = world.camera(2, 1, since);
+    let switches = got
+        .windows(2)
+        .filter(|pair| pair[0].track != pair[1].track)
+        .count();
+    assert!(switches <= 3, "{switches} switches");
+    world.verify();
+}
+
+#[test]
+fn a_new_link_is_told_which_layers_are_wanted() {
+    let mut world = World::new();
+    world.enter(1, true);
+    world.enter(2, false);
+    world.subscribe(2, &[(1, SMALL.0, SMALL.1)]);
+    world.run(ms(1_000));
+    let camera = (MemberId(1), MediaSource::Camera);
+    let told = world.layers[&camera];
+    // The same tracks, negotiated anew, and a link that replaces the old one.
+    world.renegotiate(1);
+    assert_eq!(world.layers.get(&camera), Some(&told));
+    world.enter(1, true);
+    assert_eq!(world.layers.get(&camera), Some(&told));
+    world.run(ms(1_000));
+    world.verify();
+}
+
+#[test]
 fn a_new_link_keeps_what_its_member_wanted() {
     let mut world = World::new();
     world.enter(1, true);

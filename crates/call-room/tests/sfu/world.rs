@@ -188,6 +188,18 @@ impl World {
         self.drain();
     }
 
+    /// The same tracks and no slots, as when a member only sends.
+    pub(crate) fn renegotiate(&mut self, member: u32) {
+        let member = MemberId(member);
+        let tracks = self.senders[&member]
+            .iter()
+            .map(|stream| stream.spec)
+            .collect();
+        self.layers.retain(|(owner, _), _| *owner != member);
+        self.room.handle_link(self.now, member, tracks, Vec::new());
+        self.drain();
+    }
+
     pub(crate) fn leave(&mut self, member: u32) {
         self.senders.remove(&MemberId(member));
         self.room.handle_member_gone(self.now, MemberId(member));
