@@ -158,7 +158,8 @@ fn a_narrow_link_gets_small_pictures_and_recovers_without_wavering() {
             .sum()
     };
     let bps = bits(12, since) / 5;
-    assert!(bps <= 500_000, "{bps} bit/s");
+    // Half of it is reserved for five voices.
+    assert!(bps <= 250_000, "{bps} bit/s");
     let shown = (1..=6)
         .filter(|of| !world.layers_got(12, *of, since).is_empty())
         .count();
@@ -286,6 +287,35 @@ fn leaving_and_coming_back_continues_every_number() {
 }
 
 #[test]
+fn a_layer_that_does_not_come_is_done_without() {
+    let mut world = World::new();
+    world.enter(1, true);
+    world.enter(2, false);
+    world.estimate(2, 5_000_000);
+    // The sender's machine is too slow for its largest layer.
+    let large = world.tracks_of(1)[1];
+    world.broken.insert(large);
+    world.subscribe(2, &[(1, LARGE.0, LARGE.1)]);
+    let began = world.now;
+    world.run(ms(1_000));
+    assert!(
+        !world.camera(2, 1, began).is_empty(),
+        "another layer meanwhile"
+    );
+    world.run(ms(5_000));
+    let since = world.now;
+    world.run(ms(1_000));
+    assert_eq!(world.layers_got(2, 1, since), [1].into(), "the next best");
+    // It is tried again later, and comes.
+    world.broken.clear();
+    world.run(ms(12_000));
+    let since = world.now;
+    world.run(ms(1_000));
+    assert_eq!(world.layers_got(2, 1, since), [0].into());
+    world.verify();
+}
+
+#[test]
 fn an_estimate_that_jumps_to_and_fro_is_not_followed_up_each_time() {
     let mut world = World::new();
     world.enter(1, true);
@@ -294,16 +324,16 @@ fn an_estimate_that_jumps_to_and_fro_is_not_followed_up_each_time() {
     world.subscribe(2, &[(1, LARGE.0, LARGE.1)]);
     world.run(ms(2_000));
     let since = world.now;
-    for step in 0..24 {
+    for step in 0..18 {
         world.estimate(2, if step % 2 == 0 { 400_000 } else { 3_000_000 });
-        world.run(ms(500));
+        world.run(ms(700));
     }
     let got = world.camera(2, 1, since);
     let switches = got
         .windows(2)
         .filter(|pair| pair[0].track != pair[1].track)
         .count();
-    assert!(switches <= 3, "{switches} switches");
+    assert!((2..=7).contains(&switches), "{switches} switches");
     world.verify();
 }
 

@@ -80,6 +80,8 @@ pub(crate) struct World {
     pub(crate) loss_permille: u64,
     /// Packets that arrive a few milliseconds late, in permille.
     pub(crate) reorder_permille: u64,
+    /// Layers their senders cannot encode.
+    pub(crate) broken: BTreeSet<TrackId>,
     flight: BTreeMap<(Instant, u64), Packet>,
     structures: BTreeMap<TrackId, call_protocol::dependency_descriptor::Structure>,
     random: u64,
@@ -106,6 +108,7 @@ impl World {
             speaking: BTreeSet::new(),
             loss_permille: 0,
             reorder_permille: 0,
+            broken: BTreeSet::new(),
             flight: BTreeMap::new(),
             structures: BTreeMap::new(),
             random: 0x9e37_79b9_7f4a_7c15,
@@ -297,7 +300,7 @@ impl World {
                 let Some(layer) = stream.spec.layer.map(usize::from) else {
                     continue;
                 };
-                if !stream.is_wanted {
+                if !stream.is_wanted || self.broken.contains(&stream.spec.track) {
                     continue;
                 }
                 let keyframe = std::mem::take(&mut stream.keyframe_due);
