@@ -383,7 +383,7 @@ fn whatever_members_do_numbers_stay_in_place() {
         for _ in 0..60 {
             let member = 1 + world.below(9) as u32;
             match world.below(10) {
-                0..=2 if here.insert(member) => world.enter(member, member % 3 != 0),
+                0..=2 if here.insert(member) => world.enter(member, !member.is_multiple_of(3)),
                 0 => {
                     here.remove(&member);
                     world.leave(member);

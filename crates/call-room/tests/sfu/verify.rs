@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    /// What is on its way late when a slot changes streams is lost, and so is what the network
+    /// What is on its way late when a slot changes streams or begins anew is lost, and so is what the network
     /// lost twice; nothing else is missing.
     fn verify_gaps(&self, key: &(MemberId, SlotId), ordered: &[&Got]) {
         let Some(last) = ordered.last() else {
@@ -58,7 +58,7 @@ impl World {
         let missing = last.sequence as usize - ordered.len();
         let changes = ordered
             .windows(2)
-            .filter(|pair| pair[0].track != pair[1].track)
+            .filter(|pair| pair[0].track != pair[1].track || pair[1].begins)
             .count();
         let mut allowed = 0;
         if self.reorder_permille > 0 {
