@@ -135,7 +135,7 @@ impl World {
         let mut world = Self {
             now,
             clients: (0..count).map(client).collect(),
-            rooms: Rooms::new(RoomsConfig::default(), [1; 32]),
+            rooms: Rooms::new(RoomsConfig::default(), [1; 32], (now, 0)),
             server_up: true,
             server_silent: false,
             queue: BTreeMap::new(),
@@ -301,7 +301,11 @@ impl World {
         self.cut_server(false);
         self.forget_sfu();
         self.count += 1;
-        self.rooms = Rooms::new(RoomsConfig::default(), [self.count as u8; 32]);
+        self.rooms = Rooms::new(
+            RoomsConfig::default(),
+            [self.count as u8; 32],
+            (self.now, 0),
+        );
     }
 
     /// What a server (or somebody in its place) says to a client.
@@ -422,6 +426,7 @@ impl World {
                 if is_lonely && fake.is_some_and(|fake| fake.lose(state)) {
                     self.link_event(client, link, LinkEvent::State(state));
                 }
+                call_room::Output::Sfu(_) => {}
             }
         }
     }
