@@ -23,6 +23,7 @@ use crate::call::Call;
 use crate::context::Ctx;
 use crate::input::{LinkId, LinkPeer};
 use crate::output::{CallEvent, LinkOp, LinkPurpose, Reason};
+use crate::peer_link::PeerLink;
 use crate::roster::Member;
 use crate::topology::Step;
 
@@ -36,7 +37,9 @@ impl Call {
             let on_sfu = !self.sfu.is_absent();
             for member in self.roster.iter_mut() {
                 let has_old = match mode {
-                    TopologyMode::Sfu => member.call_link().is_some(),
+                    // One that never connected holds nothing, and a newcomer may not even know of
+                    // it: the room moves because of them, and they go straight to the SFU.
+                    TopologyMode::Sfu => member.call_link().is_some_and(PeerLink::was_connected),
                     TopologyMode::Mesh => on_sfu && member.is_known,
                 };
                 member.passage.begin(ctx.now, has_old);

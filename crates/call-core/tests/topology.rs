@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use call_core::{CallEvent, LinkOp, LinkPeer};
+use call_core::{CallEvent, Input, LinkOp, LinkPeer};
 use call_protocol::ErrorCode;
 use call_protocol::ui::{LinkView, UiCommand};
 use call_protocol::wire::{ClientMessage, TopologyMode};
@@ -91,6 +91,42 @@ fn a_room_grows_to_the_sfu_and_shrinks_back() {
     world.run(3 * SECOND);
     world.assert_full_mesh(&[0, 2, 4]);
     world.assert_idle(1);
+}
+
+#[test]
+fn the_servers_own_rule_moves_a_room_both_ways() {
+    let mut world = World::new(6);
+    world.auto = true;
+    world.strict = true;
+    world.command(0, UiCommand::StartCall);
+    world.run(SECOND);
+    for client in 1..6 {
+        world.join(client, 0);
+        world.run(SECOND * 2);
+        let all: Vec<_> = (0..=client).collect();
+        assert_in(&world, &all, if client < 4 { MESH } else { TO_SFU });
+    }
+    world.command(5, UiCommand::LeaveCall);
+    world.command(1, UiCommand::LeaveCall);
+    world.run(9 * SECOND);
+    world.assert_on_sfu(&[0, 2, 3, 4]);
+    world.run(4 * SECOND);
+    world.assert_full_mesh(&[0, 2, 3, 4]);
+
+    let relayed = vec![world.me(3)];
+    world.input(
+        2,
+        Input::PathReport {
+            relayed,
+            uplink_short: false,
+            cpu_short: false,
+        },
+    );
+    world.run(3 * SECOND);
+    world.assert_on_sfu(&[0, 2, 3, 4]);
+    world.command(3, UiCommand::LeaveCall);
+    world.run(60 * SECOND);
+    world.assert_full_mesh(&[0, 2, 4]);
 }
 
 #[test]

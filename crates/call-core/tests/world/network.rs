@@ -53,8 +53,14 @@ impl World {
                 call_room::Output::Send { conn, message } => {
                     let text = serde_json::to_string(&message).unwrap();
                     let mut message = ServerMessage::parse(&text).unwrap();
-                    if let ServerMessage::Joined { topology, .. } = &mut message {
-                        *topology = self.mode;
+                    match &mut message {
+                        ServerMessage::Topology { mode, .. } if self.auto => self.mode = *mode,
+                        ServerMessage::Topology { .. } => continue,
+                        ServerMessage::Joined { topology, .. } if self.auto => {
+                            self.mode = *topology;
+                        }
+                        ServerMessage::Joined { topology, .. } => *topology = self.mode,
+                        _ => {}
                     }
                     let is_signal = matches!(message, ServerMessage::Signal { .. });
                     if let Some((client, socket)) = self.owners.get(&conn).copied()
@@ -64,6 +70,7 @@ impl World {
                         self.at(LATENCY, Event::ToSession { client, input });
                     }
                 }
+                call_room::Output::Sfu(command) => self.sfu_command(command),
                 call_room::Output::Close { conn, .. } => {
                     if let Some((client, socket)) = self.owners.remove(&conn) {
                         let input = Input::SocketClosed { socket, code: None };
