@@ -7,7 +7,7 @@
 //! Invariants: media and links live on while the server's connection is lost and the seat can be
 //! resumed; a new seat (new id, perhaps a restarted server) drops everybody and starts over; after
 //! the end nothing is sent, opened or scheduled. The rest of what a call does is in its siblings:
-//! `call_members` who is there, `call_links` their links and the SFU's, `call_signals` what goes to
+//! `call_seat` how it takes its seat, `call_members` who is there, `call_links` their links and the SFU's, `call_signals` what goes to
 //! members sealed, `call_topology` the switch between mesh and SFU, `call_sfu` what is said to and
 //! by the SFU.
 
@@ -18,7 +18,7 @@ use call_e2ee::{RoomCode, RoomKeys, SignalSealer};
 use call_protocol::peer::{PeerSignal, Profile};
 use call_protocol::ui::LinkView;
 use call_protocol::ui::{CallPhase, CallView};
-use call_protocol::wire::{ClientMessage, RosterEntry, ServerMessage, TopologyMode};
+use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MemberId};
 
 use crate::config::TopologyWish;
@@ -39,7 +39,7 @@ use crate::subscriptions::Subscriptions;
 /// The keys, once derived, and what they seal with.
 #[derive(Debug)]
 pub(crate) struct Secured {
-    keys: RoomKeys,
+    pub(crate) keys: RoomKeys,
     pub(crate) sealer: SignalSealer,
 }
 
@@ -58,13 +58,13 @@ pub(crate) struct Call {
     purpose: LocatePurpose,
     /// The configured server's URL.
     server: Option<String>,
-    phase: CallPhase,
+    pub(crate) phase: CallPhase,
     pub(crate) me: Option<MemberId>,
     pub(crate) topology: TopologyMode,
     ice_servers: IceServers,
     pub(crate) sealed_media: bool,
     /// Whether the last `join` asked for the seat one had.
-    asked_to_resume: bool,
+    pub(crate) asked_to_resume: bool,
     pub(crate) secured: Option<Secured>,
     pub(crate) signalling: Option<Signalling>,
     pub(crate) roster: Roster,
@@ -75,7 +75,7 @@ pub(crate) struct Call {
     /// Signals waiting for the seat to be resumed; the oldest are dropped beyond
     /// [`crate::call_signals::PENDING_SIGNALS`].
     pub(crate) pending: VecDeque<(LinkId, PeerSignal)>,
-    own_profile: OwnProfile,
+    pub(crate) own_profile: OwnProfile,
     pub(crate) keyframes: Keyframes,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) layers: Layers,
@@ -285,84 +285,6 @@ impl Call {
                 }
             }
             _ => tracing::debug!("message out of turn"),
-        }
-    }
-
-    fn handle_joined(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        member: MemberId,
-        resumed: bool,
-        members: &[RosterEntry],
-        topology: TopologyMode,
-    ) {
-        self.phase = CallPhase::Joined;
-        let reason = "joined".to_owned();
-        // Whoever did not ask for it has told the others a new salt.
-        if resumed && self.asked_to_resume && self.me == Some(member) {
-            ctx.event(CallEvent::Resumed);
-            self.catch_up(ctx, members);
-            self.set_topology(ctx, topology, reason);
-        } else {
-            // Ids of another lifetime of the room may mean other people.
-            self.drop_everybody(ctx);
-            self.me = Some(member);
-            if self.asked_to_resume {
-                self.draw_salt(ctx);
-            }
-            tracing::info!(others = members.len(), "joined");
-            let others = members.iter().map(|entry| entry.member).collect();
-            ctx.event(CallEvent::Joined {
-                member,
-                members: others,
-            });
-            if let Some(salt) = self.own_profile.salt() {
-                ctx.media(MediaOp::SealAs { member, salt });
-            }
-            // Nobody is there yet to be moved: who is added goes straight to the room's mode.
-            self.set_topology(ctx, topology, reason);
-        }
-        for entry in members {
-            self.add_member(ctx, entry.member, &entry.profile);
-        }
-    }
-
-    /// A salt no seat ever had: with the same salt and id, counters would start over under the same
-    /// key.
-    fn draw_salt(&mut self, ctx: &mut Ctx<'_>) {
-        if self.sealed_media {
-            self.own_profile.set_salt(ctx.seed.draw());
-        }
-    }
-
-    /// Sends `join`.
-    fn send_join(&mut self, ctx: &mut Ctx<'_>) {
-        let resume = self.signalling.as_ref().and_then(|it| it.resume.clone());
-        self.asked_to_resume = resume.is_some();
-        if !self.asked_to_resume {
-            self.draw_salt(ctx);
-        }
-        let (Some(secured), Some(signalling)) = (&mut self.secured, &self.signalling) else {
-            return;
-        };
-        let message = ClientMessage::Join {
-            room: secured.keys.room_id(),
-            auth: secured.keys.auth(),
-            profile: self.own_profile.current(ctx, &mut secured.sealer),
-            resume,
-        };
-        signalling.send(ctx.out, message);
-    }
-
-    /// Sends one's own profile if it changed and the last one is not too recent.
-    pub(crate) fn publish_profile(&mut self, ctx: &mut Ctx<'_>) {
-        let (Some(secured), Some(signalling)) = (&mut self.secured, &self.signalling) else {
-            return;
-        };
-        let due = self.own_profile.due(&ctx.profile);
-        if signalling.is_joined() && due.is_some_and(|at| at <= ctx.now) {
-            let profile = self.own_profile.current(ctx, &mut secured.sealer);
-            signalling.send(ctx.out, ClientMessage::Update { profile });
         }
     }
 

@@ -6,7 +6,6 @@
 
 use call_protocol::MemberId;
 use call_protocol::peer::Profile;
-use call_protocol::wire::RosterEntry;
 
 use crate::call::Call;
 use crate::context::Ctx;
@@ -100,36 +99,6 @@ impl Call {
             member: id,
             name: member.name,
         });
-    }
-
-    /// One's own seat is a new one: nothing of the old one holds.
-    pub(crate) fn drop_everybody(&mut self, ctx: &mut Ctx<'_>) {
-        for id in self.roster.ids() {
-            self.remove_member(ctx, id);
-        }
-        if let Some(secured) = &mut self.secured {
-            secured.sealer.forget_all();
-        }
-        if let Some(link) = self.sfu.retire(true) {
-            self.close(ctx, link);
-        }
-        self.subscriptions.renew();
-        self.layers.forget_wanted();
-        self.reports.renew();
-    }
-
-    /// The seat was resumed: catches up with who left, and says what may have been lost.
-    pub(crate) fn catch_up(&mut self, ctx: &mut Ctx<'_>, entries: &[RosterEntry]) {
-        for id in self.roster.ids() {
-            if entries.iter().all(|entry| entry.member != id) {
-                self.remove_member(ctx, id);
-            }
-        }
-        self.send_pending(ctx);
-        self.resume_links(ctx);
-        self.repeat_settled(ctx);
-        self.subscriptions.forget_sent();
-        self.reports.forget_sent();
     }
 
     /// Changes how a member is heard here. Does nothing for somebody who is not there.

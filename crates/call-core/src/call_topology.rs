@@ -23,6 +23,7 @@ use crate::call::Call;
 use crate::context::Ctx;
 use crate::input::{LinkId, LinkPeer};
 use crate::output::{CallEvent, LinkOp, LinkPurpose, Reason};
+use crate::peer_link::PeerLink;
 use crate::roster::Member;
 use crate::topology::Step;
 
@@ -36,10 +37,12 @@ impl Call {
             let on_sfu = !self.sfu.is_absent();
             for member in self.roster.iter_mut() {
                 let has_old = match mode {
-                    TopologyMode::Sfu => member.call_link().is_some(),
+                    // One that never connected holds nothing, and a newcomer may not even know of
+                    // it: the room moves because of them, and they go straight to the SFU.
+                    TopologyMode::Sfu => member.call_link().is_some_and(PeerLink::was_connected),
                     TopologyMode::Mesh => on_sfu && member.is_known,
                 };
-                member.passage.begin(has_old);
+                member.passage.begin(ctx.now, has_old);
             }
             if mode == TopologyMode::Sfu {
                 self.subscriptions.forget_sent();
@@ -179,7 +182,7 @@ impl Call {
         }
         if member.purpose == LinkPurpose::Call && member.direct.is_rested(ctx.now) {
             // Who offers this has left the old path for good.
-            member.passage.begin(false);
+            member.passage.end();
             let old = member.direct.retire(member.we_want_data);
             member.purpose = LinkPurpose::Data;
             if let Some(link) = old {
@@ -242,24 +245,21 @@ impl Call {
             return;
         }
         if is_call {
-            let old = member.direct.retire(member.we_want_data);
             member.purpose = LinkPurpose::Data;
-            if let Some(link) = old {
+            if let Some(link) = member.direct.retire(member.we_want_data) {
                 if member.we_want_data {
                     member.direct.open_later(ctx.now, link);
                 }
                 self.close(ctx, link);
-                self.send_bye(ctx, link);
-            } else if member.we_want_data && member.is_known {
-                self.open_direct(ctx, id);
+                return self.send_bye(ctx, link);
             }
-        } else if member.we_want_data && member.is_known && member.direct.is_absent() {
+        }
+        let is_wanted = member.we_want_data || member.they_want_data;
+        if member.we_want_data && member.is_known && member.direct.is_absent() {
             self.open_direct(ctx, id);
-        } else if !member.we_want_data && !member.they_want_data {
-            if let Some(link) = member.direct.retire(false) {
-                self.close(ctx, link);
-                self.send_bye(ctx, link);
-            }
+        } else if !is_wanted && let Some(link) = member.direct.retire(false) {
+            self.close(ctx, link);
+            self.send_bye(ctx, link);
         }
     }
 

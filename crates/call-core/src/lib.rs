@@ -26,6 +26,7 @@ mod backoff;
 mod call;
 mod call_links;
 mod call_members;
+mod call_seat;
 mod call_sfu;
 mod call_signals;
 mod call_topology;

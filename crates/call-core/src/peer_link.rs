@@ -107,6 +107,11 @@ impl PeerLink {
         self.phase == Phase::Absent
     }
 
+    /// Whether media ever flowed over it, since it was wanted last.
+    pub(crate) fn was_connected(&self) -> bool {
+        self.was_connected
+    }
+
     /// Since when media can flow without interruption.
     pub(crate) fn connected_since(&self) -> Option<Instant> {
         match self.phase {

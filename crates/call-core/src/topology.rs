@@ -33,8 +33,8 @@ const NO_SIGN: Duration = Duration::from_secs(60);
 /// Where one pair is on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Passage {
-    /// The old path is still needed.
-    leaving: bool,
+    /// Since when the old path is still needed only until the new one serves.
+    leaving: Option<Instant>,
     said: bool,
     heard: bool,
     /// Media of theirs came over the direct link there is.
@@ -56,19 +56,24 @@ pub(crate) enum Step {
 
 impl Passage {
     /// The room changes its mode; `has_old`: there is something to leave.
-    pub(crate) fn begin(&mut self, has_old: bool) {
-        self.leaving = has_old;
+    pub(crate) fn begin(&mut self, now: Instant, has_old: bool) {
+        self.leaving = has_old.then_some(now);
         self.said = false;
         self.heard = false;
     }
 
+    /// The old path is gone, whatever this side thinks.
+    pub(crate) fn end(&mut self) {
+        self.leaving = None;
+    }
+
     pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving
+        self.leaving.is_some()
     }
 
     /// Whether they were told, and may not have got it.
     pub(crate) fn has_unconfirmed_word(&self) -> bool {
-        self.leaving && self.said
+        self.is_leaving() && self.said
     }
 
     /// A link of this mode is a new one: nothing came over it yet.
@@ -93,7 +98,7 @@ impl Passage {
         mode: TopologyMode,
         since: Option<Instant>,
     ) -> Step {
-        let Some(since) = since.filter(|_| self.leaving) else {
+        let Some(since) = self.waits_since(since) else {
             return Step::Wait;
         };
         let flows = *self.flows_mut(mode);
@@ -106,7 +111,7 @@ impl Passage {
         }
         let patience = if flows { WORD_LOST } else { NO_SIGN };
         if self.heard || now >= since + patience {
-            self.leaving = false;
+            self.end();
             return Step::Leave;
         }
         Step::Wait
@@ -114,7 +119,7 @@ impl Passage {
 
     /// When [`Passage::step`] has something to do, as far as time alone decides.
     pub(crate) fn timeout(&self, mode: TopologyMode, since: Option<Instant>) -> Option<Instant> {
-        let since = since.filter(|_| self.leaving)?;
+        let since = self.waits_since(since)?;
         let flows = match mode {
             TopologyMode::Mesh => self.direct_flows,
             TopologyMode::Sfu => self.sfu_flows,
@@ -124,6 +129,12 @@ impl Passage {
             (true, true) => since + WORD_LOST,
             (true, false) => since + NO_SIGN,
         })
+    }
+
+    /// A room that turns back finds the path connected all along, perhaps at this end only: then it
+    /// is given as much time as a new one to show that it is dead.
+    fn waits_since(&self, connected: Option<Instant>) -> Option<Instant> {
+        connected.zip(self.leaving).map(|(a, b)| a.max(b))
     }
 
     fn flows_mut(&mut self, mode: TopologyMode) -> &mut bool {
@@ -141,9 +152,10 @@ mod tests {
     const BOTH: [TopologyMode; 2] = [TopologyMode::Mesh, TopologyMode::Sfu];
 
     fn leaving() -> (Passage, Instant) {
+        let now = Instant::now();
         let mut passage = Passage::default();
-        passage.begin(true);
-        (passage, Instant::now())
+        passage.begin(now, true);
+        (passage, now)
     }
 
     /// Every step up to `until`, with the second after connecting in which it was taken.
@@ -218,22 +230,25 @@ mod tests {
         let to_sfu = passage.step(now, TopologyMode::Sfu, Some(now));
         assert_eq!((to_sfu, passage.has_unconfirmed_word()), (Step::Say, true));
         passage.handle_word();
-        passage.begin(true);
+        let later = now + Duration::from_secs(60);
+        passage.begin(later, true);
         assert!(!passage.has_unconfirmed_word());
-        let back = |passage: &mut Passage| passage.step(now, TopologyMode::Mesh, Some(now));
+        let back = |passage: &mut Passage| passage.step(later, TopologyMode::Mesh, Some(now));
         assert_eq!(back(&mut passage), Step::Say, "it flows there all along");
         assert_eq!(
             back(&mut passage),
             Step::Wait,
             "their word was about the other"
         );
+        let due = passage.timeout(TopologyMode::Mesh, Some(now));
+        assert_eq!(due, Some(later + WORD_LOST));
     }
 
     #[test]
     fn whoever_has_nothing_to_leave_does_nothing() {
         let mut passage = Passage::default();
         let now = Instant::now();
-        passage.begin(false);
+        passage.begin(now, false);
         passage.handle_flows(TopologyMode::Sfu);
         passage.handle_word();
         assert_eq!(steps(&mut passage, TopologyMode::Sfu, now), []);

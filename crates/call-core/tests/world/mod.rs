@@ -1,7 +1,7 @@
 //! Sessions, a server and the links between members, all in virtual time.
 //!
-//! The server is the real `Rooms`; sockets, links, the SFU and the choice of topology are modelled:
-//! messages take [`LATENCY`] and keep their order, a link connects once offer and answer met and
+//! The server is the real `Rooms`; sockets, links, the SFU and, unless a test wants the server's own,
+//! the choice of topology are modelled: messages take [`LATENCY`] and keep their order, a link connects once offer and answer met and
 //! the path between the two is up, and media flows wherever a link is connected at both ends.
 
 mod link;
@@ -48,6 +48,8 @@ enum Event {
         outage: u64,
         state: LinkState,
     },
+    /// The SFU says something to a seat.
+    SfuSays(call_room::Input),
     /// The other end was closed some time ago.
     Lonely {
         client: usize,
@@ -86,14 +88,22 @@ pub(crate) struct World {
     roots: BTreeMap<String, RoomKeys>,
     sfu: FakeSfu,
     mode: TopologyMode,
+    /// The server chooses the topology by its own rule; otherwise the test does.
+    pub(crate) auto: bool,
     /// Clients that never send anything, whatever their view says.
     pub(crate) quiet: BTreeSet<usize>,
+    /// Clients that no sealed signal reaches.
+    pub(crate) deaf: BTreeSet<usize>,
     /// Demands that no pair that has a path ever loses it. Not while a test breaks paths.
     pub(crate) strict: bool,
     /// By client: over which link whose media flowed already.
     flowing: BTreeSet<(usize, LinkId, MemberId)>,
-    /// Pairs that have a path, with their ids.
-    paths: BTreeMap<(usize, usize), (MemberId, MemberId)>,
+    /// Pairs that have a path, with their ids and since when.
+    paths: BTreeMap<(usize, usize), ((MemberId, MemberId), Instant)>,
+}
+
+fn rooms(now: Instant, seed: u8) -> Rooms {
+    Rooms::new(RoomsConfig::default(), [seed; 32], (now, 1_767_225_600))
 }
 
 impl World {
@@ -133,7 +143,7 @@ impl World {
         let mut world = Self {
             now,
             clients: (0..count).map(client).collect(),
-            rooms: Rooms::new(RoomsConfig::default(), [1; 32]),
+            rooms: rooms(now, 1),
             server_up: true,
             server_silent: false,
             queue: BTreeMap::new(),
@@ -143,7 +153,9 @@ impl World {
             roots: BTreeMap::new(),
             sfu: FakeSfu::default(),
             mode: TopologyMode::Mesh,
+            auto: false,
             quiet: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             strict: false,
             flowing: BTreeSet::new(),
             paths: BTreeMap::new(),
@@ -298,7 +310,7 @@ impl World {
         self.cut_server(false);
         self.forget_sfu();
         self.count += 1;
-        self.rooms = Rooms::new(RoomsConfig::default(), [self.count as u8; 32]);
+        self.rooms = rooms(self.now, self.count as u8);
     }
 
     /// What a server (or somebody in its place) says to a client.
@@ -391,9 +403,6 @@ impl World {
                 }
                 let text = serde_json::to_string(&message).unwrap();
                 let message = ClientMessage::parse(&text).expect("only valid messages are sent");
-                if self.sfu_message(conn, &message) {
-                    return;
-                }
                 self.server(call_room::Input::Message { conn, message });
             }
             Event::HangUp { conn } => self.server(call_room::Input::Disconnected { conn }),
@@ -409,6 +418,7 @@ impl World {
                     self.link_event(client, link, LinkEvent::State(state));
                 }
             }
+            Event::SfuSays(input) => self.server(input),
             Event::Lonely {
                 client,
                 link,
@@ -418,32 +428,6 @@ impl World {
                 let fake = self.clients[client].links.get_mut(&link);
                 if is_lonely && fake.is_some_and(|fake| fake.lose(state)) {
                     self.link_event(client, link, LinkEvent::State(state));
-                }
-            }
-        }
-    }
-
-    fn server(&mut self, input: call_room::Input) {
-        self.rooms.handle_input(self.now, input);
-        while let Some(output) = self.rooms.poll_output() {
-            match output {
-                call_room::Output::Send { conn, message } => {
-                    let text = serde_json::to_string(&message).unwrap();
-                    let mut message = ServerMessage::parse(&text).unwrap();
-                    if let ServerMessage::Joined { topology, .. } = &mut message {
-                        *topology = self.mode;
-                    }
-                    if let Some((client, socket)) = self.owners.get(&conn).copied() {
-                        let input = Input::Server { socket, message };
-                        self.at(LATENCY, Event::ToSession { client, input });
-                    }
-                }
-                call_room::Output::Close { conn, .. } => {
-                    if let Some((client, socket)) = self.owners.remove(&conn) {
-                        let input = Input::SocketClosed { socket, code: None };
-                        self.at(LATENCY, Event::ToSession { client, input });
-                        self.at(LATENCY, Event::HangUp { conn });
-                    }
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkPurpose, LinkState, SocketOp};
 use call_protocol::ErrorCode;
 use call_protocol::peer::PeerSignal;
+use call_protocol::wire::ServerMessage;
 use call_room::ConnId;
 
 use super::link::{FakeLink, Remote};
@@ -39,6 +40,43 @@ impl World {
                 if let Some(conn) = self.clients[client].sockets.remove(&socket) {
                     self.owners.remove(&conn);
                     self.at(LATENCY, Event::HangUp { conn });
+                }
+            }
+        }
+    }
+
+    /// Hands something to the server and delivers what it says.
+    pub(super) fn server(&mut self, input: call_room::Input) {
+        self.rooms.handle_input(self.now, input);
+        while let Some(output) = self.rooms.poll_output() {
+            match output {
+                call_room::Output::Send { conn, message } => {
+                    let text = serde_json::to_string(&message).unwrap();
+                    let mut message = ServerMessage::parse(&text).unwrap();
+                    match &mut message {
+                        ServerMessage::Topology { mode, .. } if self.auto => self.mode = *mode,
+                        ServerMessage::Topology { .. } => continue,
+                        ServerMessage::Joined { topology, .. } if self.auto => {
+                            self.mode = *topology;
+                        }
+                        ServerMessage::Joined { topology, .. } => *topology = self.mode,
+                        _ => {}
+                    }
+                    let is_signal = matches!(message, ServerMessage::Signal { .. });
+                    if let Some((client, socket)) = self.owners.get(&conn).copied()
+                        && !(is_signal && self.deaf.contains(&client))
+                    {
+                        let input = Input::Server { socket, message };
+                        self.at(LATENCY, Event::ToSession { client, input });
+                    }
+                }
+                call_room::Output::Sfu(command) => self.sfu_command(command),
+                call_room::Output::Close { conn, .. } => {
+                    if let Some((client, socket)) = self.owners.remove(&conn) {
+                        let input = Input::SocketClosed { socket, code: None };
+                        self.at(LATENCY, Event::ToSession { client, input });
+                        self.at(LATENCY, Event::HangUp { conn });
+                    }
                 }
             }
         }

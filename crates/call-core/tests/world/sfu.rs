@@ -1,12 +1,13 @@
 //! The server's SFU and the room's topology, which the test decides, and what flows where.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use call_core::{Input, LinkEvent, LinkId, LinkPeer, LinkPurpose, LinkState};
 use call_protocol::ui::{CallPhase, LinkView};
-use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
-use call_protocol::{ErrorCode, MediaSource, MemberId};
-use call_room::ConnId;
+use call_protocol::wire::{ServerMessage, TopologyMode};
+use call_protocol::{ErrorCode, MediaSource, MemberId, RoomId};
+use call_room::{SfuCommand, SfuEvent};
 
 use super::link::{FakeLink, Remote};
 use super::{Event, LATENCY, World};
@@ -17,10 +18,17 @@ pub(crate) const SFU: usize = usize::MAX;
 /// What the SFU knows.
 #[derive(Default)]
 pub(super) struct FakeSfu {
-    /// By client: the number of its link and the instance of our end.
-    links: BTreeMap<usize, (u32, u64)>,
+    /// The SFU's ends, by client.
+    links: BTreeMap<usize, SfuEnd>,
     /// Closes every link that is offered.
     refuses: bool,
+}
+
+struct SfuEnd {
+    room: RoomId,
+    member: MemberId,
+    link: u32,
+    instance: u64,
 }
 
 impl World {
@@ -37,6 +45,10 @@ impl World {
         }
     }
 
+    pub(crate) fn mode(&self) -> TopologyMode {
+        self.mode
+    }
+
     /// Whether the SFU refuses links from now on.
     pub(crate) fn set_sfu_refuses(&mut self, refuses: bool) {
         self.sfu.refuses = refuses;
@@ -44,65 +56,75 @@ impl World {
 
     /// The SFU gives up the link of a client.
     pub(crate) fn close_sfu_link(&mut self, client: usize) {
-        if let Some((link, _)) = self.sfu.links.remove(&client) {
+        if let Some(end) = self.sfu.links.remove(&client) {
+            let (room, member, link) = (end.room, end.member, end.link);
             let code = ErrorCode::LinkFailed;
-            self.say(client, ServerMessage::SfuClosed { link, code });
+            let event = SfuEvent::Closed { link, code };
+            self.server(call_room::Input::Sfu {
+                room,
+                member,
+                event,
+            });
         }
     }
 
     /// The SFU forgets everything, as with a new process: the links' ends go silent.
     pub(super) fn forget_sfu(&mut self) {
         let links = std::mem::take(&mut self.sfu.links);
-        for (client, (generation, _)) in links {
-            let peer = LinkPeer::Sfu;
+        for (client, end) in links {
+            let (peer, generation) = (LinkPeer::Sfu, end.link);
             self.leave_lonely(client, LinkId { peer, generation });
         }
     }
 
-    /// Whether the message is the SFU's; then it is handled.
-    pub(super) fn sfu_message(&mut self, conn: ConnId, message: &ClientMessage) -> bool {
-        let Some((client, socket)) = self.owners.get(&conn).copied() else {
-            return false;
-        };
-        match message {
-            ClientMessage::SfuOffer { link, tracks, .. } => {
+    /// What the server asks of the SFU.
+    pub(super) fn sfu_command(&mut self, command: SfuCommand) {
+        let clients = 0..self.clients.len();
+        let client_of = |member| clients.clone().find(|it| self.member(*it) == Some(member));
+        match command {
+            SfuCommand::Offer {
+                room,
+                member,
+                link,
+                tracks,
+                ..
+            } => {
                 assert_eq!(tracks.len(), 4);
-                let link = *link;
-                let known = self.sfu.links.get(&client).copied();
-                let message = if self.sfu.refuses {
-                    let code = ErrorCode::LinkFailed;
-                    ServerMessage::SfuClosed { link, code }
-                } else {
-                    let instance = match known.filter(|(number, _)| *number == link) {
-                        Some((_, instance)) => instance,
-                        None => {
-                            self.count += 1;
-                            self.count
-                        }
-                    };
-                    self.sfu.links.insert(client, (link, instance));
-                    let sdp = format!("sfu {instance}");
-                    ServerMessage::SfuAnswer { link, sdp }
+                let Some(client) = client_of(member) else {
+                    return;
                 };
-                let input = Input::Server { socket, message };
-                self.at(LATENCY, Event::ToSession { client, input });
+                let event = if self.sfu.refuses {
+                    let code = ErrorCode::LinkFailed;
+                    SfuEvent::Closed { link, code }
+                } else {
+                    self.count += 1;
+                    let known = self.sfu.links.get(&client);
+                    let known = known.filter(|end| (end.member, end.link) == (member, link));
+                    let instance = known.map_or(self.count, |end| end.instance);
+                    let end = SfuEnd {
+                        room: room.clone(),
+                        member,
+                        link,
+                        instance,
+                    };
+                    self.sfu.links.insert(client, end);
+                    let sdp = format!("sfu {instance}");
+                    SfuEvent::Answer { link, sdp }
+                };
+                let says = call_room::Input::Sfu {
+                    room,
+                    member,
+                    event,
+                };
+                self.at(Duration::from_millis(1), Event::SfuSays(says));
             }
-            ClientMessage::SfuClose { link } => {
-                let known = self.sfu.links.get(&client);
-                if known.is_some_and(|(number, _)| number == link) {
-                    self.sfu.links.remove(&client);
-                }
+            SfuCommand::Close { member, link, .. } => {
+                let is_meant =
+                    |end: &SfuEnd| end.member == member && link.is_none_or(|link| link == end.link);
+                self.sfu.links.retain(|_, end| !is_meant(end));
             }
-            ClientMessage::Leave => {
-                self.sfu.links.remove(&client);
-                return false;
-            }
-            ClientMessage::SfuCandidate { .. }
-            | ClientMessage::Subscribe { .. }
-            | ClientMessage::Report { .. } => {}
-            _ => return false,
+            SfuCommand::Candidate { .. } | SfuCommand::Subscribe { .. } => {}
         }
-        true
     }
 
     /// Connects a client's link to the SFU if both ends know each other and the path is up.
@@ -110,9 +132,10 @@ impl World {
         if self.outages.contains_key(&(client, SFU)) {
             return;
         }
-        let Some((generation, instance)) = self.sfu.links.get(&client).copied() else {
+        let Some(end) = self.sfu.links.get(&client) else {
             return;
         };
+        let (generation, instance) = (end.link, end.instance);
         let peer = LinkPeer::Sfu;
         let link = LinkId { peer, generation };
         let fake = self.clients[client].links.get_mut(&link);
@@ -129,7 +152,7 @@ impl World {
                 link,
                 state,
             };
-            self.at(std::time::Duration::from_secs(seconds), event);
+            self.at(Duration::from_secs(seconds), event);
         }
     }
 
@@ -142,7 +165,8 @@ impl World {
                 back.and_then(FakeLink::remote) != Some(Remote::Half(client, link))
             }
             Some(Remote::Sfu(instance)) => {
-                self.sfu.links.get(&client) != Some(&(link.generation, instance))
+                let end = self.sfu.links.get(&client);
+                end.map(|end| (end.link, end.instance)) != Some((link.generation, instance))
             }
             None => false,
         }
@@ -177,10 +201,15 @@ impl World {
         Some(*link)
     }
 
-    pub(crate) fn has_path(&self, a: usize, b: usize) -> bool {
-        let direct = |a, b| self.live_direct_link(a, b).is_some();
-        let sfu = |client| self.live_sfu_link(client).is_some();
-        direct(a, b) && direct(b, a) || sfu(a) && sfu(b)
+    /// Whether the client's half of a data link to another is connected.
+    pub(crate) fn is_data_connected(&self, client: usize, other: usize) -> bool {
+        let mut links = self.clients[client].links.iter();
+        links.any(|(link, fake)| {
+            fake.is_to(other)
+                && fake.purpose == LinkPurpose::Data
+                && fake.is_connected()
+                && !self.is_lonely(client, *link)
+        })
     }
 
     /// Lets media flow where it newly can, and demands that no pair lost its path.
@@ -217,9 +246,16 @@ impl World {
             if !sees(a, member) || !sees(b, me) {
                 self.paths.remove(&(a, b));
             } else if direct.or(sfu).is_some() {
-                self.paths.insert((a, b), (me, member));
-            } else if self.paths.remove(&(a, b)) == Some((me, member)) {
-                assert!(!self.strict, "{a} and {b} lost their path");
+                let since = self.paths.get(&(a, b)).map_or(self.now, |path| path.1);
+                self.paths.insert((a, b), ((me, member), since));
+            } else if let Some((ids, since)) = self.paths.remove(&(a, b))
+                // Before that the sessions have not heard of it.
+                && self.now > since + Duration::from_millis(1)
+            {
+                assert!(
+                    !self.strict || ids != (me, member),
+                    "{a} and {b} lost their path"
+                );
             }
         }
     }
