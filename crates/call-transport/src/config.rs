@@ -32,7 +32,8 @@ pub struct LinkConfig {
     pub video_codecs: Vec<VideoCodec>,
     /// Which media sections there are.
     pub shape: LinkShape,
-    /// Whether only paths through a relay are used.
+    /// Whether only paths through a relay are used; a link without a TURN server cannot be opened
+    /// then.
     pub relay_only: bool,
 }
 
