@@ -10,13 +10,11 @@ use str0m::Event;
 use str0m::media::{KeyframeRequestKind, Mid};
 
 use crate::sfu_peer::{
-    AUDIO_SLOTS, Descriptor, LAYERS, Served, VIDEO_SLOTS, audio_slots, mid, video_slots,
+    AUDIO_SLOTS, Descriptor, LAYERS, OPUS_PT, Served, VIDEO_SLOTS, VP8_PT, audio_slots, mid,
+    video_slots,
 };
 use crate::support::{number_of, numbered};
 
-/// Opus and VP8 as our offers number them.
-const OPUS_PT: u8 = 111;
-const VP8_PT: u8 = 96;
 /// The target before any feedback.
 const START_BPS: u64 = 600_000;
 
@@ -76,7 +74,6 @@ async fn layers_arrive_repaired_and_with_their_descriptors() {
                 assert_eq!(got, Some(&Descriptor(descriptor(number, layer))), "{number}");
                 numbers.entry(mid(1 + layer)).or_default().insert(number);
             }
-            eprintln!("{:?}", numbers.values().map(|n| (n.len(), (0..PACKETS+20).find(|x| !n.contains(x)))).collect::<Vec<_>>());
             let all = |numbers: &BTreeSet<u32>| numbers.len() == PACKETS as usize + 20;
             numbers.len() == usize::from(LAYERS) && numbers.values().all(all)
         })
@@ -113,6 +110,7 @@ async fn slots_come_out_apart_with_their_source_and_ask_for_keyframes_each() {
             served.sfu.send(*slot, *pt, number, 100 + index as u32).await;
         }
     }
+    let all = usize::from(AUDIO_SLOTS + VIDEO_SLOTS);
     // By SSRC: the source, the codec and the numbers.
     let mut streams: BTreeMap<u32, (u32, Codec, BTreeSet<u32>)> = BTreeMap::new();
     let note = |streams: &mut BTreeMap<u32, (u32, Codec, BTreeSet<u32>)>, packet: RtpIn| {
@@ -129,14 +127,11 @@ async fn slots_come_out_apart_with_their_source_and_ask_for_keyframes_each() {
                 note(&mut streams, packet);
             }
             // Sound is not repaired here; of pictures nothing may be missing.
-            let pictures = streams.values().filter(|(_, codec, _)| *codec != Codec::Opus);
-            pictures
-                .clone()
-                .all(|(.., numbers)| numbers.len() as u64 == PACKETS + 10)
-                && pictures.count() == usize::from(VIDEO_SLOTS)
+            let mut pictures = streams.values().filter(|(_, codec, _)| *codec != Codec::Opus);
+            streams.len() == all
+                && pictures.all(|(.., numbers)| numbers.len() as u64 == PACKETS + 10)
         })
         .await;
-    let all = usize::from(AUDIO_SLOTS + VIDEO_SLOTS);
     let sources: BTreeSet<u32> = streams.values().map(|(source, ..)| *source).collect();
     assert_eq!((streams.len(), sources.len()), (all, all));
     let stats = served.end.link.stats().await;
