@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use call_protocol::{VideoCodec, limits};
 use call_protocol::peer::{PeerSignal, SdpKind};
+use call_protocol::{VideoCodec, limits};
 use rtc::peer_connection::configuration::RTCOfferOptions;
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -28,7 +28,7 @@ use webrtc::peer_connection::{
 use crate::channels::ChannelNotice;
 use crate::config::LinkConfig;
 use crate::event::{Codec, LinkEvent, LinkState, MediaKind, RtpIn};
-use crate::formats::Formats;
+use crate::formats::{self, Formats};
 use crate::handler::Notice;
 use crate::incoming;
 use crate::keyframes::KeyframeRequests;
@@ -359,6 +359,7 @@ impl Task {
             } => {
                 let offer = RTCSessionDescription::offer(sdp.clone())?;
                 self.connection.set_remote_description(offer).await?;
+                self.shared.set_media_ids(formats::media_ids(sdp));
                 self.recovery.handle_restart(Instant::now());
             }
             Step::SetRemote {
@@ -367,6 +368,7 @@ impl Task {
             } => {
                 let answer = RTCSessionDescription::answer(sdp.clone())?;
                 self.connection.set_remote_description(answer).await?;
+                self.shared.set_media_ids(formats::media_ids(sdp));
                 self.handle_answered(sdp);
             }
             Step::Answer { resend_candidates } => {

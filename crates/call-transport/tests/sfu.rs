@@ -7,16 +7,27 @@ use std::time::Duration;
 use call_protocol::VideoCodec;
 use call_transport::{ChannelLabel, Codec, LinkEvent, LinkState, RtpIn, RtpOut};
 use str0m::Event;
+use str0m::bwe::{Bitrate, BweKind};
 use str0m::media::{KeyframeRequestKind, Mid};
 
 use crate::sfu_peer::{
-    AUDIO_SLOTS, Descriptor, LAYERS, OPUS_PT, Served, VIDEO_SLOTS, VP8_PT, audio_slots, mid,
-    video_slots,
+    AUDIO_SLOTS, Descriptor, LAYERS, OPUS_PT, SFU_START_KBPS, Served, VIDEO_SLOTS, VP8_PT,
+    audio_slots, mid, video_slots,
 };
 use crate::support::{number_of, numbered};
 
 /// The target before any feedback.
 const START_BPS: u64 = 600_000;
+
+/// Whether our feedback moved the server's estimate of what the path to us carries.
+fn is_estimate(event: &Event) -> bool {
+    match event {
+        Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+            *estimate != Bitrate::kbps(SFU_START_KBPS)
+        }
+        _ => false,
+    }
+}
 
 /// A descriptor: short, or with a structure too long for one-byte extensions.
 fn descriptor(number: u32, layer: u8) -> Vec<u8> {
@@ -71,7 +82,11 @@ async fn layers_arrive_repaired_and_with_their_descriptors() {
                     bytes => panic!("{bytes} bytes"),
                 };
                 let got = packet.header.ext_vals.user_values.get::<Descriptor>();
-                assert_eq!(got, Some(&Descriptor(descriptor(number, layer))), "{number}");
+                assert_eq!(
+                    got,
+                    Some(&Descriptor(descriptor(number, layer))),
+                    "{number}"
+                );
                 numbers.entry(mid(1 + layer)).or_default().insert(number);
             }
             let all = |numbers: &BTreeSet<u32>| numbers.len() == PACKETS as usize + 20;
@@ -79,14 +94,20 @@ async fn layers_arrive_repaired_and_with_their_descriptors() {
         })
         .await;
     let stats = served.end.link.stats().await;
-    eprintln!("lost {}, {stats:?}", served.sfu.lost.load(Ordering::Relaxed));
+    eprintln!(
+        "lost {}, {stats:?}",
+        served.sfu.lost.load(Ordering::Relaxed)
+    );
     assert!(levels > PACKETS as usize / 2, "{levels} levels");
     assert_eq!(stats.dropped_out, 0);
     for layer in stats.video_layers_out {
         assert_eq!(layer.packets, u64::from(PACKETS) + 20);
         assert!(layer.retransmitted_packets > 5, "{layer:?}");
     }
-    assert_ne!(stats.target_bps, START_BPS, "no transport-wide feedback came");
+    assert_ne!(
+        stats.target_bps, START_BPS,
+        "no transport-wide feedback came"
+    );
     served.end.link.close().await;
 }
 
@@ -107,7 +128,10 @@ async fn slots_come_out_apart_with_their_source_and_ask_for_keyframes_each() {
             served.sfu.loss_per_mille.store(0, Ordering::Relaxed);
         }
         for (index, (slot, pt)) in slots.iter().enumerate() {
-            served.sfu.send(*slot, *pt, number, 100 + index as u32).await;
+            served
+                .sfu
+                .send(*slot, *pt, number, 100 + index as u32)
+                .await;
         }
     }
     let all = usize::from(AUDIO_SLOTS + VIDEO_SLOTS);
@@ -121,21 +145,26 @@ async fn slots_come_out_apart_with_their_source_and_ask_for_keyframes_each() {
         assert_eq!((known.0, known.1), (source, packet.codec), "mixed up");
         assert!(known.2.insert(number_of(&packet)), "delivered twice");
     };
+    let mut has_estimate = false;
     served
-        .until("every packet of every slot", |end, _| {
+        .until("every packet of every slot", |end, heard| {
+            has_estimate |= heard.iter().any(is_estimate);
             while let Ok(packet) = end.media.try_recv() {
                 note(&mut streams, packet);
             }
             // Sound is not repaired here; of pictures nothing may be missing.
-            let mut pictures = streams.values().filter(|(_, codec, _)| *codec != Codec::Opus);
-            streams.len() == all
+            let mut pictures = streams
+                .values()
+                .filter(|(_, codec, _)| *codec != Codec::Opus);
+            has_estimate
+                && streams.len() == all
                 && pictures.all(|(.., numbers)| numbers.len() as u64 == PACKETS + 10)
         })
         .await;
     let sources: BTreeSet<u32> = streams.values().map(|(source, ..)| *source).collect();
     assert_eq!((streams.len(), sources.len()), (all, all));
     let stats = served.end.link.stats().await;
-    assert!(stats.video_in.repaired_packets > 20, "{stats:?}");
+    assert!(stats.video_in.repaired_packets > 0, "{stats:?}");
     assert_eq!((stats.video_in.missing_packets, stats.dropped_in), (0, 0));
 
     // One slot, then all.
@@ -155,8 +184,10 @@ async fn slots_come_out_apart_with_their_source_and_ask_for_keyframes_each() {
         }
         asked.len()
     };
-    served.end.link.request_keyframe(Some(ssrc));
-    served.end.link.request_keyframe(Some(1));
+    let link = &served.end.link;
+    assert_eq!(link.media_id(ssrc).as_deref(), Some(&*slot));
+    link.request_keyframe(Some(ssrc));
+    link.request_keyframe(Some(1));
     served
         .until("a request for the slot", |_, heard| hear(heard) > 0)
         .await;
@@ -194,8 +225,7 @@ async fn the_server_asks_for_keyframes_of_one_layer() {
             stream.request_keyframe(KeyframeRequestKind::Pli);
         };
         served.sfu.call(ask).await;
-        let is_request =
-            |event: &LinkEvent| matches!(event, LinkEvent::KeyframeRequested { layer: asked } if *asked == layer);
+        let is_request = |event: &LinkEvent| matches!(event, LinkEvent::KeyframeRequested { layer: asked } if *asked == layer);
         served
             .until("the request", |end, _| end.count(is_request) > 0)
             .await;
@@ -211,7 +241,7 @@ async fn the_server_asks_for_keyframes_of_one_layer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_pass_both_ways() {
     let mut served = Served::connected(true).await;
-    let channels = served.sfu.open_channels().await;
+    let channels = served.sfu.channels.clone();
     let (ready, control) = (channels[0], channels[1]);
     served
         .end
@@ -276,7 +306,10 @@ async fn an_ice_restart_by_a_new_offer_keeps_everything() {
             let mut is_received = [false; 2];
             while is_received != [true; 2] {
                 number += 1;
-                served.sfu.send(slot, VP8_PT, round * 10_000 + number, 7).await;
+                served
+                    .sfu
+                    .send(slot, VP8_PT, round * 10_000 + number, 7)
+                    .await;
                 let link = &served.end.link;
                 let packet = numbered(number as u32, 100);
                 link.send_video(1, VideoCodec::Vp8, packet);

@@ -25,6 +25,9 @@ pub(crate) const LAYERS: u8 = 3;
 pub(crate) const AUDIO_SLOTS: u8 = 5;
 pub(crate) const VIDEO_SLOTS: u8 = 16;
 
+/// What the server assumes of the path to us before any feedback.
+pub(crate) const SFU_START_KBPS: u64 = 2_000;
+
 /// Opus and VP8 as our offers number them.
 pub(crate) const OPUS_PT: u8 = 111;
 pub(crate) const VP8_PT: u8 = 96;
@@ -104,6 +107,8 @@ pub(crate) struct Sfu {
     pub(crate) lost: Arc<AtomicU64>,
     /// The newest answer.
     pub(crate) answer: String,
+    /// The channels every link has, the ready channel first; made with the first answer.
+    pub(crate) channels: Vec<ChannelId>,
     task: JoinHandle<()>,
 }
 
@@ -120,7 +125,7 @@ impl Sfu {
         let mut rtc = RtcConfig::new()
             .set_rtp_mode(true)
             .set_ice_lite(is_ice_lite)
-            .enable_bwe(Some(Bitrate::kbps(2_000)))
+            .enable_bwe(Some(Bitrate::kbps(SFU_START_KBPS)))
             .set_extension(
                 9,
                 Extension::with_serializer(DESCRIPTOR_URI, DescriptorSerializer),
@@ -145,6 +150,7 @@ impl Sfu {
             loss_per_mille,
             lost,
             answer: String::new(),
+            channels: Vec::new(),
             task,
         }
     }
@@ -160,30 +166,6 @@ impl Sfu {
         };
         assert!(self.commands.send(Box::new(command)).is_ok(), "it runs");
         result.await.expect("it runs")
-    }
-
-    /// The channels every link has, the ready channel first.
-    pub(crate) async fn open_channels(&self) -> Vec<ChannelId> {
-        let channels = [
-            (99, true, Reliability::Reliable),
-            (100, true, Reliability::Reliable),
-            (101, false, Reliability::Reliable),
-            (102, false, Reliability::MaxRetransmits { retransmits: 0 }),
-        ];
-        self.call(move |rtc| {
-            let mut api = rtc.direct_api();
-            let create = |(stream, ordered, reliability)| {
-                api.create_data_channel(ChannelConfig {
-                    label: stream_label(stream).to_owned(),
-                    ordered,
-                    reliability,
-                    negotiated: Some(stream),
-                    ..ChannelConfig::default()
-                })
-            };
-            channels.into_iter().map(create).collect()
-        })
-        .await
     }
 
     /// Writes a numbered packet to a slot.
@@ -205,13 +187,25 @@ impl Sfu {
     }
 }
 
-fn stream_label(stream: u16) -> &'static str {
-    match stream {
-        99 => "ready",
-        100 => "control",
-        101 => "bulk",
-        _ => "lossy",
-    }
+fn create_channels(rtc: &mut Rtc) -> Vec<ChannelId> {
+    let lossy = Reliability::MaxRetransmits { retransmits: 0 };
+    let channels = [
+        (99, "ready", true, Reliability::Reliable),
+        (100, "control", true, Reliability::Reliable),
+        (101, "bulk", false, Reliability::Reliable),
+        (102, "lossy", false, lossy),
+    ];
+    let mut api = rtc.direct_api();
+    let create = |(stream, label, ordered, reliability): (u16, &str, bool, Reliability)| {
+        api.create_data_channel(ChannelConfig {
+            label: label.to_owned(),
+            ordered,
+            reliability,
+            negotiated: Some(stream),
+            ..ChannelConfig::default()
+        })
+    };
+    channels.into_iter().map(create).collect()
 }
 
 struct Wire {
@@ -300,6 +294,7 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn connected(is_ice_lite: bool) -> Self {
+        let opened_at = Instant::now();
         let mut served = Self {
             end: End::open(sfu_config()).await,
             sfu: Sfu::new(is_ice_lite).await,
@@ -311,6 +306,8 @@ impl Served {
                 end.is_connected() && heard.iter().any(|event| matches!(event, Event::Connected))
             })
             .await;
+        let took = opened_at.elapsed();
+        eprintln!("connected in {took:?}, ICE-lite: {is_ice_lite}");
         served
     }
 
@@ -341,12 +338,15 @@ impl Served {
                 sdp,
             }) => {
                 self.offers += 1;
+                let is_first = self.offers == 1;
                 let accept = move |rtc: &mut Rtc| {
                     let offer = SdpOffer::from_sdp_string(&sdp).expect("an offer");
                     let answer = rtc.sdp_api().accept_offer(offer).expect("acceptable");
-                    answer.to_sdp_string()
+                    let channels = is_first.then(|| create_channels(rtc));
+                    (answer.to_sdp_string(), channels)
                 };
-                let sdp = self.sfu.call(accept).await;
+                let (sdp, channels) = self.sfu.call(accept).await;
+                self.sfu.channels.extend(channels.unwrap_or_default());
                 self.sfu.answer.clone_from(&sdp);
                 self.end.link.handle_signal(PeerSignal::Description {
                     kind: SdpKind::Answer,

@@ -58,9 +58,10 @@ async fn sections_stand_in_the_promised_order() {
         shape,
         ..config(true, true)
     };
-    assert_eq!(sections(&offer(shape(LinkShape::Data)).await), [
-        "application sendrecv"
-    ]);
+    assert_eq!(
+        sections(&offer(shape(LinkShape::Data)).await),
+        ["application sendrecv"]
+    );
     let silent = LinkShape::Peer {
         send_audio: false,
         send_video: false,
@@ -87,7 +88,10 @@ async fn an_sfu_offer_is_complete_and_fits_its_message() {
     let count = |text: &str| media.matches(text).count();
     assert_eq!(count("a=ssrc-group:FID "), usize::from(LAYERS));
     let pictures = usize::from(LAYERS + VIDEO_SLOTS);
-    assert_eq!(count("#dependency-descriptor-rtp-header-extension"), pictures);
+    assert_eq!(
+        count("#dependency-descriptor-rtp-header-extension"),
+        pictures
+    );
     let sounds = usize::from(1 + AUDIO_SLOTS);
     assert_eq!(count(":ssrc-audio-level"), sounds);
     assert_eq!(count("transport-wide-cc-extensions-01"), sounds + pictures);
@@ -121,15 +125,11 @@ async fn data_links_carry_messages_and_no_media() {
         let link = &pair.ends[from].link;
         link.send_channel(label, "hello".into()).unwrap();
         link.send_video(0, VideoCodec::Vp8, numbered(1, 100));
-        pair.until("the message", |ends| {
-            ends[to].messages(label) == ["hello"]
-        })
-        .await;
+        pair.until("the message", |ends| ends[to].messages(label) == ["hello"])
+            .await;
         assert_eq!(pair.ends[from].link.stats().await.dropped_out, 1);
     }
-    let codecs = |event: &LinkEvent| {
-        matches!(event, LinkEvent::Codecs { video, audio } if !video.is_empty() || *audio)
-    };
+    let codecs = |event: &LinkEvent| matches!(event, LinkEvent::Codecs { video, audio } if !video.is_empty() || *audio);
     assert!(pair.ends.iter().all(|end| end.count(codecs) == 0));
     pair.close().await;
 }
