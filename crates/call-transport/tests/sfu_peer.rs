@@ -294,7 +294,6 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) async fn connected(is_ice_lite: bool) -> Self {
-        let opened_at = Instant::now();
         let mut served = Self {
             end: End::open(sfu_config()).await,
             sfu: Sfu::new(is_ice_lite).await,
@@ -306,8 +305,6 @@ impl Served {
                 end.is_connected() && heard.iter().any(|event| matches!(event, Event::Connected))
             })
             .await;
-        let took = opened_at.elapsed();
-        eprintln!("connected in {took:?}, ICE-lite: {is_ice_lite}");
         served
     }
 
