@@ -100,6 +100,7 @@ mod shared;
 mod stats;
 mod tap;
 mod task;
+mod tracks;
 mod ws;
 
 pub use channels::ChannelError;
