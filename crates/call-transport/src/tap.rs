@@ -161,13 +161,9 @@ fn kind(info: &StreamInfo) -> MediaKind {
 impl Interceptor for Tap {
     fn bind_local_stream(&mut self, info: &StreamInfo) {
         let layer = self.shared.streams.layer(info.ssrc);
-        self.shared.meter().bind_out(
-            info.ssrc,
-            kind(info),
-            layer,
-            info.clock_rate,
-            info.ssrc_rtx,
-        );
+        self.shared
+            .meter()
+            .bind_out(info.ssrc, kind(info), layer, info.clock_rate, info.ssrc_rtx);
     }
 
     fn unbind_local_stream(&mut self, _info: &StreamInfo) {}
