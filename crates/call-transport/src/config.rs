@@ -31,7 +31,8 @@ pub struct LinkConfig {
     pub video_codecs: Vec<VideoCodec>,
     /// Which media sections there are.
     pub shape: LinkShape,
-    /// Whether only paths through a relay are used.
+    /// Whether only paths through a relay are used; a link without a TURN server cannot be opened
+    /// then.
     pub relay_only: bool,
 }
 
@@ -49,14 +50,15 @@ pub enum LinkShape {
     },
     /// To a member, data channels only.
     Data,
-    /// To the SFU: a section for our sound, one per layer of our picture, then slots for what
-    /// others send.
+    /// To the SFU: m-line 0 for our sound and m-line 1 + n for layer n of our picture, each sending
+    /// only, then slots for what others send, each receiving only: sound, then pictures. Media ids
+    /// are the m-lines' numbers. Counts beyond the protocol's limits are cut.
     Sfu {
-        /// Simulcast layers we send, layer 0 (largest) first.
+        /// Simulcast layers we send, layer 0 (largest) first; at most [`limits::SFU_LAYERS`].
         video_layers: u8,
-        /// Sections for others' sound.
+        /// Sections for others' sound; at most [`limits::SFU_AUDIO_SLOTS`].
         audio_slots: u8,
-        /// Sections for others' pictures.
+        /// Sections for others' pictures; at most [`limits::SFU_VIDEO_SLOTS`].
         video_slots: u8,
     },
 }

@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use call_protocol::VideoCodec;
+use call_protocol::{VideoCodec, limits};
 
 use crate::event::Codec;
 use crate::setup;
 
 /// More formats in one description are not read.
 const MAX_FORMATS: usize = 128;
+/// More streams in one description are not read; an SFU announces 21 and 16 for repairs.
+const MAX_STREAMS: usize = 64;
 
 /// Payload types and extension ids as negotiated. Empty before the first answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,6 +100,29 @@ impl Formats {
     }
 }
 
+/// The media id of every stream a description announces, by SSRC.
+pub(crate) fn media_ids(sdp: &str) -> BTreeMap<u32, String> {
+    let mut ids = BTreeMap::new();
+    for section in sdp.split("\nm=").skip(1) {
+        let value = |name: &str| section.lines().find_map(|line| line.strip_prefix(name));
+        let Some(id) = value("a=mid:").map(str::trim) else {
+            continue;
+        };
+        if id.len() > limits::MID_CHARS {
+            continue;
+        }
+        let streams = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("a=ssrc:")?.split(' ').next());
+        for ssrc in streams.filter_map(|ssrc| ssrc.trim().parse().ok()) {
+            if ids.len() < MAX_STREAMS {
+                ids.insert(ssrc, id.to_owned());
+            }
+        }
+    }
+    ids
+}
+
 /// Splits `a=name:<payload type> <rest>`.
 fn attribute<'a>(line: &'a str, name: &str) -> Option<(u8, &'a str)> {
     let (payload_type, rest) = line.strip_prefix(name)?.split_once(' ')?;
@@ -174,6 +199,21 @@ mod tests {
         );
         assert_eq!(formats.audio_level_id, Some(1));
         assert_eq!(formats.descriptor_id, Some(9));
+    }
+
+    #[test]
+    fn streams_are_found_in_their_sections() {
+        let sdp = "v=0\r\na=mid:no\r\nm=audio 9 X 111\r\na=ssrc:7 cname:x\r\na=mid:4\r\n\
+            m=video 9 X 96\r\na=mid:9\r\na=ssrc:8 cname:x\r\na=ssrc:8 msid:a b\r\n\
+            a=ssrc:9\r\na=ssrc:nonsense x\r\nm=video 9 X 96\r\na=ssrc:10 x\r\n";
+        let want = [(7, "4"), (8, "9"), (9, "9")].map(|(ssrc, id)| (ssrc, id.to_owned()));
+        assert_eq!(media_ids(sdp), BTreeMap::from(want));
+        assert!(media_ids("").is_empty());
+        let many: String = (0..200)
+            .map(|ssrc| format!("a=ssrc:{ssrc} x\r\n"))
+            .collect();
+        let ids = media_ids(&format!("v=0\r\nm=audio 9 X 1\r\na=mid:0\r\n{many}"));
+        assert_eq!(ids.len(), MAX_STREAMS);
     }
 
     #[test]

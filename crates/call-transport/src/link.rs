@@ -113,6 +113,12 @@ impl Link {
         self.channel(channel).writable().await;
     }
 
+    /// The media id (RFC 8843) of the section a received stream belongs to: which slot of an SFU
+    /// link. `None` for streams the peer's newest description does not announce.
+    pub fn media_id(&self, ssrc: u32) -> Option<String> {
+        self.shared.media_id(ssrc)
+    }
+
     /// Where a received stream stands on the peer's wall clock; `None` before its first report.
     pub fn sender_clock(&self, ssrc: u32) -> Option<SenderClock> {
         self.shared.meter().sender_clock(ssrc)

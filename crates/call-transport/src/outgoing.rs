@@ -84,7 +84,7 @@ impl TrackOut {
         let ssrc = shared.streams.audio?;
         let (codec, kind) = (setup::opus(), RtpCodecKind::Audio);
         let label = "audio".to_owned();
-        Some(Self::new(
+        Some(Self::make(
             shared,
             (ssrc, None),
             codec,
@@ -103,12 +103,12 @@ impl TrackOut {
                 _ => format!("video-{layer}"),
             };
             let (codec, kind) = (bound_codec(codecs), RtpCodecKind::Video);
-            Self::new(shared, (ssrc, Some(rtx)), codec, kind, label, VIDEO_PACKETS)
+            Self::make(shared, (ssrc, Some(rtx)), codec, kind, label, VIDEO_PACKETS)
         };
         layers.map(track).collect()
     }
 
-    fn new(
+    fn make(
         shared: &Arc<Shared>,
         (ssrc, rtx): (u32, Option<u32>),
         codec: RTCRtpCodec,

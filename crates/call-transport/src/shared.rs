@@ -1,6 +1,7 @@
 //! What the interceptors (on the connection's driver task), the link's tasks and its handle share:
 //! counters, the negotiated formats, wake-ups. Locks are held for a few instructions only.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     meter: Mutex<Meter>,
     /// What was negotiated last.
     formats: Mutex<Arc<Formats>>,
+    /// The peer's streams and the media ids of their sections.
+    media_ids: Mutex<BTreeMap<u32, String>>,
     /// The congestion controller's target, bits per second.
     pub(crate) target_bps: Arc<AtomicU64>,
     rtt_us: AtomicU32,
@@ -50,6 +53,7 @@ impl Shared {
             streams,
             meter: Mutex::default(),
             formats: Mutex::default(),
+            media_ids: Mutex::default(),
             target_bps: Arc::new(AtomicU64::new(START_BPS as u64)),
             rtt_us: AtomicU32::new(0),
             wall_clock: WallClock::new(Instant::now(), SystemTime::now()),
@@ -74,6 +78,22 @@ impl Shared {
 
     pub(crate) fn set_formats(&self, formats: Formats) {
         *self.formats.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(formats);
+    }
+
+    /// The media id of the section a stream of the peer belongs to.
+    pub(crate) fn media_id(&self, ssrc: u32) -> Option<String> {
+        let ids = self
+            .media_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        ids.get(&ssrc).cloned()
+    }
+
+    pub(crate) fn set_media_ids(&self, ids: BTreeMap<u32, String>) {
+        *self
+            .media_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = ids;
     }
 
     /// The peer asks for a keyframe of a layer.

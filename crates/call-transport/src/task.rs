@@ -10,16 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use call_protocol::VideoCodec;
 use call_protocol::peer::{PeerSignal, SdpKind};
-use call_protocol::{VideoCodec, limits};
 use rtc::peer_connection::configuration::RTCOfferOptions;
-use rtc::rtcp;
-use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use webrtc::error::Result;
-use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     PeerConnection, RTCIceCandidateInit, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
     RTCSessionDescription,
@@ -28,24 +25,22 @@ use webrtc::peer_connection::{
 use crate::channels::ChannelNotice;
 use crate::config::LinkConfig;
 use crate::event::{Codec, LinkEvent, LinkState, MediaKind, RtpIn};
-use crate::formats::Formats;
+use crate::formats::{self, Formats};
 use crate::handler::Notice;
 use crate::incoming;
-use crate::keyframes::KeyframeRequests;
 use crate::link::Command;
 use crate::negotiation::{Candidate, Negotiation, Step};
 use crate::recovery::{Action, PathState, Recovery};
 use crate::setup;
 use crate::shared::Shared;
 use crate::stats;
+use crate::tracks::VideoTracks;
 use crate::turn_shim::TurnShims;
 
 /// Events that may wait before the peer is held back.
 const OUTBOX: usize = 256;
 /// How long a hang-up waits for room for its last events.
 const FAREWELL: Duration = Duration::from_millis(200);
-/// Remote video tracks keyframes are asked from: an SFU link's slots and a few more.
-const MAX_TRACKS: usize = limits::SFU_VIDEO_SLOTS + 4;
 /// Candidates of ours kept for a peer that dropped them.
 const MAX_CANDIDATES: usize = 64;
 
@@ -81,8 +76,7 @@ pub(crate) struct Task {
     pub(crate) state: watch::Sender<LinkState>,
     codecs: Option<(Vec<VideoCodec>, bool)>,
     local_candidates: VecDeque<Candidate>,
-    video_tracks: Vec<Arc<dyn TrackRemote>>,
-    keyframes: KeyframeRequests,
+    video_tracks: VideoTracks,
     is_hung_up: bool,
 }
 
@@ -112,8 +106,7 @@ impl Task {
             state: watch::channel(LinkState::Connecting).0,
             codecs: None,
             local_candidates: VecDeque::new(),
-            video_tracks: Vec::new(),
-            keyframes: KeyframeRequests::default(),
+            video_tracks: VideoTracks::new(Arc::clone(shared)),
             is_hung_up: false,
         }
     }
@@ -172,15 +165,17 @@ impl Task {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        [self.recovery.poll_timeout(), self.keyframes.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.recovery.poll_timeout(),
+            self.video_tracks.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     async fn handle_timeout(&mut self, now: Instant) -> Flow {
-        let due = self.keyframes.handle_timeout(now);
-        self.send_keyframe_requests(&due).await;
+        self.video_tracks.handle_timeout(now).await;
         match self.recovery.handle_timeout(now) {
             Some(Action::GiveUp) => return Flow::End(LinkState::Failed),
             Some(Action::RestartIce) => {
@@ -202,7 +197,10 @@ impl Task {
                 }
                 self.execute(steps).await;
             }
-            Command::RequestKeyframe(ssrc) => self.request_keyframe(Instant::now(), ssrc).await,
+            Command::RequestKeyframe(ssrc) => {
+                let now = Instant::now();
+                self.video_tracks.request_keyframe(now, ssrc).await;
+            }
             Command::RestartIce => {
                 let steps = self.negotiation.handle_wish(true);
                 self.execute(steps).await;
@@ -226,9 +224,8 @@ impl Task {
                 }
             }
             Notice::Track(track) => {
-                let is_video = track.kind().await == RtpCodecKind::Video;
-                if is_video && self.video_tracks.len() < MAX_TRACKS {
-                    self.video_tracks.push(Arc::clone(&track));
+                if track.kind().await == RtpCodecKind::Video {
+                    self.video_tracks.add(&track);
                 }
                 let (media, shared) = (self.media.clone(), Arc::clone(&self.shared));
                 self.children.spawn(incoming::run(track, media, shared));
@@ -363,6 +360,7 @@ impl Task {
             } => {
                 let offer = RTCSessionDescription::offer(sdp.clone())?;
                 self.connection.set_remote_description(offer).await?;
+                self.shared.set_media_ids(formats::media_ids(sdp));
                 self.recovery.handle_restart(Instant::now());
             }
             Step::SetRemote {
@@ -371,6 +369,7 @@ impl Task {
             } => {
                 let answer = RTCSessionDescription::answer(sdp.clone())?;
                 self.connection.set_remote_description(answer).await?;
+                self.shared.set_media_ids(formats::media_ids(sdp));
                 self.handle_answered(sdp);
             }
             Step::Answer { resend_candidates } => {
@@ -433,39 +432,6 @@ impl Task {
             if !is_waiting {
                 self.outbox
                     .push_back(LinkEvent::KeyframeRequested { layer: wanted });
-            }
-        }
-    }
-
-    /// Asks for a keyframe of one stream, or of all.
-    async fn request_keyframe(&mut self, now: Instant, only: Option<u32>) {
-        let mut ask = Vec::new();
-        for track in &self.video_tracks {
-            for ssrc in track.ssrcs().await {
-                let is_wanted = only.is_none_or(|only| only == ssrc);
-                if is_wanted && self.keyframes.handle_wish(now, ssrc) {
-                    ask.push(ssrc);
-                }
-            }
-        }
-        self.send_keyframe_requests(&ask).await;
-    }
-
-    async fn send_keyframe_requests(&self, ssrcs: &[u32]) {
-        // Any track carries the request; the SSRC in it says which stream is meant.
-        let Some(track) = self.video_tracks.first() else {
-            return;
-        };
-        for &media_ssrc in ssrcs {
-            let request = PictureLossIndication {
-                sender_ssrc: 0,
-                media_ssrc,
-            };
-            let packets: Vec<Box<dyn rtcp::Packet>> = vec![Box::new(request)];
-            if track.write_rtcp(packets).await.is_ok() {
-                self.shared
-                    .keyframe_requests_out
-                    .fetch_add(1, Ordering::Relaxed);
             }
         }
     }
