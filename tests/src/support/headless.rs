@@ -223,8 +223,15 @@ impl Server {
     /// # Panics
     /// When it does not start listening.
     pub fn start_at(address: &str) -> Self {
-        let args = ["--http", address, "--media", "127.0.0.1:0"];
-        let mut process = Lines::start("visavis-server", &args);
+        Self::start_with(&["--http", address, "--media", "127.0.0.1:0"])
+    }
+
+    /// Starts a server with these arguments.
+    ///
+    /// # Panics
+    /// When it does not start listening.
+    pub fn start_with(args: &[&str]) -> Self {
+        let mut process = Lines::start("visavis-server", args);
         let listening = process.event("listening");
         let address = listening["http"]
             .as_str()
@@ -255,6 +262,19 @@ pub struct MemberOptions<'a> {
 /// # Panics
 /// When the client is not built.
 pub fn member(server: &str, code: Option<&str>, options: &MemberOptions<'_>) -> Lines {
+    member_with(server, code, options, &[])
+}
+
+/// As [`member`], with further arguments.
+///
+/// # Panics
+/// When the client is not built.
+pub fn member_with(
+    server: &str,
+    code: Option<&str>,
+    options: &MemberOptions<'_>,
+    further: &[&str],
+) -> Lines {
     let MemberOptions {
         name,
         video,
@@ -272,6 +292,7 @@ pub fn member(server: &str, code: Option<&str>, options: &MemberOptions<'_>) -> 
     if let Some(record) = &record {
         args.extend(["--record", record]);
     }
+    args.extend(further);
     Lines::start("visavis-headless", &args)
 }
 

@@ -10,5 +10,6 @@ mod cycles;
 mod lan;
 mod lip_sync;
 mod mouth_to_ear;
+mod rooms;
 mod server_loss;
 mod sound;
