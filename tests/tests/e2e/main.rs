@@ -6,6 +6,7 @@
 mod app;
 mod calls;
 mod chromium;
+mod chromium_sfu;
 mod cycles;
 mod lan;
 mod lip_sync;
