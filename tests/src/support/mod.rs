@@ -5,6 +5,7 @@ pub mod display;
 pub mod engine;
 pub mod headless;
 pub mod namespace;
+pub mod network;
 pub mod recording;
 pub mod sound_server;
 pub mod window;

@@ -9,6 +9,8 @@ use serde_json::Value;
 use visavis_tests::support::headless::{
     Lines, MemberOptions, PATIENCE, Server, code_of, member_with,
 };
+use visavis_tests::support::namespace::run_in_own_network;
+use visavis_tests::support::network::{Namespace, limit};
 use visavis_tests::support::recording::{picture_gaps, sound_gaps};
 use visavis_tests::support::{cpu_seconds, http_get, real_time};
 
@@ -362,5 +364,135 @@ fn twelve_members_get_what_their_tiles_ask_for() {
     }
     for lines in members {
         assert_eq!(lines.terminate().code, Some(0));
+    }
+}
+
+/// The members' figures of the last second.
+fn newest_members(lines: &Lines) -> Vec<Value> {
+    let stats = lines.seen.iter().rev().find(|l| l["event"] == "stats");
+    stats
+        .and_then(|stats| stats["members"].as_array().cloned())
+        .unwrap_or_default()
+}
+
+/// Waits until the picture of `member` is as wide as `fits` says; returns how long it took.
+fn wide(lines: &mut Lines, member: &Value, what: &str, fits: impl Fn(u64) -> bool) -> Duration {
+    let started = Instant::now();
+    while !fits(width_of(lines, member)) {
+        assert!(
+            started.elapsed() < PATIENCE,
+            "not {what}: {:?}",
+            newest_members(lines)
+        );
+        lines.watch(Duration::from_millis(100));
+    }
+    started.elapsed()
+}
+
+#[test]
+fn a_narrow_receiver_gets_smaller_pictures_and_whole_sound() {
+    let _machine = real_time();
+    run_in_own_network(
+        "rooms::a_narrow_receiver_gets_smaller_pictures_and_whole_sound",
+        narrow_receiver,
+    );
+}
+
+fn narrow_receiver() {
+    let Some(behind) = Namespace::new() else {
+        eprintln!("SKIPPED: no network namespaces here");
+        return;
+    };
+    behind.connect("narrow", "10.78.0.1/24", "10.78.0.2/24");
+    let server = Server::start_with(&[
+        "--http",
+        "0.0.0.0:0",
+        "--media",
+        "0.0.0.0:0",
+        "--topology",
+        "sfu",
+    ]);
+    let port = server
+        .address
+        .rsplit(':')
+        .next()
+        .expect("an address has a port");
+    let near = format!("ws://127.0.0.1:{port}");
+    let tile = ["--tile", "1280x720"];
+    let options = |name, audio| MemberOptions {
+        name,
+        video: "pattern:1280x720@15",
+        audio,
+        record: None,
+    };
+    let mut ann = member_with(&near, None, &options("Ann", "tone:440"), &tile);
+    let code = code_of(&mut ann);
+    let ann_id = ann.event("joined")["member"].clone();
+    let mut bo = member_with(&near, Some(&code), &options("Bo", "tone:660"), &tile);
+    bo.event("joined");
+    let far = format!("ws://10.78.0.1:{port}");
+    let mut kim = Lines::start_inside(
+        &behind,
+        "visavis-headless",
+        &[
+            "--server", &far, "--code", &code, "--name", "Kim", "--tile", "1280x720",
+        ],
+    );
+    kim.event("joined");
+    wide(&mut kim, &ann_id, "720p at first", |width| width == 1_280);
+
+    limit("narrowo", Some(500));
+    let down = wide(&mut kim, &ann_id, "a smaller layer", |width| {
+        (1..1_280).contains(&width)
+    });
+    // The queue of the link drains.
+    kim.watch(Duration::from_secs(2));
+    let from = kim.seen.len();
+    kim.watch(Duration::from_secs(15));
+    let stats: Vec<&Value> = kim.seen[from..]
+        .iter()
+        .filter(|line| line["event"] == "stats")
+        .collect();
+    let figures = |key: &'static str| {
+        stats.iter().flat_map(move |line| {
+            let members = line["members"].as_array().cloned().unwrap_or_default();
+            members
+                .into_iter()
+                .filter_map(move |m| m["audio"][key].as_f64())
+        })
+    };
+    let concealed: Vec<f64> = figures("concealed_ratio").collect();
+    let mean = concealed.iter().sum::<f64>() / concealed.len().max(1) as f64;
+    println!(
+        "500 kbit/s: smaller after {:.1} s, {:.2} % of the sound concealed; at the end {:?}",
+        down.as_secs_f64(),
+        mean * 1e2,
+        newest_members(&kim)
+    );
+    assert!(
+        concealed.len() >= 20,
+        "{} figures of sound",
+        concealed.len()
+    );
+    assert!(mean < 0.01, "{mean} of the sound concealed");
+    bo.watch(Duration::from_millis(1));
+    let unhurt = bo.seen.iter().rev().filter(|line| line["event"] == "stats");
+    for line in unhurt.take(10) {
+        let member = line["members"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|member| member["member"] == ann_id)
+            .cloned()
+            .unwrap_or_default();
+        assert_eq!(member["video"]["width"], 1_280, "Bo keeps 720p: {line}");
+    }
+
+    limit("narrowo", None);
+    let up = wide(&mut kim, &ann_id, "720p again", |width| width == 1_280);
+    println!("the limit lifted: 720p after {:.1} s", up.as_secs_f64());
+    assert!(up < Duration::from_secs(5), "{up:?}");
+    for client in [ann, bo, kim] {
+        assert_eq!(client.terminate().code, Some(0));
     }
 }
