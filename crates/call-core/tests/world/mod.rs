@@ -395,7 +395,6 @@ impl World {
                         self.at(LATENCY, Event::HangUp { conn });
                     }
                 }
-                call_room::Output::Sfu(_) => {}
             }
         }
     }
