@@ -2,20 +2,28 @@
 //!
 //! After every step each connected member's view, built from nothing but what the server sent it,
 //! must equal the reference's roster; answers must be the ones the reference predicts; signals must
-//! reach exactly their addressee. A failure prints its seed.
+//! reach exactly their addressee; everybody in a room is told one topology, which fits its size and
+//! what its members report; the forwarding unit hears of every seat it knows that it ended. A failure
+//! prints its seed.
+
+mod media;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use call_protocol::limits::RESUME_GRACE_MS;
 use call_protocol::wire::{ClientMessage, ServerMessage};
-use call_protocol::{ErrorCode, MemberId};
+use call_protocol::{ErrorCode, MemberId, RoomId};
 use call_room::{Rate, RoomsConfig};
+
+use view::{View, apply};
 
 use crate::server::{AUTH, OTHER_AUTH, Server, join, signal};
 
 const ROOMS: u64 = 3;
 const SEATS: usize = 4;
+const MESH: usize = 3;
 const CLIENTS: u64 = 8;
 const STEPS: usize = 400;
 
@@ -39,6 +47,7 @@ struct RefSeat {
     token: String,
     conn: Option<u64>,
     expires: Option<Instant>,
+    uplink_short: bool,
 }
 
 #[derive(Debug, Default)]
@@ -46,14 +55,6 @@ struct RefRoom {
     auth: &'static str,
     seats: BTreeMap<MemberId, RefSeat>,
     last: u32,
-}
-
-/// What a client knows from the server's messages.
-#[derive(Debug)]
-struct View {
-    room: u8,
-    member: MemberId,
-    others: BTreeMap<MemberId, String>,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +76,9 @@ struct Model {
     rest: BTreeMap<u64, Vec<ServerMessage>>,
     next_conn: u64,
     takeovers: usize,
+    at_sfu: usize,
+    /// Seats the forwarding unit knows.
+    sfu: BTreeSet<(RoomId, MemberId)>,
     log: Vec<String>,
 }
 
@@ -83,6 +87,7 @@ impl Model {
         let loose = Rate::per_second(1_000_000, 1_000_000);
         let config = RoomsConfig {
             room_members: SEATS,
+            mesh_limit: MESH,
             message_rate: loose,
             join_rate: loose,
             room_join_rate: loose,
@@ -97,6 +102,8 @@ impl Model {
             rest: BTreeMap::new(),
             next_conn: 1,
             takeovers: 0,
+            at_sfu: 0,
+            sfu: BTreeSet::new(),
             log: Vec::new(),
         }
     }
@@ -141,7 +148,9 @@ impl Model {
             (None, _) => self.connect(id),
             (Some(conn), 4..40) => self.join(id, conn),
             (Some(conn), 40..60) => self.signal(conn),
-            (Some(conn), 60..70) => self.update(conn),
+            (Some(conn), 60..65) => self.update(conn),
+            (Some(conn), 65..68) => self.report(conn),
+            (Some(conn), 68..70) => self.use_sfu(conn),
             (Some(conn), 70..82) => self.leave(id, conn),
             (Some(conn), 82..90) => {
                 self.forget(id);
@@ -209,6 +218,7 @@ impl Model {
                     resume,
                     resumed,
                     members,
+                    topology,
                     ..
                 },
             ) => {
@@ -221,6 +231,7 @@ impl Model {
                     room,
                     member,
                     others: others.collect(),
+                    topology,
                 };
                 let state = self.rooms.get_mut(&room).expect("open room");
                 state
@@ -257,6 +268,7 @@ impl Model {
             token: String::new(),
             conn: Some(conn),
             expires: None,
+            uplink_short: false,
         };
         if let Some(token) = token {
             let mut seats = self
@@ -268,7 +280,9 @@ impl Model {
                 return Err(ErrorCode::ResumeFailed);
             };
             let member = *member;
+            let uplink_short = seat.uplink_short;
             let before = std::mem::replace(seat, mine);
+            seat.uplink_short = uplink_short;
             if let Some(old) = before.conn {
                 assert_eq!(self.server.closed(old), Some(ErrorCode::SeatTaken));
                 assert!(
@@ -409,6 +423,12 @@ impl Model {
                 assert_eq!(view.others, want, "client {id}");
             }
         }
+        self.check_topology();
+        self.check_sfu();
+        self.check_occupancy();
+    }
+
+    fn check_occupancy(&self) {
         let occupancy = self.server.rooms.occupancy();
         let members: usize = self.rooms.values().map(|room| room.seats.len()).sum();
         let connections = self
@@ -423,38 +443,9 @@ impl Model {
     }
 }
 
-/// Applies news to a view. Anything but news about the own room's members is a failure.
-fn apply(view: Option<&mut View>, message: ServerMessage) {
-    let Some(view) = view else {
-        panic!("news without a seat: {message:?}")
-    };
-    match message {
-        ServerMessage::MemberJoined { member, profile } => {
-            assert_ne!(member, view.member);
-            assert!(
-                view.others.insert(member, profile).is_none(),
-                "joined twice"
-            );
-        }
-        ServerMessage::MemberUpdated { member, profile } => {
-            assert!(
-                view.others.insert(member, profile).is_some(),
-                "update of a stranger"
-            );
-        }
-        ServerMessage::MemberLeft { member, .. } => {
-            assert!(view.others.remove(&member).is_some(), "a stranger left");
-        }
-        ServerMessage::Signal { from, .. } => {
-            assert!(view.others.contains_key(&from), "signal from a stranger");
-        }
-        other => panic!("unexpected: {other:?}"),
-    }
-}
-
 #[test]
 fn random_conversations_match_the_reference() {
-    let mut takeovers = 0;
+    let (mut takeovers, mut at_sfu) = (0, 0);
     for seed in 0..150 {
         let mut model = Model::new(seed);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -467,9 +458,14 @@ fn random_conversations_match_the_reference() {
             panic!("seed {seed} failed; last steps: {:#?}", &model.log[tail..]);
         }
         takeovers += model.takeovers;
+        at_sfu += model.at_sfu;
     }
     assert!(
         takeovers > 50,
         "the walk no longer reaches takeovers: {takeovers}"
+    );
+    assert!(
+        at_sfu > 1_000,
+        "the walk no longer reaches the SFU: {at_sfu}"
     );
 }

@@ -107,6 +107,7 @@ impl Actor {
                         outbound.close(reason);
                     }
                 }
+                Output::Sfu(_) => {}
             }
         }
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use call_room::{Input, Rooms};
 use tokio::net::{TcpListener, UdpSocket};
@@ -136,7 +136,11 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
             .stun
             .push(format!("stun:{}", SocketAddr::new(ip, media_addr.port())));
     }
-    let actor = tokio::spawn(actor::run(Rooms::new(rooms, seed), queue));
+    let unix_s = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let started = (Instant::now(), unix_s);
+    let actor = tokio::spawn(actor::run(Rooms::new(rooms, seed, started), queue));
     let media = tokio::spawn(media::run(socket, closing.clone()));
     let shared = Arc::new(Shared {
         config,
