@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use call_protocol::VideoCodec;
 use call_protocol::peer::{PeerSignal, SdpKind};
+use call_protocol::{VideoCodec, limits};
 use rtc::peer_connection::configuration::RTCOfferOptions;
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -28,9 +28,10 @@ use webrtc::peer_connection::{
 use crate::channels::ChannelNotice;
 use crate::config::LinkConfig;
 use crate::event::{Codec, LinkEvent, LinkState, MediaKind, RtpIn};
-use crate::formats::Formats;
+use crate::formats::{self, Formats};
 use crate::handler::Notice;
 use crate::incoming;
+use crate::keyframes::KeyframeRequests;
 use crate::link::Command;
 use crate::negotiation::{Candidate, Negotiation, Step};
 use crate::recovery::{Action, PathState, Recovery};
@@ -40,12 +41,10 @@ use crate::stats;
 
 /// Events that may wait before the peer is held back.
 const OUTBOX: usize = 256;
-/// Between keyframe requests; an encoder needs longer than this to answer one.
-const KEYFRAME_EVERY: Duration = Duration::from_millis(100);
 /// How long a hang-up waits for room for its last events.
 const FAREWELL: Duration = Duration::from_millis(200);
-/// Remote video tracks keyframes are asked from.
-const MAX_TRACKS: usize = 4;
+/// Remote video tracks keyframes are asked from: an SFU link's slots and a few more.
+const MAX_TRACKS: usize = limits::SFU_VIDEO_SLOTS + 4;
 /// Candidates of ours kept for a peer that dropped them.
 const MAX_CANDIDATES: usize = 64;
 
@@ -80,8 +79,7 @@ pub(crate) struct Task {
     codecs: Option<(Vec<VideoCodec>, bool)>,
     local_candidates: VecDeque<Candidate>,
     video_tracks: Vec<Arc<dyn TrackRemote>>,
-    keyframe_asked_at: Option<Instant>,
-    is_keyframe_due: bool,
+    keyframes: KeyframeRequests,
     is_hung_up: bool,
 }
 
@@ -94,8 +92,10 @@ impl Task {
         shared: &Arc<Shared>,
         is_flooded: Arc<AtomicBool>,
     ) -> Self {
+        let negotiation = Negotiation::new(config.polite, setup::sections(&config))
+            .with_sdp_bytes(config.sdp_bytes());
         Self {
-            negotiation: Negotiation::new(config.polite, setup::sections(&config)),
+            negotiation,
             recovery: Recovery::new(Instant::now(), config.polite),
             config,
             connection: Arc::clone(connection),
@@ -109,8 +109,7 @@ impl Task {
             codecs: None,
             local_candidates: VecDeque::new(),
             video_tracks: Vec::new(),
-            keyframe_asked_at: None,
-            is_keyframe_due: false,
+            keyframes: KeyframeRequests::default(),
             is_hung_up: false,
         }
     }
@@ -162,32 +161,22 @@ impl Task {
             }
             Some(notice) = inputs.notices.recv(), if has_room => self.handle_notice(notice).await,
             Some(notice) = inputs.channels.recv(), if has_room => self.handle_channel(notice),
-            () = shared.keyframe_wanted.notified() => {
-                let is_waiting = self.outbox.iter().any(|event| matches!(event, LinkEvent::KeyframeRequested { .. }));
-                if !is_waiting {
-                    self.outbox.push_back(LinkEvent::KeyframeRequested { layer: 0 });
-                }
-            }
+            () = shared.keyframe_wanted.notified() => self.handle_keyframes_wanted(),
             () = sleep_until(wake_at) => return self.handle_timeout(Instant::now()).await,
         }
         Flow::Continue
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let keyframe_at = self
-            .keyframe_asked_at
-            .filter(|_| self.is_keyframe_due)
-            .map(|asked_at| asked_at + KEYFRAME_EVERY);
-        [self.recovery.poll_timeout(), keyframe_at]
+        [self.recovery.poll_timeout(), self.keyframes.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
     }
 
     async fn handle_timeout(&mut self, now: Instant) -> Flow {
-        if self.is_keyframe_due {
-            self.request_keyframe(now).await;
-        }
+        let due = self.keyframes.handle_timeout(now);
+        self.send_keyframe_requests(&due).await;
         match self.recovery.handle_timeout(now) {
             Some(Action::GiveUp) => return Flow::End(LinkState::Failed),
             Some(Action::RestartIce) => {
@@ -209,7 +198,7 @@ impl Task {
                 }
                 self.execute(steps).await;
             }
-            Command::RequestKeyframe => self.request_keyframe(Instant::now()).await,
+            Command::RequestKeyframe(ssrc) => self.request_keyframe(Instant::now(), ssrc).await,
             Command::RestartIce => {
                 let steps = self.negotiation.handle_wish(true);
                 self.execute(steps).await;
@@ -370,6 +359,7 @@ impl Task {
             } => {
                 let offer = RTCSessionDescription::offer(sdp.clone())?;
                 self.connection.set_remote_description(offer).await?;
+                self.shared.set_media_ids(formats::media_ids(sdp));
                 self.recovery.handle_restart(Instant::now());
             }
             Step::SetRemote {
@@ -378,6 +368,7 @@ impl Task {
             } => {
                 let answer = RTCSessionDescription::answer(sdp.clone())?;
                 self.connection.set_remote_description(answer).await?;
+                self.shared.set_media_ids(formats::media_ids(sdp));
                 self.handle_answered(sdp);
             }
             Step::Answer { resend_candidates } => {
@@ -432,27 +423,47 @@ impl Task {
         }
     }
 
-    async fn request_keyframe(&mut self, now: Instant) {
-        let is_early = self
-            .keyframe_asked_at
-            .is_some_and(|asked_at| now.saturating_duration_since(asked_at) < KEYFRAME_EVERY);
-        self.is_keyframe_due = is_early;
-        if is_early {
-            return;
+    fn handle_keyframes_wanted(&mut self) {
+        for wanted in self.shared.take_wanted_keyframes() {
+            let is_waiting = self.outbox.iter().any(
+                |event| matches!(event, LinkEvent::KeyframeRequested { layer } if *layer == wanted),
+            );
+            if !is_waiting {
+                self.outbox
+                    .push_back(LinkEvent::KeyframeRequested { layer: wanted });
+            }
         }
+    }
+
+    /// Asks for a keyframe of one stream, or of all.
+    async fn request_keyframe(&mut self, now: Instant, only: Option<u32>) {
+        let mut ask = Vec::new();
         for track in &self.video_tracks {
-            for media_ssrc in track.ssrcs().await {
-                let request = PictureLossIndication {
-                    sender_ssrc: 0,
-                    media_ssrc,
-                };
-                let packets: Vec<Box<dyn rtcp::Packet>> = vec![Box::new(request)];
-                if track.write_rtcp(packets).await.is_ok() {
-                    self.keyframe_asked_at = Some(now);
-                    self.shared
-                        .keyframe_requests_out
-                        .fetch_add(1, Ordering::Relaxed);
+            for ssrc in track.ssrcs().await {
+                let is_wanted = only.is_none_or(|only| only == ssrc);
+                if is_wanted && self.keyframes.handle_wish(now, ssrc) {
+                    ask.push(ssrc);
                 }
+            }
+        }
+        self.send_keyframe_requests(&ask).await;
+    }
+
+    async fn send_keyframe_requests(&self, ssrcs: &[u32]) {
+        // Any track carries the request; the SSRC in it says which stream is meant.
+        let Some(track) = self.video_tracks.first() else {
+            return;
+        };
+        for &media_ssrc in ssrcs {
+            let request = PictureLossIndication {
+                sender_ssrc: 0,
+                media_ssrc,
+            };
+            let packets: Vec<Box<dyn rtcp::Packet>> = vec![Box::new(request)];
+            if track.write_rtcp(packets).await.is_ok() {
+                self.shared
+                    .keyframe_requests_out
+                    .fetch_add(1, Ordering::Relaxed);
             }
         }
     }
