@@ -24,11 +24,13 @@ mod media;
 mod metrics;
 mod outbound;
 mod running;
+pub mod sfu;
 mod stun;
 mod tls;
 
 pub use call_room::{Rate, RoomsConfig};
 pub use config::ServerConfig;
+pub use media::TurnDatagrams;
 pub use running::{RunningServer, ServeError, ShutdownHandle, serve};
 pub use stun::handle_stun;
 pub use tls::{TlsError, TlsFiles};
