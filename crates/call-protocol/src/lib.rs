@@ -5,11 +5,13 @@
 //! * [`fanout`]: what stands in front of a data channel message to or from the SFU.
 //! * [`ui`]: commands, events and view models between the engine and the web UI, and the binary
 //!   frame header ([`ui::frame`]) in front of every picture.
+//! * [`dependency_descriptor`]: the RTP header extension a forwarding unit decides by.
 //! * [`ids`], [`limits`], [`error`]: the identifiers, bounds and error codes all of them share.
 //!
-//! Deliberately not here: behaviour. Nothing in this crate opens a socket, reads a clock or keeps
-//! state; it parses, validates and serialises.
+//! Deliberately not here: behaviour. Nothing in this crate opens a socket or reads a clock; it
+//! parses, validates and serialises.
 
+pub mod dependency_descriptor;
 pub mod error;
 pub mod fanout;
 pub mod ids;

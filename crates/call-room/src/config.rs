@@ -5,6 +5,7 @@ use std::time::Duration;
 use call_protocol::limits;
 
 use crate::rate::Rate;
+use crate::topology::TopologyChoice;
 
 /// Limits and times of a server. The defaults fit one public machine.
 #[derive(Clone, Debug)]
@@ -16,9 +17,17 @@ pub struct RoomsConfig {
     pub room_members: usize,
     /// Most connections at once, seated or not; further ones get a fatal `server_full`.
     pub max_connections: usize,
-    /// Most members a room may have before its media should leave the mesh. Kept for the topology
-    /// decision; without a forwarding unit every room stays a mesh.
+    /// Most members of a mesh; larger rooms move to the SFU. More spares the server's bandwidth,
+    /// less the members' uplinks and processors.
     pub mesh_limit: usize,
+    /// Whether rooms move to the SFU. [`TopologyChoice::Mesh`] where there is none.
+    pub topology: TopologyChoice,
+    /// Where the relay listens, as `turn:host:port?transport=udp` and the like; empty where there
+    /// is none.
+    pub relay_urls: Vec<String>,
+    /// Life of a relay grant, between a minute and [`crate::relay::MAX_TTL_S`]. Longer renews less often; shorter
+    /// bounds how long somebody who left can go on using the relay.
+    pub relay_ttl: Duration,
     /// STUN servers told to whoever joins, as `stun:host:port`. None where members reach each other
     /// without, as on one local network.
     pub stun: Vec<String>,
@@ -53,6 +62,9 @@ impl Default for RoomsConfig {
             room_members: limits::ROOM_MEMBERS,
             max_connections: 20_000,
             mesh_limit: 4,
+            topology: TopologyChoice::Auto,
+            relay_urls: Vec::new(),
+            relay_ttl: Duration::from_secs(60 * 60),
             stun: Vec::new(),
             resume_grace: Duration::from_millis(limits::RESUME_GRACE_MS),
             hello_timeout: Duration::from_secs(10),

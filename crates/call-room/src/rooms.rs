@@ -9,6 +9,7 @@
 
 mod join;
 mod seats;
+mod sfu;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
@@ -23,6 +24,7 @@ use crate::config::RoomsConfig;
 use crate::connection::{ConnId, Connection, Phase};
 use crate::counters::{Counters, Occupancy};
 use crate::io::{Input, Output, Reason};
+use crate::relay::RelaySecret;
 use crate::room::Room;
 use crate::token::TokenSource;
 
@@ -34,19 +36,25 @@ pub struct Rooms {
     rooms: BTreeMap<RoomId, Room>,
     addresses: Addresses,
     timers: BTreeSet<(Instant, Reason)>,
-    /// Grows by at most two per connection for one input; the shell empties it after each.
+    /// Grows by at most four per connection for one input; the shell empties it after each.
     outputs: VecDeque<Output>,
     counters: Counters,
     is_draining: bool,
+    relay: RelaySecret,
+    /// Relay grants given so far.
+    grants: u64,
+    started: (Instant, u64),
 }
 
 /// A refusal that leaves the connection usable.
 type Refusal = (ErrorCode, &'static str);
 
 impl Rooms {
-    /// A server without connections. `seed` makes the resume tokens: secret, and fresh from the
-    /// system's randomness at every start.
-    pub fn new(config: RoomsConfig, seed: [u8; 32]) -> Self {
+    /// A server without connections. `seed` makes the resume tokens and, by
+    /// [`RelaySecret::new`], the relay's credentials: secret, and fresh from the system's randomness
+    /// at every start. `started` is one moment by both clocks, the second in seconds since 1970; relay
+    /// grants are dated by it.
+    pub fn new(config: RoomsConfig, seed: [u8; 32], started: (Instant, u64)) -> Self {
         Self {
             config,
             tokens: TokenSource::new(seed),
@@ -57,6 +65,9 @@ impl Rooms {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             is_draining: false,
+            relay: RelaySecret::new(seed),
+            grants: 0,
+            started,
         }
     }
 
@@ -79,6 +90,11 @@ impl Rooms {
                 self.close(now, conn, ErrorCode::TooSlow, "reads too slowly".into());
             }
             Input::Disconnected { conn } => self.handle_disconnected(now, conn),
+            Input::Sfu {
+                room,
+                member,
+                event,
+            } => self.handle_sfu_event(&room, member, event),
             Input::Timeout => {}
             Input::Drain => self.handle_drain(now),
         }
@@ -118,8 +134,10 @@ impl Rooms {
                     self.close(now, conn, ErrorCode::TimedOut, "no hello".into());
                 }
                 Reason::SeatExpired(room, member) => {
-                    self.vacate(&room, member, LeaveReason::TimedOut);
+                    self.vacate(now, &room, member, LeaveReason::TimedOut);
                 }
+                Reason::TopologyDue(room) => self.update_topology(now, &room, None),
+                Reason::RelayDue(room, member) => self.renew_relay(now, &room, member),
                 Reason::AddressIdle(addr) => self.addresses.forget(addr),
             }
         }
@@ -199,22 +217,14 @@ impl Rooms {
             }
             (Phase::Seated { room, member }, ClientMessage::Leave) => {
                 self.set_phase(conn, Phase::Lobby);
-                self.vacate(&room, member, LeaveReason::Left);
+                self.vacate(now, &room, member, LeaveReason::Left);
                 Ok(())
             }
-            (
-                Phase::Lobby,
-                ClientMessage::Signal { .. } | ClientMessage::Update { .. } | ClientMessage::Leave,
-            ) => Err((ErrorCode::NotJoined, "join first")),
-            (
-                _,
-                ClientMessage::Subscribe { .. }
-                | ClientMessage::Moderate
-                | ClientMessage::SfuOffer { .. }
-                | ClientMessage::SfuCandidate { .. }
-                | ClientMessage::SfuClose { .. }
-                | ClientMessage::Report { .. },
-            ) => Err((ErrorCode::NotSupported, "reserved")),
+            (_, ClientMessage::Moderate) => Err((ErrorCode::NotSupported, "reserved")),
+            (Phase::Lobby, _) => Err((ErrorCode::NotJoined, "join first")),
+            (Phase::Seated { room, member }, message) => {
+                self.handle_media_message(now, room, member, message)
+            }
         };
         if let Err((code, detail)) = handled {
             self.send_error(conn, code, detail.into(), false);
@@ -365,7 +375,7 @@ mod tests {
 
     #[test]
     fn idle_addresses_are_forgotten() {
-        let mut rooms = Rooms::new(RoomsConfig::default(), [0; 32]);
+        let mut rooms = Rooms::new(RoomsConfig::default(), [0; 32], (Instant::now(), 0));
         let now = Instant::now();
         for index in 0..100 {
             let conn = ConnId(index);

@@ -1,6 +1,9 @@
-//! Tests of [`call_room::Rooms`] over whole conversations, in virtual time.
+//! Tests of [`call_room::Rooms`] over whole conversations and of [`call_room::sfu`] over whole
+//! rooms, in virtual time.
 
 mod limits;
+mod media;
 mod model;
 mod scenarios;
 mod server;
+mod sfu;

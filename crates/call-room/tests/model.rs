@@ -2,20 +2,23 @@
 //!
 //! After every step each connected member's view, built from nothing but what the server sent it,
 //! must equal the reference's roster; answers must be the ones the reference predicts; signals must
-//! reach exactly their addressee. A failure prints its seed.
+//! reach exactly their addressee; everybody in a room is told one topology, which fits its size and
+//! what its members report; the forwarding unit hears of every seat it knows that it ended. A failure
+//! prints its seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use call_protocol::limits::RESUME_GRACE_MS;
-use call_protocol::wire::{ClientMessage, ServerMessage};
-use call_protocol::{ErrorCode, MemberId};
-use call_room::{Rate, RoomsConfig};
+use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
+use call_protocol::{ErrorCode, MemberId, RoomId};
+use call_room::{Rate, RoomsConfig, SfuCommand};
 
-use crate::server::{AUTH, OTHER_AUTH, Server, join, signal};
+use crate::server::{AUTH, OTHER_AUTH, Server, join, room_id, signal};
 
 const ROOMS: u64 = 3;
 const SEATS: usize = 4;
+const MESH: usize = 3;
 const CLIENTS: u64 = 8;
 const STEPS: usize = 400;
 
@@ -39,6 +42,7 @@ struct RefSeat {
     token: String,
     conn: Option<u64>,
     expires: Option<Instant>,
+    uplink_short: bool,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +58,7 @@ struct View {
     room: u8,
     member: MemberId,
     others: BTreeMap<MemberId, String>,
+    topology: TopologyMode,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +80,9 @@ struct Model {
     rest: BTreeMap<u64, Vec<ServerMessage>>,
     next_conn: u64,
     takeovers: usize,
+    at_sfu: usize,
+    /// Seats the forwarding unit knows.
+    sfu: BTreeSet<(RoomId, MemberId)>,
     log: Vec<String>,
 }
 
@@ -83,6 +91,7 @@ impl Model {
         let loose = Rate::per_second(1_000_000, 1_000_000);
         let config = RoomsConfig {
             room_members: SEATS,
+            mesh_limit: MESH,
             message_rate: loose,
             join_rate: loose,
             room_join_rate: loose,
@@ -97,6 +106,8 @@ impl Model {
             rest: BTreeMap::new(),
             next_conn: 1,
             takeovers: 0,
+            at_sfu: 0,
+            sfu: BTreeSet::new(),
             log: Vec::new(),
         }
     }
@@ -141,7 +152,9 @@ impl Model {
             (None, _) => self.connect(id),
             (Some(conn), 4..40) => self.join(id, conn),
             (Some(conn), 40..60) => self.signal(conn),
-            (Some(conn), 60..70) => self.update(conn),
+            (Some(conn), 60..65) => self.update(conn),
+            (Some(conn), 65..68) => self.report(conn),
+            (Some(conn), 68..70) => self.use_sfu(conn),
             (Some(conn), 70..82) => self.leave(id, conn),
             (Some(conn), 82..90) => {
                 self.forget(id);
@@ -209,6 +222,7 @@ impl Model {
                     resume,
                     resumed,
                     members,
+                    topology,
                     ..
                 },
             ) => {
@@ -221,6 +235,7 @@ impl Model {
                     room,
                     member,
                     others: others.collect(),
+                    topology,
                 };
                 let state = self.rooms.get_mut(&room).expect("open room");
                 state
@@ -257,6 +272,7 @@ impl Model {
             token: String::new(),
             conn: Some(conn),
             expires: None,
+            uplink_short: false,
         };
         if let Some(token) = token {
             let mut seats = self
@@ -268,7 +284,9 @@ impl Model {
                 return Err(ErrorCode::ResumeFailed);
             };
             let member = *member;
+            let uplink_short = seat.uplink_short;
             let before = std::mem::replace(seat, mine);
+            seat.uplink_short = uplink_short;
             if let Some(old) = before.conn {
                 assert_eq!(self.server.closed(old), Some(ErrorCode::SeatTaken));
                 assert!(
@@ -330,6 +348,38 @@ impl Model {
         };
         let room = self.rooms.get_mut(&room).expect("open room");
         room.seats.get_mut(&member).expect("own seat").profile = profile;
+    }
+
+    fn report(&mut self, conn: u64) {
+        let uplink_short = self.random.below(2) == 0;
+        self.server.say(
+            conn,
+            ClientMessage::Report {
+                relayed: Vec::new(),
+                uplink_short,
+                cpu_short: false,
+            },
+        );
+        let Some((room, member)) = self.seat_of(conn) else {
+            return self.expect_error(conn, ErrorCode::NotJoined);
+        };
+        let room = self.rooms.get_mut(&room).expect("open room");
+        room.seats.get_mut(&member).expect("own seat").uplink_short = uplink_short;
+    }
+
+    fn use_sfu(&mut self, conn: u64) {
+        let link = 1;
+        self.server.say(conn, ClientMessage::SfuClose { link });
+        let Some((room, member)) = self.seat_of(conn) else {
+            return self.expect_error(conn, ErrorCode::NotJoined);
+        };
+        let want = SfuCommand::Close {
+            room: room_id(room),
+            member,
+            link: Some(link),
+        };
+        assert_eq!(self.server.take_sfu(), [want]);
+        self.sfu.insert((room_id(room), member));
     }
 
     fn leave(&mut self, id: u64, conn: u64) {
@@ -409,6 +459,65 @@ impl Model {
                 assert_eq!(view.others, want, "client {id}");
             }
         }
+        self.check_topology();
+        for command in self.server.take_sfu() {
+            let SfuCommand::Close {
+                room,
+                member,
+                link: None,
+            } = command
+            else {
+                panic!("unexpected: {command:?}")
+            };
+            assert!(
+                self.sfu.remove(&(room, member)),
+                "ended twice, or never began"
+            );
+        }
+        let seats = |(room, state): (&u8, &RefRoom)| {
+            let room = room_id(*room);
+            state
+                .seats
+                .keys()
+                .map(|member| (room.clone(), *member))
+                .collect::<Vec<_>>()
+        };
+        let seats: BTreeSet<_> = self.rooms.iter().flat_map(seats).collect();
+        assert!(self.sfu.is_subset(&seats), "a seat ended unheard");
+        self.check_occupancy();
+    }
+
+    /// Everybody in a room was told the same, and what needs the SFU has it. That a room does not
+    /// stay there is left to tests that know the times.
+    fn check_topology(&mut self) {
+        for (room, state) in &self.rooms {
+            let views = self
+                .clients
+                .values()
+                .filter_map(|client| client.view.as_ref());
+            let told: BTreeSet<bool> = views
+                .filter(|view| view.room == *room)
+                .map(|view| view.topology == TopologyMode::Sfu)
+                .collect();
+            assert!(
+                told.len() <= 1,
+                "room {room}: members were told different topologies"
+            );
+            let is_short = state.seats.values().any(|seat| seat.uplink_short);
+            let size = state.seats.len();
+            if told.contains(&true) {
+                assert!(size > 1, "room {room}: alone at the SFU");
+                self.at_sfu += 1;
+            } else if told.contains(&false) {
+                assert!(
+                    size == 1 || (size <= MESH && !is_short),
+                    "room {room}: still a mesh"
+                );
+            }
+        }
+    }
+
+    fn check_occupancy(&self) {
         let occupancy = self.server.rooms.occupancy();
         let members: usize = self.rooms.values().map(|room| room.seats.len()).sum();
         let connections = self
@@ -448,13 +557,19 @@ fn apply(view: Option<&mut View>, message: ServerMessage) {
         ServerMessage::Signal { from, .. } => {
             assert!(view.others.contains_key(&from), "signal from a stranger");
         }
+        ServerMessage::Topology { mode, reason } => {
+            assert_ne!(mode, view.topology, "told again");
+            let stays = ["members", "uplink"].contains(&reason.as_str());
+            assert_eq!(stays, mode == TopologyMode::Sfu, "{reason}");
+            view.topology = mode;
+        }
         other => panic!("unexpected: {other:?}"),
     }
 }
 
 #[test]
 fn random_conversations_match_the_reference() {
-    let mut takeovers = 0;
+    let (mut takeovers, mut at_sfu) = (0, 0);
     for seed in 0..150 {
         let mut model = Model::new(seed);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -467,9 +582,14 @@ fn random_conversations_match_the_reference() {
             panic!("seed {seed} failed; last steps: {:#?}", &model.log[tail..]);
         }
         takeovers += model.takeovers;
+        at_sfu += model.at_sfu;
     }
     assert!(
         takeovers > 50,
         "the walk no longer reaches takeovers: {takeovers}"
+    );
+    assert!(
+        at_sfu > 1_000,
+        "the walk no longer reaches the SFU: {at_sfu}"
     );
 }

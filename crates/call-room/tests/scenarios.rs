@@ -32,6 +32,7 @@ fn two_members_meet_signal_update_and_part() {
             members,
             topology,
             stun,
+            relay: None,
         },
     ] = joined.as_slice()
     else {
@@ -131,7 +132,16 @@ fn phases_refuse_what_does_not_fit() {
             BadMessage,
             false,
         ),
-        (vec![hello(), ClientMessage::SfuOffer], NotSupported, false),
+        (
+            vec![hello(), ClientMessage::SfuClose { link: 1 }],
+            NotJoined,
+            false,
+        ),
+        (
+            vec![hello(), ClientMessage::Subscribe { tiles: Vec::new() }],
+            NotJoined,
+            false,
+        ),
         (vec![hello(), enter(), enter()], AlreadyJoined, false),
         (
             vec![hello(), enter(), join(2, AUTH, "p", None)],
@@ -149,22 +159,7 @@ fn phases_refuse_what_does_not_fit() {
             false,
         ),
         (
-            vec![hello(), enter(), ClientMessage::Subscribe],
-            NotSupported,
-            false,
-        ),
-        (
             vec![hello(), enter(), ClientMessage::Moderate],
-            NotSupported,
-            false,
-        ),
-        (
-            vec![hello(), enter(), ClientMessage::SfuAnswer],
-            NotSupported,
-            false,
-        ),
-        (
-            vec![hello(), enter(), ClientMessage::SfuCandidate],
             NotSupported,
             false,
         ),
@@ -259,6 +254,7 @@ fn resume_after_a_lost_connection_is_invisible() {
                 members: roster,
                 topology: TopologyMode::Mesh,
                 stun: Vec::new(),
+                relay: None,
             },
             ServerMessage::Signal {
                 from: anna,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use call_protocol::wire::{ClientMessage, ServerMessage};
 use call_protocol::{ErrorCode, MemberId, RoomId};
-use call_room::{ClientAddr, ConnId, Input, Output, Rooms, RoomsConfig};
+use call_room::{ClientAddr, ConnId, Input, Output, Rooms, RoomsConfig, SfuCommand};
 
 /// Base64 of 32 bytes of 7.
 pub(crate) const AUTH: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
@@ -17,15 +17,23 @@ pub(crate) struct Server {
     pub(crate) now: Instant,
     inboxes: BTreeMap<ConnId, Vec<ServerMessage>>,
     closed: BTreeMap<ConnId, ErrorCode>,
+    sfu: Vec<SfuCommand>,
 }
+
+/// The seed of every server here.
+pub(crate) const SEED: [u8; 32] = [42; 32];
+/// Seconds since 1970 when a server starts.
+pub(crate) const START_UNIX_S: u64 = 1_700_000_000;
 
 impl Server {
     pub(crate) fn new(config: RoomsConfig) -> Self {
+        let now = Instant::now();
         Self {
-            rooms: Rooms::new(config, [42; 32]),
-            now: Instant::now(),
+            rooms: Rooms::new(config, SEED, (now, START_UNIX_S)),
+            now,
             inboxes: BTreeMap::new(),
             closed: BTreeMap::new(),
+            sfu: Vec::new(),
         }
     }
 
@@ -49,6 +57,7 @@ impl Server {
                         "{conn:?} closed twice"
                     );
                 }
+                Output::Sfu(command) => self.sfu.push(command),
             }
         }
     }
@@ -91,6 +100,11 @@ impl Server {
     /// What came since the last take.
     pub(crate) fn take(&mut self, conn: u64) -> Vec<ServerMessage> {
         self.inboxes.remove(&ConnId(conn)).unwrap_or_default()
+    }
+
+    /// What the forwarding unit was asked since the last take.
+    pub(crate) fn take_sfu(&mut self) -> Vec<SfuCommand> {
+        std::mem::take(&mut self.sfu)
     }
 
     pub(crate) fn closed(&self, conn: u64) -> Option<ErrorCode> {

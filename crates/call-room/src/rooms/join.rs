@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use call_protocol::wire::{RosterEntry, ServerMessage, TopologyMode};
+use call_protocol::wire::{RosterEntry, ServerMessage};
 use call_protocol::{ErrorCode, MemberId, RoomId};
 
 use super::{Refusal, Rooms};
@@ -44,12 +44,13 @@ impl Rooms {
         }
         match resume {
             Some(token) => self.resume_seat(now, conn, &room_id, profile, token),
-            None => self.take_seat(conn, room_id, auth, profile),
+            None => self.take_seat(now, conn, room_id, auth, profile),
         }
     }
 
     fn take_seat(
         &mut self,
+        now: Instant,
         conn: ConnId,
         room_id: RoomId,
         auth: AuthKey,
@@ -65,11 +66,7 @@ impl Rooms {
             .or_insert_with(|| Room::new(auth));
         let token = self.tokens.issue();
         let resume = token.as_str().to_owned();
-        let seat = Seat {
-            profile: profile.clone(),
-            token,
-            presence: Presence::Here(conn),
-        };
+        let seat = Seat::new(profile.clone(), token, conn);
         let added = if room.len() < room_members {
             room.add(seat)
         } else {
@@ -82,19 +79,23 @@ impl Rooms {
             return Err((ErrorCode::RoomFull, "no seat left"));
         };
         let members = room.roster_without(member);
-        self.seat(conn, &room_id, member, members, resume, false);
         self.tell_others(
             &room_id,
             member,
             &ServerMessage::MemberJoined { member, profile },
         );
+        // Before `joined`, so that the newcomer goes straight to where the room moves.
+        self.update_topology(now, &room_id, Some(member));
+        self.seat(now, conn, &room_id, member, members, resume, false);
         Ok(())
     }
 
     /// Binds a connection to its seat and tells it so. `resume` is the seat's token, `resumed` whether
     /// the seat was taken again by it.
+    #[expect(clippy::too_many_arguments, reason = "all that `joined` says")]
     fn seat(
         &mut self,
+        now: Instant,
         conn: ConnId,
         room_id: &RoomId,
         member: MemberId,
@@ -114,9 +115,9 @@ impl Rooms {
             resume,
             resumed,
             members,
-            topology: TopologyMode::Mesh,
+            topology: self.topology_of(room_id),
             stun: self.config.stun.clone(),
-            relay: None,
+            relay: self.grant_relay(now, room_id, member),
         };
         self.send(conn, joined);
     }
@@ -136,17 +137,24 @@ impl Rooms {
         let before = std::mem::replace(&mut seat.presence, Presence::Here(conn));
         let has_new_profile = seat.profile != profile;
         let members = room.roster_without(member);
-        self.seat(conn, room_id, member, members, token.to_owned(), true);
+        self.seat(now, conn, room_id, member, members, token.to_owned(), true);
         match before {
             Presence::Here(old) => {
                 // The seat has moved already: closing the old connection must not touch it.
                 self.set_phase(old, Phase::Lobby);
                 self.close(now, old, ErrorCode::SeatTaken, "resumed elsewhere".into());
             }
-            Presence::Lost { expires, pending } => {
+            Presence::Lost {
+                expires,
+                pending,
+                missed,
+            } => {
                 self.timers
                     .remove(&(expires, Reason::SeatExpired(room_id.clone(), member)));
                 self.deliver_pending(conn, room_id, pending);
+                for message in missed.into_messages() {
+                    self.send(conn, message);
+                }
             }
         }
         if has_new_profile {

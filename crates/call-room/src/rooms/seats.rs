@@ -7,7 +7,7 @@ use call_protocol::{ErrorCode, MemberId, RoomId};
 
 use super::{Refusal, Rooms};
 use crate::io::{Output, Reason};
-use crate::room::{PendingSignals, Presence};
+use crate::room::{MissedNews, PendingSignals, Presence};
 
 impl Rooms {
     pub(super) fn handle_signal(
@@ -65,27 +65,48 @@ impl Rooms {
             seat.presence = Presence::Lost {
                 expires,
                 pending: PendingSignals::default(),
+                missed: MissedNews::default(),
             };
             self.timers
                 .insert((expires, Reason::SeatExpired(room, member)));
         }
     }
 
-    pub(super) fn vacate(&mut self, room_id: &RoomId, member: MemberId, reason: LeaveReason) {
+    pub(super) fn vacate(
+        &mut self,
+        now: Instant,
+        room_id: &RoomId,
+        member: MemberId,
+        reason: LeaveReason,
+    ) {
         let Some(room) = self.rooms.get_mut(room_id) else {
             return;
         };
-        if room.remove(member).is_none() {
+        let Some(seat) = room.remove(member) else {
             return;
+        };
+        let topology_due = room.topology.due();
+        let is_empty = room.is_empty();
+        if let Some(at) = seat.relay_due {
+            self.timers
+                .remove(&(at, Reason::RelayDue(room_id.clone(), member)));
         }
-        if room.is_empty() {
+        if seat.uses_sfu {
+            self.close_sfu(room_id, member);
+        }
+        if is_empty {
             self.rooms.remove(room_id);
+            if let Some(at) = topology_due {
+                self.timers
+                    .remove(&(at, Reason::TopologyDue(room_id.clone())));
+            }
         } else {
             self.tell_others(
                 room_id,
                 member,
                 &ServerMessage::MemberLeft { member, reason },
             );
+            self.update_topology(now, room_id, None);
         }
     }
 
@@ -93,7 +114,7 @@ impl Rooms {
         let Some(room) = self.rooms.get(room) else {
             return;
         };
-        for conn in room.connections_without(about) {
+        for conn in room.connections_without(Some(about)) {
             self.outputs.push_back(Output::Send {
                 conn,
                 message: message.clone(),
