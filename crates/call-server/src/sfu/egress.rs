@@ -193,6 +193,7 @@ impl Sender {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io::IoSlice;
+    use std::net::SocketAddr;
     use std::os::fd::AsRawFd;
 
     use nix::cmsg_space;
@@ -203,6 +204,13 @@ mod linux {
 
     /// Messages handed to the system at once.
     const BATCH: usize = 64;
+
+    fn storage(address: SocketAddr) -> SockaddrStorage {
+        match address {
+            SocketAddr::V4(address) => address.into(),
+            SocketAddr::V6(address) => address.into(),
+        }
+    }
 
     /// Prepared headers for `sendmmsg`.
     pub(super) struct Batch {
@@ -240,7 +248,7 @@ mod linux {
                 let addresses: Vec<Option<SockaddrStorage>> = same
                     .iter()
                     .map(|message| all[message.datagrams.start].destination)
-                    .map(|destination| Some(socket.destination(destination).into()))
+                    .map(|destination| Some(storage(socket.destination(destination))))
                     .collect();
                 dropped += self.send_same(socket, &runs, &addresses, same[0].segment);
             }

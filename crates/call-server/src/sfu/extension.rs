@@ -1,6 +1,6 @@
 //! The dependency descriptor as a str0m header extension: raw bytes both ways.
 
-use super::api::DescriptorBytes;
+use call_room::sfu::DescriptorBytes;
 use str0m::rtp::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues};
 
 /// <https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension>

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use call_protocol::wire::{SfuSlot, SfuTrack};
 use call_protocol::{MediaSource, MemberId};
+use call_room::sfu::{Forward, PacketIn, SlotId, SlotKind, SlotSpec, TrackId, TrackSpec};
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::SdpOffer;
 use str0m::format::{Codec, PayloadParams};
@@ -30,7 +31,6 @@ use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 use tracing::{debug, trace};
 
-use super::api::{Forward, PacketIn, SlotId, SlotKind, SlotSpec, TrackId, TrackSpec};
 use super::channels::{Channel, Channels, Queued};
 use super::clock::SourceClock;
 use super::egress::Egress;

@@ -12,7 +12,6 @@
 //!
 //! Deliberately not here: who receives what (`call_room::sfu`), signalling (the actor), TURN.
 
-mod api;
 mod candidates;
 mod channels;
 mod clock;
@@ -27,16 +26,15 @@ mod room;
 mod routes;
 mod shard;
 mod socket;
-pub mod stand_in;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use call_protocol::{ErrorCode, MemberId, RoomId};
+use call_room::{SfuCommand, SfuEvent};
 use str0m::bwe::Bitrate;
 use str0m::{Rtc, RtcConfig};
 use tracing::{debug, warn};
@@ -44,7 +42,6 @@ use tracing::{debug, warn};
 pub use counters::SfuFigures;
 
 use crate::media::TurnDatagrams;
-use api::{SfuCommand, SfuEvent};
 use candidates::Reach;
 use counters::Counters;
 use routes::Routes;
@@ -60,16 +57,35 @@ const TURN_QUEUE: usize = 1_024;
 /// it: lower shows pictures small at first, higher floods slow paths.
 const INITIAL_ESTIMATE_KBPS: u64 = 1_000;
 
-/// What an SFU is started with.
-#[derive(Clone, Debug)]
-pub struct SfuSettings {
-    /// Where to receive; port 0 takes a free one.
-    pub media: SocketAddr,
-    /// The address members see the port at, where another one.
-    pub public_ip: Option<IpAddr>,
-    /// Threads, at least 1. Elsewhere than on Linux there is one, whatever this says: other systems
-    /// do not spread datagrams over sockets.
-    pub threads: usize,
+/// The bound media port.
+#[derive(Debug)]
+pub struct MediaPort {
+    sockets: Vec<std::net::UdpSocket>,
+    addr: SocketAddr,
+}
+
+impl MediaPort {
+    /// Binds it; port 0 takes a free one. `threads` is how many threads will serve it, at least 1.
+    /// Elsewhere than on Linux there is one, whatever this says: other systems do not spread
+    /// datagrams over sockets.
+    ///
+    /// # Errors
+    /// The port cannot be bound.
+    pub fn bind(addr: SocketAddr, threads: usize) -> io::Result<Self> {
+        let threads = if cfg!(target_os = "linux") {
+            threads.max(1)
+        } else {
+            1
+        };
+        let sockets = socket::bind(addr, threads)?;
+        let addr = sockets[0].local_addr()?;
+        Ok(Self { sockets, addr })
+    }
+
+    /// The address, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
 }
 
 /// Something that happened on a member's link.
@@ -121,9 +137,8 @@ impl Neighbour {
 /// A running SFU. Dropping it stops its threads without waiting for them.
 #[derive(Debug)]
 pub struct Sfu {
-    addr: SocketAddr,
     shards: Vec<Neighbour>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     counters: Arc<Counters>,
     notices: tokio::sync::mpsc::Sender<Notice>,
 }
@@ -138,18 +153,13 @@ pub struct SfuOutputs {
 }
 
 impl Sfu {
-    /// Binds the media port and starts the threads.
+    /// Starts the threads. `public_ip` is where members see the port, where not at the address it is
+    /// bound to.
     ///
     /// # Errors
-    /// The port cannot be bound, or the system has no threads or no randomness to give.
-    pub fn start(settings: &SfuSettings) -> io::Result<(Self, SfuOutputs)> {
-        let threads = if cfg!(target_os = "linux") {
-            settings.threads.max(1)
-        } else {
-            1
-        };
-        let sockets = socket::bind(settings.media, threads)?;
-        let addr = sockets[0].local_addr()?;
+    /// The system has no threads or no randomness to give.
+    pub fn start(port: MediaPort, public_ip: Option<IpAddr>) -> io::Result<(Self, SfuOutputs)> {
+        let MediaPort { sockets, addr } = port;
         let rtc = rtc_config()?;
         let (notices, notices_out) = tokio::sync::mpsc::channel(NOTICE_QUEUE);
         let (turn, turn_out) = tokio::sync::mpsc::channel(TURN_QUEUE);
@@ -164,21 +174,20 @@ impl Sfu {
         let routes = Arc::new(Routes::default());
         let reach = Reach {
             bound: addr,
-            public_ip: settings.public_ip,
+            public_ip,
         };
         let mut shards = Vec::new();
         let mut ends = Vec::new();
-        for _ in 0..threads {
+        for _ in &sockets {
             let poll = mio::Poll::new()?;
             let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER)?);
             let (inputs, inputs_out) = mpsc::sync_channel(INPUT_QUEUE);
             shards.push(Neighbour { inputs, waker });
             ends.push((poll, inputs_out));
         }
-        let mut sfu = Self {
-            addr,
+        let sfu = Self {
             shards: shards.clone(),
-            threads: Vec::new(),
+            threads: Mutex::default(),
             counters: Arc::clone(&counters),
             notices: notices.clone(),
         };
@@ -202,14 +211,9 @@ impl Sfu {
                     Ok(shard) => shard.run(),
                     Err(error) => warn!(%error, "media thread not started"),
                 })?;
-            sfu.threads.push(thread);
+            sfu.lock_threads().push(thread);
         }
         Ok((sfu, outputs))
-    }
-
-    /// Where media is received, with the real port.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.addr
     }
 
     /// Passes a command to the shard of its room. Never waits: with a full queue an offer is
@@ -249,14 +253,19 @@ impl Sfu {
         self.counters.figures()
     }
 
-    /// Ends all links and threads, and waits for them.
-    pub fn stop(mut self) {
+    /// Ends all links and threads, and waits for them. Blocks for some milliseconds.
+    pub fn stop(&self) {
         self.begin_stop();
-        for thread in std::mem::take(&mut self.threads) {
+        let threads = std::mem::take(&mut *self.lock_threads());
+        for thread in threads {
             if thread.join().is_err() {
                 warn!("a media thread had failed");
             }
         }
+    }
+
+    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin_stop(&self) {

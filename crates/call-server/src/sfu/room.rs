@@ -3,13 +3,13 @@
 //! Exists while somebody has a link or a subscription. A subscription outlives links: it may come
 //! before the offer and holds for the next link.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use call_protocol::wire::Subscription;
 use call_protocol::{MemberId, RoomId};
+use call_room::sfu::{SfuConfig, SfuRoom, SlotId, SlotSpec, TrackId, TrackSpec};
 
-use super::api::{SfuConfig, SfuRoom, SlotId, SlotSpec, TrackId, TrackSpec};
 use super::link::Names;
 
 /// See the module documentation.
@@ -18,7 +18,8 @@ pub(super) struct Room {
     pub(super) sfu: SfuRoom,
     /// Keys of the links, by member; ordered.
     links: Vec<(MemberId, usize)>,
-    subscriptions: BTreeMap<MemberId, Vec<Subscription>>,
+    /// Whoever subscribed and still has a seat.
+    subscribers: BTreeSet<MemberId>,
     next_name: u32,
 }
 
@@ -28,13 +29,13 @@ impl Room {
             id,
             sfu: SfuRoom::new(SfuConfig::default()),
             links: Vec::new(),
-            subscriptions: BTreeMap::new(),
+            subscribers: BTreeSet::new(),
             next_name: 0,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.links.is_empty() && self.subscriptions.is_empty()
+        self.links.is_empty() && self.subscribers.is_empty()
     }
 
     pub(super) fn link(&self, member: MemberId) -> Option<usize> {
@@ -67,9 +68,6 @@ impl Room {
             Err(at) => self.links.insert(at, (member, key)),
         }
         self.sfu.handle_link(now, member, tracks, slots);
-        if let Some(tiles) = self.subscriptions.get(&member) {
-            self.sfu.handle_subscribe(now, member, tiles);
-        }
     }
 
     pub(super) fn remove_link(&mut self, now: Instant, member: MemberId) {
@@ -77,13 +75,15 @@ impl Room {
         self.sfu.handle_link_gone(now, member);
     }
 
-    pub(super) fn subscribe(&mut self, now: Instant, member: MemberId, tiles: Vec<Subscription>) {
-        self.sfu.handle_subscribe(now, member, &tiles);
-        self.subscriptions.insert(member, tiles);
+    pub(super) fn subscribe(&mut self, now: Instant, member: MemberId, tiles: &[Subscription]) {
+        self.sfu.handle_subscribe(now, member, tiles);
+        self.subscribers.insert(member);
     }
 
-    pub(super) fn forget_subscription(&mut self, member: MemberId) {
-        self.subscriptions.remove(&member);
+    /// The member's seat is gone, and its link before.
+    pub(super) fn remove_member(&mut self, now: Instant, member: MemberId) {
+        self.sfu.handle_member_gone(now, member);
+        self.subscribers.remove(&member);
     }
 }
 

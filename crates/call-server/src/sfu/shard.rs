@@ -17,13 +17,14 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use call_protocol::{ErrorCode, MemberId, RoomId};
+use call_protocol::{ErrorCode, MemberId, RoomId, fanout};
+use call_room::sfu::{Forward, SfuOutput};
+use call_room::{SfuCommand, SfuEvent};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use str0m::RtcConfig;
 use tracing::{debug, trace, warn};
 
-use super::api::{Forward, SfuCommand, SfuEvent, SfuOutput};
 use super::candidates::Reach;
 use super::channels::{Channel, Queued};
 use super::counters::{Counters, add};
@@ -36,7 +37,6 @@ use super::routes::{Routes, ShardIndex};
 use super::socket::MediaSocket;
 use super::{Handed, Neighbour, Notice, ShardInput};
 use crate::stun::handle_stun;
-use call_protocol::fanout;
 
 /// Between the answer and the first media.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -524,7 +524,6 @@ impl Core {
                         if let Some(former) = former {
                             self.end_link(now, former, None);
                         }
-                        // Ending the only link may have ended the room.
                         self.open_link(now, room_key, member, link)
                     }
                 };
@@ -537,13 +536,14 @@ impl Core {
                 let Some(&room_key) = self.room_keys.get(&room) else {
                     return;
                 };
-                if link.is_none() {
-                    self.rooms[room_key].forget_subscription(member);
-                }
                 if let Some(key) = self.rooms[room_key].link(member)
                     && link.is_none_or(|number| number == self.links[key].number)
                 {
                     self.end_link(now, key, None);
+                }
+                if link.is_none() {
+                    self.rooms[room_key].remove_member(now, member);
+                    self.carry_out(now, room_key);
                 }
                 self.drop_room_if_empty(room_key);
             }
@@ -553,7 +553,7 @@ impl Core {
                 tiles,
             } => {
                 let room_key = self.room_key(room);
-                self.rooms[room_key].subscribe(now, member, tiles);
+                self.rooms[room_key].subscribe(now, member, &tiles);
                 self.carry_out(now, room_key);
             }
         }
