@@ -133,6 +133,9 @@ impl SfuRoom {
     /// A link was opened or negotiated anew: what it has replaces what the member's link had
     /// before. Tracks and slots that keep their name keep their state. Tracks beyond
     /// [`limits::SFU_TRACKS`] and names that another member uses are ignored.
+    ///
+    /// What is forwarded to a link that is not connected yet is lost, and with it the keyframe a
+    /// picture begins with: name the slots only once it is, in a second call with the same tracks.
     pub fn handle_link(
         &mut self,
         now: Instant,

@@ -296,7 +296,8 @@ mod tests {
     #[test]
     fn rooms_move_at_once_and_return_later() {
         use TopologyMode::{Mesh, Sfu};
-        let cases: [(&str, &[(u64, Situation)], &[(u64, TopologyMode)]); 5] = [
+        type Case<'a> = (&'a str, &'a [(u64, Situation)], &'a [(u64, TopologyMode)]);
+        let cases: [Case<'_>; 5] = [
             (
                 "grows and shrinks",
                 &[(0, of(4)), (1, of(5)), (2, of(4)), (20, of(4))],

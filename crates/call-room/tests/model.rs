@@ -6,6 +6,8 @@
 //! what its members report; the forwarding unit hears of every seat it knows that it ended. A failure
 //! prints its seed.
 
+mod view;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,8 @@ use call_protocol::limits::RESUME_GRACE_MS;
 use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MemberId, RoomId};
 use call_room::{Rate, RoomsConfig, SfuCommand};
+
+use view::{View, apply};
 
 use crate::server::{AUTH, OTHER_AUTH, Server, join, room_id, signal};
 
@@ -50,15 +54,6 @@ struct RefRoom {
     auth: &'static str,
     seats: BTreeMap<MemberId, RefSeat>,
     last: u32,
-}
-
-/// What a client knows from the server's messages.
-#[derive(Debug)]
-struct View {
-    room: u8,
-    member: MemberId,
-    others: BTreeMap<MemberId, String>,
-    topology: TopologyMode,
 }
 
 #[derive(Debug, Default)]
@@ -529,41 +524,6 @@ impl Model {
             (occupancy.rooms, occupancy.members, occupancy.connections),
             (self.rooms.len(), members, connections + self.zombies.len())
         );
-    }
-}
-
-/// Applies news to a view. Anything but news about the own room's members is a failure.
-fn apply(view: Option<&mut View>, message: ServerMessage) {
-    let Some(view) = view else {
-        panic!("news without a seat: {message:?}")
-    };
-    match message {
-        ServerMessage::MemberJoined { member, profile } => {
-            assert_ne!(member, view.member);
-            assert!(
-                view.others.insert(member, profile).is_none(),
-                "joined twice"
-            );
-        }
-        ServerMessage::MemberUpdated { member, profile } => {
-            assert!(
-                view.others.insert(member, profile).is_some(),
-                "update of a stranger"
-            );
-        }
-        ServerMessage::MemberLeft { member, .. } => {
-            assert!(view.others.remove(&member).is_some(), "a stranger left");
-        }
-        ServerMessage::Signal { from, .. } => {
-            assert!(view.others.contains_key(&from), "signal from a stranger");
-        }
-        ServerMessage::Topology { mode, reason } => {
-            assert_ne!(mode, view.topology, "told again");
-            let stays = ["members", "uplink"].contains(&reason.as_str());
-            assert_eq!(stays, mode == TopologyMode::Sfu, "{reason}");
-            view.topology = mode;
-        }
-        other => panic!("unexpected: {other:?}"),
     }
 }
 

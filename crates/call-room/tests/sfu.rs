@@ -1,1 +1,476 @@
+//! Whole rooms at the forwarding unit.
 
+mod verify;
+mod world;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use call_protocol::dependency_descriptor::DescriptorWriter;
+use call_protocol::limits::SFU_AUDIO_SLOTS;
+use call_protocol::{MediaSource, MemberId};
+use call_room::sfu::{
+    PacketIn, SfuConfig, SfuOutput, SfuRoom, SlotId, SlotKind, SlotSpec, TrackId, TrackSpec,
+};
+
+use world::World;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+const LARGE: (u32, u32) = (1_280, 720);
+const MIDDLE: (u32, u32) = (640, 360);
+const SMALL: (u32, u32) = (320, 180);
+
+/// Twelve members, the first six with cameras. Everybody shows the next camera large, the two after
+/// it in the middle size and the others small.
+fn twelve() -> World {
+    let mut world = World::new();
+    for member in 1..=12 {
+        world.enter(member, member <= 6);
+    }
+    for member in 1..=12 {
+        let mut tiles = Vec::new();
+        for offset in 1..=6 {
+            let of = (member + offset - 1) % 6 + 1;
+            let size = match offset {
+                1 => LARGE,
+                2 | 3 => MIDDLE,
+                _ => SMALL,
+            };
+            if of != member {
+                tiles.push((of, size.0, size.1));
+            }
+        }
+        world.subscribe(member, &tiles);
+        world.estimate(member, 10_000_000);
+    }
+    world
+}
+
+#[test]
+fn twelve_members_see_what_they_show_and_no_number_is_missing() {
+    let mut world = twelve();
+    world.run(ms(10_000));
+    world.verify();
+    let since = world.start + ms(5_000);
+    for member in 1..=12 {
+        let layers = |offset: u32| world.layers_got(member, (member + offset - 1) % 6 + 1, since);
+        assert_eq!(layers(1), [0].into(), "member {member}, large");
+        assert_eq!(layers(2), [1].into(), "member {member}, middle");
+        assert_eq!(layers(4), [2].into(), "member {member}, small");
+    }
+    // Upper temporal layers come along where there is bandwidth.
+    let large = world.camera(12, 1, since);
+    assert!(large.iter().any(|got| got.temporal_id == 1));
+    for member in 1..=6 {
+        let wanted = world.layers[&(MemberId(member), MediaSource::Camera)];
+        assert_eq!(wanted, [true; 3]);
+    }
+    let (minimum, desired) = world.bitrates[&MemberId(12)];
+    assert!((600_000..1_500_000).contains(&minimum), "{minimum}");
+    assert!((2_300_000..3_500_000).contains(&desired), "{desired}");
+    println!("{} packets forwarded in {:?}", world.forwards, world.busy);
+}
+
+#[test]
+fn layers_nobody_shows_are_stopped_and_start_again() {
+    let mut world = World::new();
+    world.enter(1, true);
+    world.enter(2, false);
+    world.estimate(2, 10_000_000);
+    world.subscribe(2, &[(1, SMALL.0, SMALL.1)]);
+    let camera = (MemberId(1), MediaSource::Camera);
+    assert_eq!(world.layers[&camera], [false, false, true], "at once");
+    world.run(ms(2_000));
+    world.subscribe(2, &[(1, LARGE.0, LARGE.1)]);
+    assert_eq!(
+        world.layers[&camera],
+        [true, false, true],
+        "both while it switches"
+    );
+    world.run(ms(1_000));
+    let since = world.now;
+    world.run(ms(1_500));
+    assert_eq!(world.layers_got(2, 1, since), [0].into());
+    assert_eq!(
+        world.layers[&camera],
+        [true, false, false],
+        "two seconds later"
+    );
+    world.subscribe(2, &[]);
+    world.run(ms(2_500));
+    assert_eq!(world.layers[&camera], [false; 3]);
+    assert_eq!(world.told[&MemberId(2)].len(), 1, "the microphone");
+    world.verify();
+}
+
+#[test]
+fn loss_and_reordering_keep_every_number_in_place() {
+    for (loss, reorder) in [(0, 50), (50, 50)] {
+        let mut world = twelve();
+        world.loss_permille = loss;
+        world.reorder_permille = reorder;
+        world.run(ms(4_000));
+        // Between layers: upper temporal layers are left out while packets go astray.
+        for member in 7..=12 {
+            world.estimate(member, 1_450_000 + u64::from(member) * 5_000);
+        }
+        world.run(ms(8_000));
+        world.verify();
+        let since = world.start + ms(8_000);
+        for member in 1..=12 {
+            for of in (1..=6).filter(|of| *of != member) {
+                let shown = world.layers_got(member, of, since);
+                assert!(!shown.is_empty(), "{member} does not see {of}");
+            }
+        }
+        // A packet that comes late keeps the number that was kept for it, whatever its frame.
+        let reduced = world.camera(12, 1, since);
+        let upper = reduced.iter().filter(|got| got.temporal_id > 0).count();
+        assert!(
+            upper * 20 < reduced.len(),
+            "{upper} of {} packets",
+            reduced.len()
+        );
+    }
+}
+
+#[test]
+fn a_narrow_link_gets_small_pictures_and_recovers_without_wavering() {
+    let mut world = twelve();
+    world.run(ms(5_000));
+    let fast = world.camera(11, 6, world.start + ms(3_000)).len();
+    world.estimate(12, 500_000);
+    world.run(ms(1_500));
+    let since = world.now;
+    world.run(ms(5_000));
+    let bits = |member: u32, since| -> usize {
+        (1..=6)
+            .map(|of| {
+                world
+                    .camera(member, of, since)
+                    .iter()
+                    .map(|got| got.bytes * 8)
+                    .sum::<usize>()
+            })
+            .sum()
+    };
+    let bps = bits(12, since) / 5;
+    assert!(bps <= 500_000, "{bps} bit/s");
+    let shown = (1..=6)
+        .filter(|of| !world.layers_got(12, *of, since).is_empty())
+        .count();
+    assert!(shown >= 2, "only {shown} pictures");
+    assert_eq!(
+        world.layers_got(11, 6, since),
+        [0].into(),
+        "others are not concerned"
+    );
+    assert!(fast > 0);
+    // It recovers slowly and unsteadily.
+    for step in 0..40 {
+        let wave = if step % 2 == 0 { 0 } else { 60_000 };
+        world.estimate(12, 500_000 + step * 150_000 + wave);
+        world.run(ms(250));
+    }
+    world.run(ms(3_000));
+    let settled = world.now;
+    world.run(ms(3_000));
+    assert_eq!(world.layers_got(12, 1, settled), [0].into(), "large again");
+    assert_eq!(world.layers_got(12, 4, settled), [2].into());
+    world.verify();
+    let mut packets = world.camera(12, 1, since);
+    packets.sort_by_key(|got| (got.at, got.sequence));
+    let switches = packets
+        .windows(2)
+        .filter(|pair| pair[0].track != pair[1].track)
+        .count();
+    assert!(switches <= 4, "{switches} switches");
+}
+
+#[test]
+fn everybody_is_heard_while_there_are_enough_slots() {
+    let mut world = World::new();
+    for member in 1..=6 {
+        world.enter(member, false);
+    }
+    let told = world.told.clone();
+    for member in 1..=6 {
+        assert_eq!(told[&MemberId(member)].len(), 5);
+        world.speaking = [MemberId(member)].into();
+        world.run(ms(700));
+    }
+    assert_eq!(world.told, told, "nobody moves");
+    world.verify();
+}
+
+#[test]
+fn eight_speakers_take_turns() {
+    let mut world = World::new();
+    for member in 1..=12 {
+        world.enter(member, false);
+    }
+    world.run(ms(500));
+    for turn in 0..40_u32 {
+        let speaker = turn * 5 % 8 + 1;
+        // Now and then two at once, as people do.
+        world.speaking = [MemberId(speaker)].into();
+        if turn % 4 == 0 {
+            world.speaking.insert(MemberId((speaker + 2) % 8 + 1));
+        }
+        let began = world.now;
+        world.run(ms(100));
+        for speaker in world.speaking.clone() {
+            for member in (1..=12).filter(|member| MemberId(*member) != speaker) {
+                let heard = world.got.iter().any(|((owner, _), packets)| {
+                    *owner == MemberId(member)
+                        && packets.iter().any(|got| {
+                            got.from == speaker && got.at <= began + ms(70) && got.at >= began
+                        })
+                });
+                assert!(
+                    heard,
+                    "turn {turn}: {member} does not hear {speaker:?} begin"
+                );
+            }
+        }
+        world.run(ms(1_500));
+        for slots in world.told.values() {
+            assert!(slots.len() <= SFU_AUDIO_SLOTS);
+            let members: BTreeSet<MemberId> = slots.iter().map(|(_, member, _)| *member).collect();
+            assert_eq!(members.len(), slots.len(), "twice in one link");
+        }
+    }
+    world.verify();
+    // Nobody speaks: nothing moves.
+    world.speaking.clear();
+    world.run(ms(2_000));
+    let told = world.told.clone();
+    world.run(ms(5_000));
+    assert_eq!(world.told, told);
+}
+
+#[test]
+fn leaving_and_coming_back_continues_every_number() {
+    let mut world = twelve();
+    world.run(ms(3_000));
+    for round in 0..3 {
+        let slot = world.slot_of(12, 1, MediaSource::Camera);
+        assert!(slot.is_some());
+        world.leave(1);
+        assert_eq!(world.slot_of(12, 1, MediaSource::Camera), None);
+        world.run(ms(1_000));
+        // The same member with a new link, and a newcomer, who takes the freed slots.
+        world.enter(1, true);
+        world.enter(20 + round, true);
+        world.subscribe(1, &[(2, LARGE.0, LARGE.1)]);
+        let mut tiles = vec![(20 + round, LARGE.0, LARGE.1)];
+        tiles.extend((1..=6).map(|of| (of, MIDDLE.0, MIDDLE.1)));
+        world.subscribe(12, &tiles);
+        world.run(ms(2_000));
+        let since = world.now;
+        world.run(ms(500));
+        for of in [1, 2, 20 + round] {
+            assert!(!world.camera(12, of, since).is_empty(), "{of} is not seen");
+        }
+        assert!(!world.camera(1, 2, since).is_empty());
+        world.leave(20 + round);
+    }
+    world.verify();
+    for member in 1..=12 {
+        world.leave(member);
+    }
+    assert_eq!(world.room.poll_timeout(), None, "an empty room sleeps");
+}
+
+#[test]
+fn a_keyframe_is_asked_for_until_it_comes() {
+    let mut world = World::new();
+    world.enter(1, true);
+    world.enter(2, false);
+    world.enter(3, false);
+    world.estimate(2, 10_000_000);
+    world.subscribe(2, &[(1, LARGE.0, LARGE.1)]);
+    world.run(ms(2_000));
+    let large = world.tracks_of(1)[1];
+    let slot = world.slot_of(2, 1, MediaSource::Camera).unwrap();
+    let before = world.requests.get(&large).map_or(0, Vec::len);
+    let (now, anna, ben) = (world.now, MemberId(2), MemberId(3));
+    world.room.handle_keyframe_request(now, ben, slot);
+    world.drain();
+    assert_eq!(
+        world.requests.get(&large).map_or(0, Vec::len),
+        before,
+        "not Ben's slot"
+    );
+    for _ in 0..20 {
+        world.room.handle_keyframe_request(world.now, anna, slot);
+        world.drain();
+    }
+    assert_eq!(world.requests[&large].len(), before + 1);
+    world.run(ms(3_000));
+    assert_eq!(world.requests[&large].len(), before + 1, "it came");
+    world.verify();
+}
+
+/// A room with one receiver, member 2, that has one slot of each kind.
+fn with_sender(tracks: Vec<TrackSpec>) -> (SfuRoom, std::time::Instant) {
+    let now = std::time::Instant::now();
+    let mut room = SfuRoom::new(SfuConfig::default());
+    room.handle_link(now, MemberId(1), tracks, Vec::new());
+    let slot = |id, kind| SlotSpec {
+        slot: SlotId(id),
+        kind,
+    };
+    let slots = vec![slot(1, SlotKind::Audio), slot(2, SlotKind::Video)];
+    room.handle_link(now, MemberId(2), Vec::new(), slots);
+    let tile = call_protocol::wire::Subscription {
+        member: MemberId(1),
+        source: MediaSource::Camera,
+        width_px: SMALL.0,
+        height_px: SMALL.1,
+    };
+    room.handle_subscribe(now, MemberId(2), &[tile]);
+    room.handle_estimate(now, MemberId(2), 5_000_000);
+    (room, now)
+}
+
+fn camera(track: u32) -> TrackSpec {
+    TrackSpec {
+        track: TrackId(track),
+        source: MediaSource::Camera,
+        layer: None,
+    }
+}
+
+fn packet(sequence: u64, descriptor: Option<&[u8]>) -> PacketIn<'_> {
+    PacketIn {
+        sequence,
+        timestamp: (sequence as u32).wrapping_mul(3_000),
+        marker: true,
+        payload_bytes: 500,
+        level_dbov: None,
+        descriptor,
+    }
+}
+
+#[test]
+fn a_track_without_descriptors_is_forwarded_as_it_is() {
+    let (mut room, now) = with_sender(vec![camera(1)]);
+    let mut out = Vec::new();
+    for sequence in 500..510 {
+        room.handle_packet(
+            now,
+            MemberId(1),
+            TrackId(1),
+            &packet(sequence, None),
+            &mut out,
+        );
+    }
+    let numbers: Vec<u64> = out.iter().map(|forward| forward.sequence).collect();
+    assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+    assert!(
+        out.iter()
+            .all(|f| f.descriptor.is_none() && f.marker && f.slot == SlotId(2))
+    );
+}
+
+#[test]
+fn layers_that_share_a_section_are_told_apart_by_their_sizes() {
+    let (mut room, start) = with_sender(vec![camera(1), camera(2), camera(3)]);
+    // The second is the smallest, and that is what the tile needs.
+    let mut writers = [
+        DescriptorWriter::new(0),
+        DescriptorWriter::new(0),
+        DescriptorWriter::new(0),
+    ];
+    let widths = [640, 320, 1_280];
+    let mut late = Vec::new();
+    for step in 0..100_u64 {
+        let now = start + ms(step * 33);
+        room.handle_timeout(now);
+        while room.poll_output().is_some() {}
+        for (index, writer) in writers.iter_mut().enumerate() {
+            let keyframe = step % 10 == 0;
+            let frame = writer.frame(keyframe, 0, 1, widths[index], widths[index] * 9 / 16);
+            let bytes = frame.packet(true, true);
+            let mut out = Vec::new();
+            let input = packet(1_000 + step, Some(&bytes));
+            room.handle_packet(
+                now,
+                MemberId(1),
+                TrackId(index as u32 + 1),
+                &input,
+                &mut out,
+            );
+            if step > 50 {
+                late.extend(out.iter().map(|_| index));
+            }
+        }
+    }
+    assert_eq!(late.len(), 49);
+    assert!(late.iter().all(|index| *index == 1), "{late:?}");
+}
+
+#[test]
+fn foreign_names_and_broken_descriptors_do_no_harm() {
+    let (mut room, now) = with_sender(vec![camera(1)]);
+    let mut out = Vec::new();
+    room.handle_packet(now, MemberId(2), TrackId(1), &packet(1, None), &mut out);
+    room.handle_packet(now, MemberId(1), TrackId(9), &packet(1, None), &mut out);
+    room.handle_keyframe_request(now, MemberId(2), SlotId(77));
+    room.handle_estimate(now, MemberId(77), 1);
+    assert!(out.is_empty());
+    // Another member cannot take over a track or a slot.
+    let slot = SlotSpec {
+        slot: SlotId(2),
+        kind: SlotKind::Video,
+    };
+    room.handle_link(now, MemberId(3), vec![camera(1)], vec![slot]);
+    room.handle_packet(now, MemberId(3), TrackId(1), &packet(1, None), &mut out);
+    assert!(out.is_empty());
+    for bytes in [
+        &[][..],
+        &[0x80],
+        &[0xc0, 0, 1],
+        &[0xff; 255],
+        &[0x80, 0, 0, 0x80, 0],
+    ] {
+        room.handle_packet(
+            now,
+            MemberId(1),
+            TrackId(1),
+            &packet(2, Some(bytes)),
+            &mut out,
+        );
+    }
+    for sequence in [0, u64::MAX, u64::MAX - 1, 1 << 40, 3] {
+        room.handle_packet(
+            now,
+            MemberId(1),
+            TrackId(1),
+            &packet(sequence, None),
+            &mut out,
+        );
+        room.handle_packet(
+            now,
+            MemberId(1),
+            TrackId(1),
+            &packet(sequence, Some(&[0xc0, 0, 1])),
+            &mut out,
+        );
+    }
+    room.handle_link_gone(now, MemberId(1));
+    while let Some(output) = room.poll_output() {
+        if let SfuOutput::Bitrate {
+            minimum_bps,
+            desired_bps,
+            ..
+        } = output
+        {
+            assert!(minimum_bps <= desired_bps);
+        }
+    }
+}

@@ -111,7 +111,7 @@ impl World {
         let mut world = Self {
             now,
             clients: (0..count).map(client).collect(),
-            rooms: Rooms::new(RoomsConfig::default(), [1; 32]),
+            rooms: Rooms::new(RoomsConfig::default(), [1; 32], (now, 0)),
             server_up: true,
             server_silent: false,
             queue: BTreeMap::new(),
@@ -264,7 +264,11 @@ impl World {
     pub(crate) fn restart_server(&mut self) {
         self.cut_server(false);
         self.count += 1;
-        self.rooms = Rooms::new(RoomsConfig::default(), [self.count as u8; 32]);
+        self.rooms = Rooms::new(
+            RoomsConfig::default(),
+            [self.count as u8; 32],
+            (self.now, 0),
+        );
     }
 
     /// What a server (or somebody in its place) says to a client.
@@ -391,6 +395,7 @@ impl World {
                         self.at(LATENCY, Event::HangUp { conn });
                     }
                 }
+                call_room::Output::Sfu(_) => {}
             }
         }
     }

@@ -239,7 +239,8 @@ mod tests {
         let large = request(1_280 * 720, 0);
         let small = request(320 * 180, 2);
         let middle = request(640 * 360, 1);
-        let cases: [(&str, u64, Vec<Request>, Vec<Option<Step>>); 10] = [
+        type Case = (&'static str, u64, Vec<Request>, Vec<Option<Step>>);
+        let cases: [Case; 10] = [
             ("nothing wanted", 1_000_000, vec![], vec![]),
             (
                 "plenty",

@@ -269,8 +269,9 @@ impl SfuRoom {
             .layers
             .iter()
             .position(|track| track.is_some() && *track == slot.current);
+        slot.base_only = step.base_only;
         // Until a smaller layer begins, the current one goes on with less.
-        slot.base_only = step.base_only || current.is_some_and(|current| current < step.layer);
+        slot.makes_room = current.is_some_and(|current| current < step.layer);
         slot.fallbacks = fallbacks(picture, step.layer, |track| {
             self.tracks
                 .get(track)

@@ -28,9 +28,11 @@ pub(super) struct Slot {
     pub(super) target: Option<usize>,
     /// Tracks to be content with until the target comes, while there is no current one.
     pub(super) fallbacks: [Option<usize>; 2],
-    /// Upper temporal layers are to be left out.
+    /// The target's upper temporal layers are to be left out.
     pub(super) base_only: bool,
-    /// Upper temporal layers are left out: follows `base_only`, and back where decoding allows.
+    /// Those of the current track are, because a smaller one is the target.
+    pub(super) makes_room: bool,
+    /// Upper temporal layers are left out: follows the two above, and back where decoding allows.
     is_reduced: bool,
     /// Frame of the newest packet, and whether it is left out.
     frame: Option<(u16, bool)>,
@@ -52,6 +54,7 @@ impl Slot {
             target: None,
             fallbacks: [None; 2],
             base_only: false,
+            makes_room: false,
             is_reduced: false,
             frame: None,
             rewriter: Rewriter::new(clock_hz),
@@ -74,6 +77,7 @@ impl Slot {
         self.target = None;
         self.fallbacks = [None; 2];
         self.base_only = false;
+        self.makes_room = false;
         self.is_reduced = false;
         self.frame = None;
         self.rewriter.end();
@@ -125,6 +129,7 @@ impl Slot {
             }
             begins = true;
             self.current = Some(track);
+            self.makes_room = false;
             self.is_reduced = false;
             self.frame = None;
             let (sequence, timestamp) = (packet.sequence, packet.timestamp);
@@ -168,7 +173,7 @@ impl Slot {
                 return false;
             }
         }
-        if self.base_only {
+        if self.base_only || self.makes_room {
             self.is_reduced = true;
         } else if info.temporal_id == 1 || info.is_keyframe {
             // Temporal layer 1 depends on layer 0 only; higher ones may depend on it.

@@ -23,7 +23,7 @@ const ASSUMED_BPS: [u64; 3] = [1_200_000, 400_000, 130_000];
 /// Likewise, the size of its pictures.
 const ASSUMED_SIZE: [(u32, u32); 3] = [(1_280, 720), (640, 360), (320, 180)];
 
-/// Bits per second, smoothed over about two windows.
+/// Bits per second, smoothed over about four windows, so that a single keyframe moves no decision.
 #[derive(Debug, Default)]
 struct Meter {
     bytes: usize,
@@ -36,7 +36,8 @@ impl Meter {
         let bps = (self.bytes as u64).saturating_mul(8_000_000) / micros;
         self.bytes = 0;
         if bps > 0 {
-            self.bps = Some(self.bps.map_or(bps, |before| before.midpoint(bps)));
+            let smoothed = |before: u64| (before.saturating_mul(3) + bps) / 4;
+            self.bps = Some(self.bps.map_or(bps, smoothed));
         }
     }
 }
@@ -52,6 +53,7 @@ pub(super) struct Track {
     /// Indices of the slots it may concern. Stale ones are dropped when met.
     pub(super) feeds: Vec<usize>,
     last_packet: Option<Instant>,
+    newest: Option<u64>,
     all: Meter,
     base: Meter,
     /// Since when somebody waits for it while it is silent.
@@ -64,7 +66,7 @@ pub(super) struct Track {
 pub(super) struct FrameInfo {
     pub(super) mandatory: Option<Mandatory>,
     pub(super) temporal_id: u8,
-    /// Decoding can begin here.
+    /// Decoding can begin here. Not so where the rest of the keyframe has passed already.
     pub(super) is_keyframe: bool,
 }
 
@@ -78,6 +80,7 @@ impl Track {
             keyframe: KeyframeThrottle::default(),
             feeds: Vec::new(),
             last_packet: None,
+            newest: None,
             all: Meter::default(),
             base: Meter::default(),
             awaited_since: None,
@@ -94,7 +97,12 @@ impl Track {
         self.last_packet = Some(now);
         self.awaited_since = None;
         self.given_up_until = None;
-        let info = self.read(packet);
+        let mut info = self.read(packet);
+        let is_late = self.newest.is_some_and(|newest| packet.sequence < newest);
+        info.is_keyframe &= !is_late;
+        if !is_late {
+            self.newest = Some(packet.sequence);
+        }
         let bytes = packet.payload_bytes + PACKET_OVERHEAD;
         self.all.bytes += bytes;
         if info.temporal_id == 0 {

@@ -290,7 +290,8 @@ fn shard_of(room: &RoomId, shards: usize) -> usize {
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-    usize::try_from(hash % shards as u64).unwrap_or(0)
+    // Its low bits depend on the low bits of the input only.
+    usize::try_from((hash >> 32) % shards as u64).unwrap_or(0)
 }
 
 /// What all links have in common: one certificate, so that opening a link makes no key.
