@@ -46,6 +46,10 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_secs(1);
 /// A deadline that is over already is at most so much later.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// Deadlines this near are kept at once. The pacer asks for its next call after a microsecond.
+const AT_ONCE: Duration = Duration::from_micros(5);
+/// Packets one link may send in one turn.
+const CALLS_PER_TURN: usize = 1_000;
 /// Inputs taken per turn, so that commands cannot starve datagrams.
 const INPUTS_PER_TURN: usize = 256;
 /// Notices kept while the actor is busy; more are dropped.
@@ -199,11 +203,7 @@ impl Shard {
                 continue;
             };
             link.is_touched = false;
-            if link.handle_timeout(now) {
-                self.core.pump(now, key);
-            } else {
-                self.core.end_link(now, key, Some(ErrorCode::LinkFailed));
-            }
+            self.core.call(now, key);
             if self.core.egress.is_full() {
                 self.flush();
             }
@@ -336,6 +336,25 @@ impl Core {
         }
     }
 
+    /// Tells a link the time until it has nothing more to do now: its pacer lets go of one packet
+    /// per call and asks for the next call at once.
+    fn call(&mut self, now: Instant, key: usize) {
+        let mut at = now;
+        for _ in 0..CALLS_PER_TURN {
+            let Some(link) = self.links.get_mut(key) else {
+                return;
+            };
+            if !link.handle_timeout(at) {
+                return self.end_link(now, key, Some(ErrorCode::LinkFailed));
+            }
+            self.pump(now, key);
+            match self.links.get(key) {
+                Some(link) if link.deadline <= at + AT_ONCE => at = link.deadline.max(at),
+                _ => return,
+            }
+        }
+    }
+
     /// Takes what a link has to send and to report.
     fn pump(&mut self, now: Instant, key: usize) {
         let mut events = std::mem::take(&mut self.events);
@@ -375,7 +394,7 @@ impl Core {
         }
         self.events = events;
         if is_room_due {
-            self.carry_out(now, room);
+            self.carry_out(room);
         }
         if is_closed {
             self.end_link(now, key, Some(ErrorCode::LinkFailed));
@@ -417,12 +436,13 @@ impl Core {
     }
 
     /// Does what a room decided.
-    fn carry_out(&mut self, now: Instant, room_key: usize) {
+    fn carry_out(&mut self, room_key: usize) {
         while let Some(output) = self
             .rooms
             .get_mut(room_key)
             .and_then(|room| room.sfu.poll_output())
         {
+            trace!(?output, "decided");
             let room = &self.rooms[room_key];
             match output {
                 SfuOutput::RequestKeyframe { member, track } => {
@@ -464,7 +484,6 @@ impl Core {
                 }
             }
         }
-        trace!(?now, "room served");
     }
 
     fn touch(&mut self, key: usize) {
@@ -543,7 +562,7 @@ impl Core {
                 }
                 if link.is_none() {
                     self.rooms[room_key].remove_member(now, member);
-                    self.carry_out(now, room_key);
+                    self.carry_out(room_key);
                 }
                 self.drop_room_if_empty(room_key);
             }
@@ -554,7 +573,7 @@ impl Core {
             } => {
                 let room_key = self.room_key(room);
                 self.rooms[room_key].subscribe(now, member, &tiles);
-                self.carry_out(now, room_key);
+                self.carry_out(room_key);
             }
         }
     }
@@ -619,7 +638,7 @@ impl Core {
         };
         self.notify(id, member, event);
         self.touch(key);
-        self.carry_out(now, room_key);
+        self.carry_out(room_key);
     }
 
     /// Ends a link. `code` is told to the member; `None` where the member knows.
@@ -652,7 +671,7 @@ impl Core {
             };
             self.notify(id, link.member, event);
         }
-        self.carry_out(now, link.room);
+        self.carry_out(link.room);
     }
 
     fn close_all(&mut self, now: Instant) {
@@ -679,7 +698,7 @@ impl Core {
             .collect();
         for key in due {
             self.rooms[key].sfu.handle_timeout(now);
-            self.carry_out(now, key);
+            self.carry_out(key);
         }
         if self.next_tick <= now {
             self.next_tick = now + TICK;

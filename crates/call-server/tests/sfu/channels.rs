@@ -95,21 +95,3 @@ fn a_member_that_does_not_drain_loses_its_link() {
     });
     assert_eq!(world.members[0].closed, None);
 }
-
-#[test]
-fn a_member_that_sends_too_much_loses_its_link() {
-    let mut world = opened(2);
-    let body = vec![1; 250_000];
-    world.until("the end of the link", |world| {
-        if !world.members[0].is_gone {
-            for _ in 0..20 {
-                world.members[0].say(BULK, &to_sfu(Target::Member(MemberId(9)), &body));
-            }
-            if world.sfu.figures().links == 1 {
-                world.members[0].is_gone = true;
-            }
-        }
-        world.members[0].closed == Some(ErrorCode::RateLimited)
-    });
-    assert_eq!(world.members[1].closed, None);
-}

@@ -237,6 +237,7 @@ fn a_new_link_replaces_the_old_one_and_a_close_ends_it() {
     let mut again = super::world::Member::new(room(1), MemberId(2));
     again.link = 2;
     world.sfu.command(again.offer(Shape::default()));
+    world.watch(&mut again);
     world.members[1] = again;
     world.until("the new link", |world| world.members[1].is_connected);
     assert_eq!(world.sfu.figures().links, 2);
