@@ -201,12 +201,24 @@ impl World {
     }
 
     /// Runs until `holds`.
-    pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
-        let deadline = Instant::now() + DEADLINE;
+    pub(crate) fn until(&mut self, what: &str, holds: impl FnMut(&mut Self) -> bool) {
+        let is_in_time = self.until_then(Instant::now() + DEADLINE, holds);
+        assert!(is_in_time, "took too long: {what}");
+    }
+
+    /// Likewise, and gives up at a deadline: false.
+    pub(crate) fn until_then(
+        &mut self,
+        deadline: Instant,
+        mut holds: impl FnMut(&mut Self) -> bool,
+    ) -> bool {
         while !holds(self) {
-            assert!(Instant::now() < deadline, "took too long: {what}");
+            if Instant::now() >= deadline {
+                return false;
+            }
             self.step();
         }
+        true
     }
 
     /// Runs `sender`'s camera at some 50 small frames a second, until `holds`. Small, because the
