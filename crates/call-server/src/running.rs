@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use call_room::{Input, Rooms};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -22,7 +22,8 @@ use crate::actor::{self, COMMAND_QUEUE, Command};
 use crate::config::ServerConfig;
 use crate::http::{Shared, router};
 use crate::tls::TlsError;
-use crate::{accept, media, tls};
+use crate::sfu::{MediaPort, Sfu, SfuOutputs};
+use crate::{accept, tls};
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -120,8 +121,8 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
     };
     let listener = TcpListener::bind(config.http).await.map_err(bind_http)?;
     let http = listener.local_addr().map_err(bind_http)?;
-    let socket = UdpSocket::bind(config.media).await.map_err(bind_media)?;
-    let media_addr = socket.local_addr().map_err(bind_media)?;
+    let port = MediaPort::bind(config.media, config.media_threads).map_err(bind_media)?;
+    let media_addr = port.local_addr();
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(ServeError::Randomness)?;
 
@@ -136,12 +137,13 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
             .stun
             .push(format!("stun:{}", SocketAddr::new(ip, media_addr.port())));
     }
-    let unix_s = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let started = (Instant::now(), unix_s);
-    let actor = tokio::spawn(actor::run(Rooms::new(rooms, seed, started), queue));
-    let media = tokio::spawn(media::run(socket, closing.clone()));
+    let (sfu, SfuOutputs { notices, turn }) =
+        Sfu::start(port, config.public_ip).map_err(bind_media)?;
+    let sfu = Arc::new(sfu);
+    // Nobody relays yet: what arrives for TURN is dropped.
+    drop(turn);
+    let rooms = Rooms::new(rooms, seed, (Instant::now(), unix_s()));
+    let actor = tokio::spawn(actor::run(rooms, Arc::clone(&sfu), notices, queue));
     let shared = Arc::new(Shared {
         config,
         commands: commands.clone(),
@@ -158,7 +160,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
     }));
     let supervisor = tokio::spawn(supervise(Tasks {
         actor,
-        media,
+        sfu,
         accept,
         commands,
         tracker,
@@ -175,9 +177,15 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
     })
 }
 
+fn unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
 struct Tasks {
     actor: JoinHandle<()>,
-    media: JoinHandle<()>,
+    sfu: Arc<Sfu>,
     accept: JoinHandle<()>,
     commands: mpsc::Sender<Command>,
     tracker: TaskTracker,
@@ -192,7 +200,6 @@ async fn supervise(tasks: Tasks) {
     info!("draining");
     // A panic of one task must not keep the others from ending.
     let _ = tasks.accept.await;
-    let _ = tasks.media.await;
     let _ = tasks.commands.send(Command::Input(Input::Drain)).await;
     tasks.tracker.close();
     if timeout(tasks.drain_timeout, tasks.tracker.wait())
@@ -206,6 +213,12 @@ async fn supervise(tasks: Tasks) {
         tasks.drop_all.cancel();
         // What is left now are requests in the middle of HTTP, which end by their own timeout.
         let _ = timeout(Duration::from_secs(1), tasks.tracker.wait()).await;
+    }
+    // After the members were told, so that their last words are not lost.
+    let sfu = tasks.sfu;
+    let stopped = tokio::task::spawn_blocking(move || sfu.stop());
+    if timeout(Duration::from_secs(1), stopped).await.is_err() {
+        warn!("media threads did not end");
     }
     drop(tasks.commands);
     tasks.actor.abort();
