@@ -2,6 +2,7 @@
 //!
 //! * [`wire`]: JSON messages between a client and `visavis-server` (WebSocket).
 //! * [`peer`]: what two members say to each other inside a sealed `signal`.
+//! * [`fanout`]: what stands in front of a data channel message to or from the SFU.
 //! * [`ui`]: commands, events and view models between the engine and the web UI, and the binary
 //!   frame header ([`ui::frame`]) in front of every picture.
 //! * [`dependency_descriptor`]: the RTP header extension a forwarding unit decides by.
@@ -12,6 +13,7 @@
 
 pub mod dependency_descriptor;
 pub mod error;
+pub mod fanout;
 pub mod ids;
 pub mod limits;
 pub mod peer;

@@ -3,6 +3,7 @@
 //! It never waits for a connection. It ends when every [`Command`] sender is gone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use call_protocol::ErrorCode;
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error};
 
 use crate::outbound::Outbound;
+use crate::sfu::{Notice, Sfu, SfuFigures};
 
 /// Commands that may wait; a connection that finds the queue full stops reading its socket.
 pub(crate) const COMMAND_QUEUE: usize = 1024;
@@ -34,16 +36,24 @@ pub(crate) enum Command {
 pub(crate) struct Figures {
     pub(crate) occupancy: Occupancy,
     pub(crate) counters: Counters,
+    pub(crate) sfu: SfuFigures,
 }
 
 struct Actor {
     rooms: Rooms,
+    sfu: Arc<Sfu>,
     connections: BTreeMap<ConnId, Outbound>,
 }
 
-pub(crate) async fn run(rooms: Rooms, mut commands: mpsc::Receiver<Command>) {
+pub(crate) async fn run(
+    rooms: Rooms,
+    sfu: Arc<Sfu>,
+    mut notices: mpsc::Receiver<Notice>,
+    mut commands: mpsc::Receiver<Command>,
+) {
     let mut actor = Actor {
         rooms,
+        sfu,
         connections: BTreeMap::new(),
     };
     loop {
@@ -59,6 +69,9 @@ pub(crate) async fn run(rooms: Rooms, mut commands: mpsc::Receiver<Command>) {
                 Some(command) => actor.handle(command),
                 None => return,
             },
+            Some(Notice { room, member, event }) = notices.recv() => {
+                actor.input(Input::Sfu { room, member, event });
+            }
             () = due => actor.input(Input::Timeout),
         }
     }
@@ -86,6 +99,7 @@ impl Actor {
                 let _ = answer.send(Figures {
                     occupancy: self.rooms.occupancy(),
                     counters: self.rooms.counters().clone(),
+                    sfu: self.sfu.figures(),
                 });
             }
         }
@@ -107,7 +121,7 @@ impl Actor {
                         outbound.close(reason);
                     }
                 }
-                Output::Sfu(_) => {}
+                Output::Sfu(command) => self.sfu.command(command),
             }
         }
     }

@@ -10,7 +10,12 @@ use call_server::{RelayConfig, ServerConfig, TlsFiles};
 use clap::Parser;
 use serde::Deserialize;
 
-/// The signalling server of Visavis video calls.
+/// More media threads than this serve nobody.
+const MAX_MEDIA_THREADS: usize = 64;
+/// Media threads at most unless told: one carries some hundred members.
+const DEFAULT_MEDIA_THREADS: usize = 4;
+
+/// The signalling server and SFU of Visavis video calls.
 #[derive(Debug, Default, Parser)]
 #[command(name = "visavis-server", version)]
 pub(crate) struct Args {
@@ -35,6 +40,12 @@ pub(crate) struct Args {
     /// Contact for the certificate authority (not supported yet)
     #[arg(long, env = "VISAVIS_ACME_EMAIL", value_name = "EMAIL")]
     acme_email: Option<String>,
+    /// Threads for media, 1 to 64; one per core and at most 4 unless told
+    #[arg(long, env = "VISAVIS_MEDIA_THREADS", value_name = "N")]
+    media_threads: Option<usize>,
+    /// Whether rooms use the SFU: auto, mesh or sfu
+    #[arg(long, env = "VISAVIS_TOPOLOGY", value_name = "MODE")]
+    topology: Option<String>,
     /// Members up to which a room stays a mesh, 2 to 50
     #[arg(long, env = "VISAVIS_MESH_LIMIT", value_name = "N")]
     mesh_limit: Option<usize>,
@@ -60,6 +71,8 @@ struct File {
     tls_key: Option<PathBuf>,
     acme: Option<String>,
     acme_email: Option<String>,
+    media_threads: Option<usize>,
+    topology: Option<String>,
     mesh_limit: Option<usize>,
     relay_private: Option<bool>,
     nats: Option<String>,
@@ -90,6 +103,12 @@ pub(crate) enum SettingsError {
     /// A setting is out of its range.
     #[error("--mesh-limit must be from 2 to {max}", max = limits::ROOM_MEMBERS)]
     MeshLimit,
+    /// A setting is out of its range.
+    #[error("--media-threads must be from 1 to {MAX_MEDIA_THREADS}")]
+    MediaThreads,
+    /// A setting is none of its values.
+    #[error("--topology must be auto, mesh or sfu")]
+    Topology,
     /// Only one of certificate and key is there.
     #[error("--tls-cert and --tls-key belong together")]
     HalfTls,
@@ -151,6 +170,16 @@ impl Args {
                 ..RelayConfig::default()
             });
         }
+        config.media_threads = match self.media_threads.or(file.media_threads) {
+            Some(threads) if (1..=MAX_MEDIA_THREADS).contains(&threads) => threads,
+            Some(_) => return Err(SettingsError::MediaThreads),
+            None => std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(DEFAULT_MEDIA_THREADS),
+        };
+        if let Some(topology) = self.topology.or(file.topology) {
+            config.rooms.topology = topology.parse().map_err(|_| SettingsError::Topology)?;
+        }
         if let Some(mesh_limit) = self.mesh_limit.or(file.mesh_limit) {
             if !(2..=limits::ROOM_MEMBERS).contains(&mesh_limit) {
                 return Err(SettingsError::MeshLimit);
@@ -176,6 +205,8 @@ fn read_file(path: &Path) -> Result<File, SettingsError> {
 mod tests {
     use std::io::Write;
 
+    use call_room::TopologyChoice;
+
     use super::*;
 
     fn addresses() -> Args {
@@ -198,7 +229,8 @@ mod tests {
 
     #[test]
     fn flags_come_before_the_file() {
-        let file = "http = \"127.0.0.1:7\"\nmedia = \"127.0.0.1:8\"\nmesh-limit = 6\n";
+        let file = "http = \"127.0.0.1:7\"\nmedia = \"127.0.0.1:8\"\nmesh-limit = 6\n\
+            topology = \"sfu\"\nmedia-threads = 3\n";
         let config = with_file(
             file,
             Args {
@@ -209,6 +241,8 @@ mod tests {
         .unwrap();
         assert_eq!((config.http.port(), config.media.port()), (7, 8));
         assert_eq!(config.rooms.mesh_limit, 9);
+        assert_eq!(config.rooms.topology, TopologyChoice::Sfu);
+        assert_eq!(config.media_threads, 3);
     }
 
     #[test]
@@ -283,6 +317,20 @@ mod tests {
             };
             assert!(matches!(args.into_config(), Err(SettingsError::MeshLimit)));
         }
+        for media_threads in [0, 65] {
+            let args = Args {
+                media_threads: Some(media_threads),
+                ..addresses()
+            };
+            assert!(matches!(
+                args.into_config(),
+                Err(SettingsError::MediaThreads)
+            ));
+        }
+        assert!(matches!(
+            with_file("topology = \"star\"", addresses()),
+            Err(SettingsError::Topology)
+        ));
         assert!(matches!(
             with_file("colour = 3", addresses()),
             Err(SettingsError::Parse { .. })

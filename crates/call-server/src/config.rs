@@ -14,10 +14,14 @@ use crate::turn::RelayConfig;
 pub struct ServerConfig {
     /// Where to serve WebSocket and HTTP; port 0 takes a free one.
     pub http: SocketAddr,
-    /// Where to receive UDP: STUN binding requests are answered there.
+    /// Where to receive UDP: media of rooms at the SFU, and STUN binding requests.
     pub media: SocketAddr,
-    /// Address at which members reach the UDP port, told to them as a STUN server. `None` tells
-    /// them of none: on one network they need none.
+    /// Threads that serve the media port, at least 1: one room lives on one of them. More than one
+    /// only on Linux.
+    pub media_threads: usize,
+    /// Address at which members reach the UDP port, told to them as a STUN server and as the
+    /// SFU's address. `None` tells them of no STUN server and of the addresses the port is bound to:
+    /// on one network they need no more.
     pub public_ip: Option<IpAddr>,
     /// Certificate and key, to serve `https` and `wss` instead of `http` and `ws`.
     pub tls: Option<TlsFiles>,
@@ -47,6 +51,7 @@ impl Default for ServerConfig {
         Self {
             http: loopback,
             media: loopback,
+            media_threads: 1,
             public_ip: None,
             tls: None,
             relay: Some(RelayConfig::default()),

@@ -7,9 +7,8 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use call_server::{RoomsConfig, ServerConfig, serve};
+use call_server::{ServerConfig, serve};
 use clap::Parser;
-use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -40,9 +39,6 @@ fn fail(status: u8, text: &str) -> ExitCode {
 async fn run(config: ServerConfig) -> anyhow::Result<()> {
     // Before the line that tells others they may now send signals.
     let mut stop = StopSignals::new().context("cannot listen for signals")?;
-    if config.rooms.mesh_limit != RoomsConfig::default().mesh_limit {
-        warn!("--mesh-limit has no effect yet: every room is a mesh");
-    }
     let server = serve(config).await?;
     let line = serde_json::json!({
         "event": "listening",

@@ -1,48 +1,20 @@
-//! The UDP media port. Answers STUN and hands TURN on; anything else is ignored.
+//! What arrives on the UDP media port for TURN.
+//!
+//! The SFU's threads own the port. They keep ICE, DTLS and RTP for themselves, answer STUN binding
+//! requests of whoever wants to know their address, and pass on the rest of what may be TURN.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use std::net::SocketAddr;
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, trace};
 
-use crate::stun::handle_stun;
-
-/// Largest datagram looked at; a binding request is far smaller.
-const DATAGRAM_BYTES: usize = 1_500;
-
-pub(crate) async fn run(
-    socket: UdpSocket,
-    turn: Option<mpsc::Sender<(SocketAddr, Bytes)>>,
-    closing: CancellationToken,
-) {
-    let mut buffer = [0; DATAGRAM_BYTES];
-    loop {
-        let received = tokio::select! {
-            received = socket.recv_from(&mut buffer) => received,
-            () = closing.cancelled() => return,
-        };
-        match received {
-            Ok((len, from)) => {
-                trace!(len, "datagram");
-                if let Some(answer) = handle_stun(&buffer[..len], from) {
-                    // Never waits: a full send buffer drops the answer, and the client asks again.
-                    if let Err(error) = socket.try_send_to(&answer, from) {
-                        debug!(%error, "STUN answer dropped");
-                    }
-                } else if let Some(turn) = &turn
-                    && crate::turn::is_turn(&buffer[..len])
-                {
-                    // A full queue drops, as networks do.
-                    let _ = turn.try_send((from, Bytes::copy_from_slice(&buffer[..len])));
-                }
-            }
-            // Some systems report a peer's ICMP answer here; it concerns no later datagram.
-            Err(error) => {
-                debug!(%error, "receive failed");
-                tokio::task::yield_now().await;
-            }
-        }
-    }
+/// TURN requests and channel data (RFC 8656) with their senders, and the way to answer.
+#[derive(Debug)]
+pub struct TurnDatagrams {
+    /// Bounded; what does not fit is dropped, as the network might have done.
+    pub receiver: mpsc::Receiver<(SocketAddr, Bytes)>,
+    /// A clone of a socket of the port, non-blocking: what the system does not take at once is
+    /// dropped likewise. Send only; what is received here belongs to the SFU.
+    pub socket: Arc<std::net::UdpSocket>,
 }

@@ -41,7 +41,71 @@ pub(crate) fn render(figures: &Figures) -> String {
     for (code, count) in &figures.counters.errors {
         let _ = writeln!(text, "{name}{{code=\"{}\"}} {count}", code_name(*code));
     }
+    render_sfu(&mut text, figures);
     text
+}
+
+fn render_sfu(text: &mut String, figures: &Figures) {
+    let sfu = &figures.sfu;
+    let series = [
+        ("links", "gauge", "Links to members.", sfu.links),
+        ("links_total", "counter", "Links opened.", sfu.links_opened),
+        (
+            "packets_in_total",
+            "counter",
+            "RTP packets received.",
+            sfu.packets_in,
+        ),
+        (
+            "packets_out_total",
+            "counter",
+            "RTP packets forwarded.",
+            sfu.packets_out,
+        ),
+        (
+            "bytes_out_total",
+            "counter",
+            "Bytes of the packets forwarded.",
+            sfu.bytes_out,
+        ),
+        (
+            "rtx_out_total",
+            "counter",
+            "Retransmissions and probing packets sent.",
+            sfu.rtx_out,
+        ),
+        (
+            "keyframe_requests_total",
+            "counter",
+            "Keyframe requests sent.",
+            sfu.keyframe_requests,
+        ),
+    ];
+    for (name, kind, help, value) in series {
+        let _ = writeln!(
+            text,
+            "# HELP visavis_sfu_{name} {help}\n# TYPE visavis_sfu_{name} {kind}\nvisavis_sfu_{name} {value}"
+        );
+    }
+    let name = "visavis_sfu_dropped_total";
+    let _ = writeln!(
+        text,
+        "# HELP {name} Datagrams and messages dropped.\n# TYPE {name} counter"
+    );
+    for (reason, count) in [
+        ("send", sfu.dropped_send),
+        ("handover", sfu.dropped_handover),
+        ("garbage", sfu.dropped_garbage),
+        ("channel", sfu.dropped_channel),
+    ] {
+        let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
+    }
+    let name = "visavis_sfu_cpu_seconds_total";
+    let (seconds, micros) = (sfu.cpu_us / 1_000_000, sfu.cpu_us % 1_000_000);
+    let _ = writeln!(
+        text,
+        "# HELP {name} CPU time of the media threads.\n# TYPE {name} counter\n{name} {seconds}.{micros:06}"
+    );
 }
 
 #[cfg(test)]
@@ -50,6 +114,7 @@ mod tests {
     use call_room::{Counters, Occupancy};
 
     use super::*;
+    use crate::sfu::SfuFigures;
 
     #[test]
     fn renders_gauges_and_labelled_counters() {
@@ -63,6 +128,12 @@ mod tests {
                 messages: [("hello", 4), ("join", 2)].into(),
                 errors: [(ErrorCode::RoomAuthFailed, 5)].into(),
             },
+            sfu: SfuFigures {
+                links: 6,
+                dropped_send: 7,
+                cpu_us: 1_000_008,
+                ..SfuFigures::default()
+            },
         };
         let text = render(&figures);
         for line in [
@@ -73,6 +144,10 @@ mod tests {
             "visavis_messages_total{type=\"hello\"} 4",
             "visavis_messages_total{type=\"join\"} 2",
             "visavis_errors_total{code=\"room_auth_failed\"} 5",
+            "# TYPE visavis_sfu_links gauge",
+            "visavis_sfu_links 6",
+            "visavis_sfu_dropped_total{reason=\"send\"} 7",
+            "visavis_sfu_cpu_seconds_total 1.000008",
         ] {
             assert!(
                 text.lines().any(|got| got == line),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use call_room::relay::RelaySecret;
 use call_room::{Input, Rooms};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -22,13 +22,11 @@ use tracing::{info, warn};
 use crate::actor::{self, COMMAND_QUEUE, Command};
 use crate::config::ServerConfig;
 use crate::http::{Shared, router};
+use crate::sfu::{MediaPort, Sfu, SfuOutputs};
 use crate::tls::TlsError;
 use crate::turn::start::{RelayParts, RelayPlace};
-use crate::turn::{self, TurnDatagrams};
-use crate::{accept, media, tls};
+use crate::{accept, tls, turn};
 
-/// Datagrams waiting for the relay; further ones are dropped.
-const TURN_QUEUE: usize = 1_024;
 /// Pairs of ports tried where any will do.
 const MEDIA_PORT_TRIES: u32 = 16;
 
@@ -128,8 +126,9 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
     };
     let listener = TcpListener::bind(config.http).await.map_err(bind_http)?;
     let http = listener.local_addr().map_err(bind_http)?;
-    let (socket, media_tcp) = bind_media_port(config.media).map_err(bind_media)?;
-    let media_addr = socket.local_addr().map_err(bind_media)?;
+    let (port, media_tcp) =
+        bind_media_port(config.media, config.media_threads).map_err(bind_media)?;
+    let media_addr = port.local_addr();
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(ServeError::Randomness)?;
     let mut nonce_seed = [0; 32];
@@ -147,44 +146,38 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
             .stun
             .push(format!("stun:{}", SocketAddr::new(ip, media_addr.port())));
     }
+    let (sfu, SfuOutputs { notices, turn }) =
+        Sfu::start(port, config.public_ip).map_err(bind_media)?;
+    let sfu = Arc::new(sfu);
     let relay = config.relay.and_then(|relay| {
         RelayPlace::new(media_addr, config.public_ip, relay).map(|place| (relay, place))
     });
-    if let Some((_, place)) = relay {
-        let name = config.tls.as_ref().and_then(tls::name);
-        let tls = tls.as_ref().map(|_| (name.as_deref(), http.port()));
-        let urls = place.urls(media_tcp.is_some(), tls);
-        rooms.relay_urls.extend(urls);
-    }
-    let actor = tokio::spawn(actor::run(Rooms::new(rooms, seed, started), queue));
     let mut relay_tasks = JoinSet::new();
     let mut turn_streams = None;
-    let mut turn_datagrams = None;
     if let Some((relay, place)) = relay {
-        let (sender, receiver) = mpsc::channel(TURN_QUEUE);
-        let (streams, _ice) = turn::start::start(
-            RelayParts {
-                place,
-                config: relay,
-                secret: RelaySecret::new(seed),
-                nonce_seed,
-                started,
-                datagrams: TurnDatagrams {
-                    receiver,
-                    socket: Arc::new(socket.try_clone().map_err(bind_media)?),
-                },
-                listener: media_tcp,
-                tls: tls.clone(),
-                tracker: tracker.clone(),
-                closing: closing.clone(),
-            },
-            &mut relay_tasks,
-        );
+        let name = config.tls.as_ref().and_then(tls::name);
+        let https = tls.as_ref().map(|_| (name.as_deref(), http.port()));
+        rooms
+            .relay_urls
+            .extend(place.urls(media_tcp.is_some(), https));
+        let parts = RelayParts {
+            place,
+            config: relay,
+            secret: RelaySecret::new(seed),
+            nonce_seed,
+            started,
+            datagrams: turn,
+            listener: media_tcp,
+            tls: tls.clone(),
+            tracker: tracker.clone(),
+            closing: closing.clone(),
+        };
+        // Nobody takes ICE-TCP connections yet.
+        let (streams, _ice) = turn::start::start(parts, &mut relay_tasks);
         turn_streams = Some(streams);
-        turn_datagrams = Some(sender);
     }
-    let socket = UdpSocket::from_std(socket).map_err(bind_media)?;
-    let media = tokio::spawn(media::run(socket, turn_datagrams, closing.clone()));
+    let rooms = Rooms::new(rooms, seed, started);
+    let actor = tokio::spawn(actor::run(rooms, Arc::clone(&sfu), notices, queue));
     let shared = Arc::new(Shared {
         config,
         commands: commands.clone(),
@@ -202,7 +195,7 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
     }));
     let supervisor = tokio::spawn(supervise(Tasks {
         actor,
-        media,
+        sfu,
         relay: relay_tasks,
         accept,
         commands,
@@ -221,24 +214,25 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
 }
 
 /// UDP and, where it is free, TCP on the same port.
-fn bind_media_port(addr: SocketAddr) -> io::Result<(std::net::UdpSocket, Option<TcpListener>)> {
+fn bind_media_port(
+    addr: SocketAddr,
+    threads: usize,
+) -> io::Result<(MediaPort, Option<TcpListener>)> {
     let mut tries = 0;
     loop {
-        let socket = std::net::UdpSocket::bind(addr)?;
-        socket.set_nonblocking(true)?;
-        let bound = socket.local_addr()?;
-        let tcp = std::net::TcpListener::bind(bound).and_then(|listener| {
+        let port = MediaPort::bind(addr, threads)?;
+        let tcp = std::net::TcpListener::bind(port.local_addr()).and_then(|listener| {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         });
         tries += 1;
         match tcp {
-            Ok(listener) => return Ok((socket, Some(listener))),
+            Ok(listener) => return Ok((port, Some(listener))),
             // A free UDP port was wanted, and the next one may be free for TCP as well.
             Err(_) if addr.port() == 0 && tries < MEDIA_PORT_TRIES => {}
             Err(error) => {
                 warn!(%error, "no TCP on the media port: no relay for members without UDP");
-                return Ok((socket, None));
+                return Ok((port, None));
             }
         }
     }
@@ -252,7 +246,7 @@ fn unix_s() -> u64 {
 
 struct Tasks {
     actor: JoinHandle<()>,
-    media: JoinHandle<()>,
+    sfu: Arc<Sfu>,
     relay: JoinSet<()>,
     accept: JoinHandle<()>,
     commands: mpsc::Sender<Command>,
@@ -268,7 +262,6 @@ async fn supervise(tasks: Tasks) {
     info!("draining");
     // A panic of one task must not keep the others from ending.
     let _ = tasks.accept.await;
-    let _ = tasks.media.await;
     let _ = tasks.relay.join_all().await;
     let _ = tasks.commands.send(Command::Input(Input::Drain)).await;
     tasks.tracker.close();
@@ -283,6 +276,12 @@ async fn supervise(tasks: Tasks) {
         tasks.drop_all.cancel();
         // What is left now are requests in the middle of HTTP, which end by their own timeout.
         let _ = timeout(Duration::from_secs(1), tasks.tracker.wait()).await;
+    }
+    // After the members were told, so that their last words are not lost.
+    let sfu = tasks.sfu;
+    let stopped = tokio::task::spawn_blocking(move || sfu.stop());
+    if timeout(Duration::from_secs(1), stopped).await.is_err() {
+        warn!("media threads did not end");
     }
     drop(tasks.commands);
     tasks.actor.abort();

@@ -29,6 +29,10 @@ async fn bad_messages_are_answered_and_the_connection_stays() {
             ErrorCode::BadMessage,
         ),
         (
+            Message::text("{\"type\":\"sfu_offer\"}"),
+            ErrorCode::BadMessage,
+        ),
+        (
             Message::text("{\"type\":\"moderate\"}"),
             ErrorCode::NotSupported,
         ),

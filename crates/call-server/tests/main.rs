@@ -11,4 +11,5 @@ mod conversations;
 mod hostile;
 mod lifecycle;
 mod relay;
+mod sfu;
 mod tls;

@@ -124,17 +124,24 @@ impl Chromium {
     /// # Errors
     /// The page is gone.
     pub async fn start_peer(&mut self, codec: VideoCodec, offer: bool) -> Result<()> {
-        let (mime, parameters): (&str, &[&str]) = match codec {
-            VideoCodec::Vp8 => ("video/VP8", &[]),
-            VideoCodec::Vp9 => ("video/VP9", &["profile-id=0"]),
-            VideoCodec::H264 => (
-                "video/H264",
-                &["packetization-mode=1", "profile-level-id=42e01f"],
-            ),
-        };
+        let (mime, parameters) = format_of(codec);
         self.send(&json!({
             "type": "start", "mime": mime, "parameters": parameters, "offer": offer,
             "width": 640, "height": 480,
+        }))
+        .await
+    }
+
+    /// Tells the page to make a peer for an SFU and offer: section 0 is its sound, section 1 its
+    /// 720p picture in three sizes told apart by `rid`, then `slots` pairs of receiving sections.
+    ///
+    /// # Errors
+    /// The page is gone.
+    pub async fn publish(&mut self, codec: VideoCodec, slots: u32) -> Result<()> {
+        let (mime, parameters) = format_of(codec);
+        self.send(&json!({
+            "type": "publish", "mime": mime, "parameters": parameters, "slots": slots,
+            "width": 1280, "height": 720,
         }))
         .await
     }
@@ -163,6 +170,18 @@ impl Chromium {
             PeerSignal::Settled { .. } | PeerSignal::Bye => return Ok(()),
         };
         self.send(&message).await
+    }
+}
+
+/// MIME type of a codec, and the parameters its format must have.
+fn format_of(codec: VideoCodec) -> (&'static str, &'static [&'static str]) {
+    match codec {
+        VideoCodec::Vp8 => ("video/VP8", &[]),
+        VideoCodec::Vp9 => ("video/VP9", &["profile-id=0"]),
+        VideoCodec::H264 => (
+            "video/H264",
+            &["packetization-mode=1", "profile-level-id=42e01f"],
+        ),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::network::Namespace;
 use super::window::binary;
 
 /// How long anything a client reports may take, on a busy machine.
@@ -44,14 +45,30 @@ impl Lines {
     /// # Panics
     /// When it is not built or does not start.
     pub fn start_with(name: &str, args: &[&str], environment: &[(&str, PathBuf)]) -> Self {
-        let mut child = Command::new(binary(name))
-            .args(args)
+        let mut command = Command::new(binary(name));
+        command.args(args);
+        Self::start_command(command, environment)
+    }
+
+    /// As [`Self::start`], in another network namespace.
+    ///
+    /// # Panics
+    /// When it is not built or does not start.
+    pub fn start_inside(namespace: &Namespace, name: &str, args: &[&str]) -> Self {
+        let prefix = namespace.prefix();
+        let mut command = Command::new(&prefix[0]);
+        command.args(&prefix[1..]).arg(binary(name)).args(args);
+        Self::start_command(command, &[])
+    }
+
+    fn start_command(mut command: Command, environment: &[(&str, PathBuf)]) -> Self {
+        let mut child = command
             .envs(environment.iter().map(|(name, value)| (name, value)))
             // A closed standard input must not matter.
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{name} starts: {error}"));
+            .unwrap_or_else(|error| panic!("{command:?} starts: {error}"));
         let out = child.stdout.take().expect("standard output was piped");
         let (sender, incoming) = channel();
         std::thread::spawn(move || {
@@ -223,8 +240,15 @@ impl Server {
     /// # Panics
     /// When it does not start listening.
     pub fn start_at(address: &str) -> Self {
-        let args = ["--http", address, "--media", "127.0.0.1:0"];
-        let mut process = Lines::start("visavis-server", &args);
+        Self::start_with(&["--http", address, "--media", "127.0.0.1:0"])
+    }
+
+    /// Starts a server with these arguments.
+    ///
+    /// # Panics
+    /// When it does not start listening.
+    pub fn start_with(args: &[&str]) -> Self {
+        let mut process = Lines::start("visavis-server", args);
         let listening = process.event("listening");
         let address = listening["http"]
             .as_str()
@@ -255,6 +279,19 @@ pub struct MemberOptions<'a> {
 /// # Panics
 /// When the client is not built.
 pub fn member(server: &str, code: Option<&str>, options: &MemberOptions<'_>) -> Lines {
+    member_with(server, code, options, &[])
+}
+
+/// As [`member`], with further arguments.
+///
+/// # Panics
+/// When the client is not built.
+pub fn member_with(
+    server: &str,
+    code: Option<&str>,
+    options: &MemberOptions<'_>,
+    further: &[&str],
+) -> Lines {
     let MemberOptions {
         name,
         video,
@@ -272,6 +309,7 @@ pub fn member(server: &str, code: Option<&str>, options: &MemberOptions<'_>) -> 
     if let Some(record) = &record {
         args.extend(["--record", record]);
     }
+    args.extend(further);
     Lines::start("visavis-headless", &args)
 }
 

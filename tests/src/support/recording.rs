@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use call_client::pattern_seed;
+use call_lab::score::chirps::{self, ChirpScore};
 use call_lab::score::picture::{Luma, PictureScore, PictureScorer};
 use call_media::audio::{SAMPLE_RATE_HZ, read_wav, tone_strength};
 use call_media::frame::I420Frame;
@@ -102,6 +103,61 @@ fn luma(picture: &I420Frame) -> Luma<'_> {
         width: picture.width() as usize,
         height: picture.height() as usize,
     }
+}
+
+/// What was seen of a member in time, from the marks in the pictures.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PictureGaps {
+    /// Pictures whose mark could be read.
+    pub marked: u32,
+    /// Longest time between the captures of two pictures that follow each other, in milliseconds.
+    pub longest_ms: f64,
+    /// When it began, in milliseconds after the first picture was captured.
+    pub at_ms: f64,
+    /// Pictures older than one before them.
+    pub backwards: u32,
+}
+
+/// Reads a recorded picture file for its gaps.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn picture_gaps(path: &Path) -> PictureGaps {
+    let mut file = Y4mReader::open(path)
+        .unwrap_or_else(|error| panic!("{} is a recording: {error}", path.display()));
+    let mut gaps = PictureGaps::default();
+    let mut first_us = None;
+    let mut newest: Option<Mark> = None;
+    while let Some(picture) = file.read_frame().expect("a recorded picture is whole") {
+        let Some(mark) = read_mark(&picture) else {
+            continue;
+        };
+        gaps.marked += 1;
+        let first_us = *first_us.get_or_insert(mark.captured_us);
+        if let Some(before) = newest {
+            if mark.frame < before.frame {
+                gaps.backwards += 1;
+                continue;
+            }
+            let gap_ms = (mark.captured_us as f64 - before.captured_us as f64) / 1e3;
+            if gap_ms > gaps.longest_ms {
+                gaps.longest_ms = gap_ms;
+                gaps.at_ms = (before.captured_us - first_us) as f64 / 1e3;
+            }
+        }
+        newest = Some(mark);
+    }
+    gaps
+}
+
+/// The longest gap in recorded sound that a member sent as a chirp train.
+///
+/// # Panics
+/// When the file cannot be read or holds no chirps.
+pub fn sound_gaps(path: &Path) -> ChirpScore {
+    let wav = read_wav(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(wav.rate_hz, SAMPLE_RATE_HZ);
+    chirps::score(&wav.samples).unwrap_or_else(|| panic!("{} has no chirps", path.display()))
 }
 
 /// Mean chroma above the mark.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use visavis_tests::support::headless::{Lines, MemberOptions, Server, code_of, member};
-use visavis_tests::support::real_time;
 use visavis_tests::support::recording::{
     colour_of, judge_pictures, judge_tone, score_pictures, whose,
 };
+use visavis_tests::support::{cpu_seconds, real_time};
 
 /// The first-frame time of a member's client, in ms after it joined.
 fn join_to_first_frame_ms(client: &mut Lines) -> i64 {
@@ -20,25 +20,6 @@ fn join_to_first_frame_ms(client: &mut Lines) -> i64 {
         .as_i64()
         .expect("times are numbers")
         - joined
-}
-
-/// CPU seconds a process has used so far.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or("")
-        .split_whitespace()
-        .collect();
-    let ticks = |at: usize| {
-        fields
-            .get(at)
-            .and_then(|t| t.parse::<f64>().ok())
-            .unwrap_or(0.0)
-    };
-    // utime and stime, in ticks of 10 ms.
-    (ticks(11) + ticks(12)) / 100.0
 }
 
 #[test]

@@ -6,9 +6,11 @@
 mod app;
 mod calls;
 mod chromium;
+mod chromium_sfu;
 mod cycles;
 mod lan;
 mod lip_sync;
 mod mouth_to_ear;
+mod rooms;
 mod server_loss;
 mod sound;

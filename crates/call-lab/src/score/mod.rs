@@ -2,5 +2,6 @@
 //!
 //! Scores compare; they are not opinions of people. Each has a test that it moves the right way.
 
+pub mod chirps;
 pub mod picture;
 pub mod sound;

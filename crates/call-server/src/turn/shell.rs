@@ -27,6 +27,7 @@ use tracing::{debug, trace};
 
 use super::server::{Client, RelayId, Transport, TurnOutput, TurnServer};
 use super::stream::next_message;
+use crate::media::TurnDatagrams;
 
 /// New streams waiting for the task.
 const STREAMS: usize = 32;
@@ -40,15 +41,6 @@ const READ_BYTES: usize = 16 * 1024;
 /// A stream that takes nothing for this long is over.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 const RELAY_BUFFER_BYTES: usize = 256 * 1024;
-
-/// What the UDP reactor hands over: datagrams that are TURN, and where answers go out.
-#[derive(Debug)]
-pub(crate) struct TurnDatagrams {
-    /// Sender and datagram.
-    pub(crate) receiver: mpsc::Receiver<(SocketAddr, Bytes)>,
-    /// The media socket, non-blocking.
-    pub(crate) socket: Arc<std::net::UdpSocket>,
-}
 
 /// Where relay sockets are bound, and the address peers see then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

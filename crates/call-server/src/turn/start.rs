@@ -15,8 +15,9 @@ use tracing::debug;
 use super::address::Policy;
 use super::config::{TurnConfig, TurnLimits};
 use super::server::TurnServer;
-use super::shell::{self, RelayAddress, TurnDatagrams, TurnStreams};
+use super::shell::{self, RelayAddress, TurnStreams};
 use super::urls::relay_urls;
+use crate::media::TurnDatagrams;
 use crate::tcp::{self, MediaTcp};
 
 /// ICE-TCP connections waiting for whoever takes them.
