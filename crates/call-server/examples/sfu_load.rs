@@ -20,9 +20,7 @@ fn main() {
     let seconds = std::env::args().nth(1);
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(10);
     let only = std::env::args().nth(2).unwrap_or_default();
-    for (name, members, publishers, packets) in
-        [("1x50", 51, 1, 5), ("10x10", 10, 10, 3)]
-    {
+    for (name, members, publishers, packets) in [("1x50", 51, 1, 5), ("10x10", 10, 10, 3)] {
         if only.is_empty() || only == name {
             load::forward(name, members, publishers, packets, seconds);
         }
@@ -118,7 +116,10 @@ mod load {
         let bind = || UdpSocket::bind("127.0.0.1:0").unwrap();
         let (server, source) = (bind(), bind());
         let sinks: Vec<UdpSocket> = (0..receivers).map(|_| bind()).collect();
-        let addresses: Vec<_> = sinks.iter().map(|sink| sink.local_addr().unwrap()).collect();
+        let addresses: Vec<_> = sinks
+            .iter()
+            .map(|sink| sink.local_addr().unwrap())
+            .collect();
         let is_over = Arc::new(AtomicBool::new(false));
         let drain = std::thread::spawn({
             let is_over = Arc::clone(&is_over);

@@ -154,7 +154,13 @@ impl Channels {
     }
 
     /// Queues a message for this receiver and sends what can be sent.
-    pub(super) fn send(&mut self, now: Instant, channel: Channel, data: Bytes, rtc: &mut Rtc) -> Queued {
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        data: Bytes,
+        rtc: &mut Rtc,
+    ) -> Queued {
         match channel {
             Channel::Ready => return Queued::Dropped,
             Channel::Lossy => return self.send_lossy(now, &data, rtc),
@@ -247,7 +253,9 @@ mod tests {
         let start = Instant::now();
         let mut channels = Channels::new(start);
         let message = 32 * 1024 - RATE_COST_BYTES;
-        let at_once = (0..1_000).take_while(|_| channels.charge(start, message)).count();
+        let at_once = (0..1_000)
+            .take_while(|_| channels.charge(start, message))
+            .count();
         assert_eq!(at_once, 244);
         assert!(channels.charge(start + Duration::from_millis(10), message));
         assert!(!channels.charge(start + Duration::from_millis(10), message));

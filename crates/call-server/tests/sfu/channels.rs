@@ -8,10 +8,11 @@ use super::world::{BULK, CONTROL, LOSSY, READY, World};
 fn opened(count: usize) -> World {
     let mut world = World::with_members(1, count);
     world.until("channels", |world| {
-        world
-            .members
-            .iter()
-            .all(|member| [READY, CONTROL, BULK, LOSSY].iter().all(|stream| member.is_open(*stream)))
+        world.members.iter().all(|member| {
+            [READY, CONTROL, BULK, LOSSY]
+                .iter()
+                .all(|stream| member.is_open(*stream))
+        })
     });
     for member in &mut world.members {
         member.say(READY, &[0]);
@@ -58,7 +59,11 @@ fn messages_reach_whom_they_are_for() {
         got
     };
     let from_first = |stream, text: &str| (stream, MemberId(1), text.to_owned());
-    let of_all = [from_first(CONTROL, "c"), from_first(BULK, "b"), from_first(LOSSY, "l")];
+    let of_all = [
+        from_first(CONTROL, "c"),
+        from_first(BULK, "b"),
+        from_first(LOSSY, "l"),
+    ];
     assert_eq!(got(1), of_all);
     assert_eq!(got(0), [(CONTROL, MemberId(2), "last".to_owned())]);
     let mut third = of_all.to_vec();
@@ -74,7 +79,9 @@ fn large_messages_arrive_whole() {
     for _ in 0..5 {
         world.members[0].say(BULK, &to_sfu(Target::Everybody, &body));
     }
-    world.until("five messages", |world| world.members[1].messages.len() == 5);
+    world.until("five messages", |world| {
+        world.members[1].messages.len() == 5
+    });
     for (_, message) in &world.members[1].messages {
         assert_eq!(at_member(message), Some((MemberId(1), &body[..])));
     }

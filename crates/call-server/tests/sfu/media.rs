@@ -64,7 +64,10 @@ fn three_members_hear_and_see_each_other() {
             for other in (1..=3).filter(|other| *other != receiver + 1) {
                 let sound = member.slot_of(other, Microphone).unwrap();
                 for packet in member.packets_of(sound) {
-                    assert_eq!((packet.header.csrc_count, packet.header.csrc[0]), (1, other));
+                    assert_eq!(
+                        (packet.header.csrc_count, packet.header.csrc[0]),
+                        (1, other)
+                    );
                     assert_eq!(packet.payload[..5], *b"sound");
                     assert_eq!(packet.payload[5..9], other.to_be_bytes());
                     assert_eq!(packet.header.ext_vals.audio_level, Some(-30));
@@ -73,7 +76,10 @@ fn three_members_hear_and_see_each_other() {
                 let packets: Vec<&RtpPacket> = member.packets_of(pictures).collect();
                 assert_continuous(&packets);
                 for packet in packets {
-                    assert_eq!((packet.header.csrc_count, packet.header.csrc[0]), (1, other));
+                    assert_eq!(
+                        (packet.header.csrc_count, packet.header.csrc[0]),
+                        (1, other)
+                    );
                     let descriptor = packet.header.ext_vals.user_values.get::<RawDescriptor>();
                     assert!(descriptor.is_some(), "every packet is described");
                 }
@@ -98,11 +104,17 @@ fn a_lost_packet_is_sent_again() {
             .is_some_and(|slot| member.packets_of(slot).count() > 20)
     });
     let slot = world.members[1].slot_of(1, Camera).unwrap();
-    let ssrc = *world.members[1].packets_of(slot).last().unwrap().header.ssrc;
+    let ssrc = *world.members[1]
+        .packets_of(slot)
+        .last()
+        .unwrap()
+        .header
+        .ssrc;
     let lost = Rc::new(Cell::new(None));
     let seen = Rc::clone(&lost);
     world.members[1].loss = Some(Box::new(move |bytes| {
-        let is_victim = seen.get().is_none() && bytes[0] >> 6 == 2 && bytes[8..12] == ssrc.to_be_bytes();
+        let is_victim =
+            seen.get().is_none() && bytes[0] >> 6 == 2 && bytes[8..12] == ssrc.to_be_bytes();
         if is_victim {
             seen.set(Some(u16::from_be_bytes([bytes[2], bytes[3]])));
         }
@@ -114,7 +126,9 @@ fn a_lost_packet_is_sent_again() {
         packets.any(|packet| packet.seq_no.as_u16() == lost)
     });
     let packets: Vec<&RtpPacket> = world.members[1].packets_of(slot).collect();
-    let at = packets.iter().position(|packet| Some(packet.seq_no.as_u16()) == lost.get());
+    let at = packets
+        .iter()
+        .position(|packet| Some(packet.seq_no.as_u16()) == lost.get());
     assert!(at.unwrap() > 0);
     assert!(packets[at.unwrap()].header.csrc[0] == 1, "CSRC survives");
     assert!(world.sfu.figures().rtx_out > 0);
@@ -131,7 +145,11 @@ fn layers_switch_at_keyframes_without_a_gap() {
             .is_some_and(|slot| member.packets_of(slot).count() > 20)
     });
     let slot = world.members[1].slot_of(1, Camera).unwrap();
-    assert!(world.members[1].packets_of(slot).all(|packet| packet.payload[0] == 2));
+    assert!(
+        world.members[1]
+            .packets_of(slot)
+            .all(|packet| packet.payload[0] == 2)
+    );
     world.subscribe(1, &[tile(1, 640, 360)]);
     world.while_sending(0, "the middle layer", |world| {
         let middle = |packet: &&RtpPacket| packet.payload[0] == 1;
@@ -139,13 +157,18 @@ fn layers_switch_at_keyframes_without_a_gap() {
     });
     let packets: Vec<&RtpPacket> = world.members[1].packets_of(slot).collect();
     assert_continuous(&packets);
-    let switch = packets.iter().position(|packet| packet.payload[0] == 1).unwrap();
+    let switch = packets
+        .iter()
+        .position(|packet| packet.payload[0] == 1)
+        .unwrap();
     assert_eq!(packets[switch].payload[1], 1, "it begins with a keyframe");
     let frame_numbers: Vec<u16> = packets
         .iter()
         .map(|packet| {
             let descriptor = packet.header.ext_vals.user_values.get::<RawDescriptor>();
-            Mandatory::parse(&descriptor.unwrap().0).unwrap().frame_number
+            Mandatory::parse(&descriptor.unwrap().0)
+                .unwrap()
+                .frame_number
         })
         .collect();
     for pair in frame_numbers.windows(2) {
@@ -219,12 +242,18 @@ fn a_later_offer_adds_a_slot_and_restarts_ice() {
         let offer = world.members[0].offer_another_slot();
         world.sfu.command(offer);
         world.while_sending(2, "the other slot", |world| count(world, 3) > 10);
-        assert_eq!(world.members[0].slot_of(2, Camera), slot, "slots keep their use");
+        assert_eq!(
+            world.members[0].slot_of(2, Camera),
+            slot,
+            "slots keep their use"
+        );
         let offer = world.members[0].offer_restart();
         world.sfu.command(offer);
         world.until("the third answer", |world| world.members[0].answers == 3);
         let before = count(&world, 2);
-        world.while_sending(1, "media after the restart", |world| count(world, 2) > before + 20);
+        world.while_sending(1, "media after the restart", |world| {
+            count(world, 2) > before + 20
+        });
         let packets: Vec<&RtpPacket> = world.members[0].packets_of(slot.unwrap()).collect();
         assert_continuous(&packets);
         assert_eq!(world.members[0].closed, None);
@@ -254,8 +283,13 @@ fn a_new_link_replaces_the_old_one_and_a_close_ends_it() {
         link: None,
     });
     world.until("the other end", |world| world.sfu.figures().links == 1);
-    assert_eq!(world.members[1].closed, None, "an older number closes nothing");
-    world.until("the slots to be empty", |world| world.members[1].slots.is_empty());
+    assert_eq!(
+        world.members[1].closed, None,
+        "an older number closes nothing"
+    );
+    world.until("the slots to be empty", |world| {
+        world.members[1].slots.is_empty()
+    });
 }
 
 #[test]
@@ -263,7 +297,12 @@ fn what_is_no_offer_is_refused() {
     let mut world = World::new(1);
     world.add(room(1), Shape::default());
     world.connect();
-    for sdp in ["", "v=0", "nonsense\r\n", "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"] {
+    for sdp in [
+        "",
+        "v=0",
+        "nonsense\r\n",
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",
+    ] {
         world.members[0].closed = None;
         world.sfu.command(SfuCommand::Offer {
             room: room(1),

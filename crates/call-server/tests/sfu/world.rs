@@ -21,7 +21,9 @@ use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::media::{Direction, KeyframeRequest, KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues, RtpPacket, RtpWrite};
+use str0m::rtp::{
+    Extension, ExtensionMap, ExtensionSerializer, ExtensionValues, RtpPacket, RtpWrite,
+};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -47,7 +49,8 @@ impl ExtensionSerializer for Descriptors {
     }
 
     fn parse_value(&self, buf: &[u8], ev: &mut ExtensionValues) -> bool {
-        ev.user_values.set(RawDescriptor(Bytes::copy_from_slice(buf)));
+        ev.user_values
+            .set(RawDescriptor(Bytes::copy_from_slice(buf)));
         true
     }
 
@@ -388,7 +391,7 @@ impl Member {
         }
     }
 
-    fn handle_event(&mut self, event: SfuEvent) {
+    pub(crate) fn handle_event(&mut self, event: SfuEvent) {
         match event {
             SfuEvent::Answer { sdp, .. } => {
                 self.answers += 1;
@@ -410,7 +413,7 @@ impl Member {
     }
 
     /// Moves datagrams both ways until there are none.
-    fn drive(&mut self) {
+    pub(crate) fn drive(&mut self) {
         let mut buffer = [0; 2_048];
         self.pump();
         while let Ok((len, from)) = self.socket.recv_from(&mut buffer) {
@@ -425,7 +428,9 @@ impl Member {
             }
             self.pump();
         }
-        self.rtc.handle_input(Input::Timeout(Instant::now())).unwrap();
+        self.rtc
+            .handle_input(Input::Timeout(Instant::now()))
+            .unwrap();
         self.pump();
     }
 
@@ -434,7 +439,10 @@ impl Member {
             match self.rtc.poll_output().unwrap() {
                 Output::Timeout(_) => return,
                 Output::Transmit(transmit) => {
-                    match self.socket.send_to(&transmit.contents, transmit.destination) {
+                    match self
+                        .socket
+                        .send_to(&transmit.contents, transmit.destination)
+                    {
                         Err(error) if error.kind() != ErrorKind::WouldBlock => {
                             panic!("not sent: {error}")
                         }
@@ -491,25 +499,45 @@ impl Member {
     pub(crate) fn send_sound(&mut self, level: i8) {
         let (sequence, timestamp) = self.sound;
         self.sound = (sequence + 1, timestamp.wrapping_add(960));
-        let payload = [b"sound", &self.id.0.to_be_bytes()[..], &sequence.to_be_bytes()].concat();
+        let payload = [
+            b"sound",
+            &self.id.0.to_be_bytes()[..],
+            &sequence.to_be_bytes(),
+        ]
+        .concat();
         let payload_type = self.payload_type(str0m::format::Codec::Opus);
         let microphone = self.microphone;
         let mut api = self.rtc.direct_api();
         let stream = api.stream_tx_by_mid(microphone, None).unwrap();
         stream.write_rtp(
-            RtpWrite::new(payload_type, sequence.into(), timestamp, Instant::now(), payload)
-                .ext_vals(ExtensionValues {
-                    audio_level: Some(level),
-                    voice_activity: Some(true),
-                    ..ExtensionValues::default()
-                }),
+            RtpWrite::new(
+                payload_type,
+                sequence.into(),
+                timestamp,
+                Instant::now(),
+                payload,
+            )
+            .ext_vals(ExtensionValues {
+                audio_level: Some(level),
+                voice_activity: Some(true),
+                ..ExtensionValues::default()
+            }),
         );
     }
 
     /// Sends a frame of a layer in some packets; payloads begin with the layer, the frame's number
     /// and whether it is a keyframe. The first frame always is one, and so is an asked for one.
-    pub(crate) fn send_frame(&mut self, layer: usize, keyframe: bool, packets: usize, bytes: usize) {
-        let is_asked = self.keyframe_requests.iter().any(|(asked, _)| *asked == layer);
+    pub(crate) fn send_frame(
+        &mut self,
+        layer: usize,
+        keyframe: bool,
+        packets: usize,
+        bytes: usize,
+    ) {
+        let is_asked = self
+            .keyframe_requests
+            .iter()
+            .any(|(asked, _)| *asked == layer);
         self.keyframe_requests.retain(|(asked, _)| *asked != layer);
         let payload_type = self.payload_type(str0m::format::Codec::Vp8);
         let camera = &mut self.cameras[layer];
