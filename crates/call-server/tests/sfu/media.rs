@@ -263,7 +263,7 @@ fn a_later_offer_adds_a_slot_and_restarts_ice() {
 #[test]
 fn a_new_link_replaces_the_old_one_and_a_close_ends_it() {
     let mut world = World::with_members(1, 2);
-    let mut again = super::world::Member::new(room(1), MemberId(2));
+    let mut again = super::world::Member::new(room(1), MemberId(2), false);
     again.link = 2;
     world.sfu.command(again.offer(Shape::default()));
     world.watch(&mut again);

@@ -20,7 +20,7 @@ struct Seated {
 impl Seated {
     async fn enter(http: std::net::SocketAddr) -> Self {
         let (mut client, seat) = Client::enter(http, 1).await;
-        let mut member = Member::new(room(1), seat.member);
+        let mut member = Member::new(room(1), seat.member, true);
         let SfuCommand::Offer {
             link, sdp, tracks, ..
         } = member.offer(Shape::default())
