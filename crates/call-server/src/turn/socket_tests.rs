@@ -18,13 +18,13 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::RelayConfig;
 use super::address::tests::DENIED;
 use super::message::{self, Builder, Class, Message};
 use super::server::REALM;
 use super::shell::Duplex;
 use super::start::{RelayParts, RelayPlace, start};
 use super::stream::next_message;
-use super::RelayConfig;
 use crate::media::TurnDatagrams;
 
 const WITHIN: Duration = Duration::from_secs(20);
