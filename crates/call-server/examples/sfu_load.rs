@@ -61,6 +61,7 @@ mod load {
                     layers: u8::from(is_publisher),
                     audio_slots: 1,
                     video_slots: publishers as usize,
+                    has_feedback: true,
                 },
             );
         }

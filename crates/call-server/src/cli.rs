@@ -164,12 +164,6 @@ impl Args {
             tls,
             ..ServerConfig::default()
         };
-        if self.relay_private || file.relay_private.unwrap_or(false) {
-            config.relay = Some(RelayConfig {
-                allow_private: true,
-                ..RelayConfig::default()
-            });
-        }
         config.media_threads = match self.media_threads.or(file.media_threads) {
             Some(threads) if (1..=MAX_MEDIA_THREADS).contains(&threads) => threads,
             Some(_) => return Err(SettingsError::MediaThreads),
@@ -179,6 +173,12 @@ impl Args {
         };
         if let Some(topology) = self.topology.or(file.topology) {
             config.rooms.topology = topology.parse().map_err(|_| SettingsError::Topology)?;
+        }
+        if self.relay_private || file.relay_private.unwrap_or(false) {
+            config.relay = Some(RelayConfig {
+                allow_private: true,
+                ..RelayConfig::default()
+            });
         }
         if let Some(mesh_limit) = self.mesh_limit.or(file.mesh_limit) {
             if !(2..=limits::ROOM_MEMBERS).contains(&mesh_limit) {

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use crate::actor::{self, COMMAND_QUEUE, Command};
 use crate::config::ServerConfig;
 use crate::http::{Shared, router};
-use crate::sfu::{MediaPort, Sfu, SfuOutputs};
+use crate::sfu::{MediaPort, Sfu};
 use crate::tls::TlsError;
 use crate::turn::start::{RelayParts, RelayPlace};
 use crate::{accept, tls, turn};
@@ -146,38 +146,39 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
             .stun
             .push(format!("stun:{}", SocketAddr::new(ip, media_addr.port())));
     }
-    let (sfu, SfuOutputs { notices, turn }) =
-        Sfu::start(port, config.public_ip).map_err(bind_media)?;
-    let sfu = Arc::new(sfu);
     let relay = config.relay.and_then(|relay| {
         RelayPlace::new(media_addr, config.public_ip, relay).map(|place| (relay, place))
     });
+    if let Some((_, place)) = relay {
+        let name = config.tls.as_ref().and_then(tls::name);
+        let tls = tls.as_ref().map(|_| (name.as_deref(), http.port()));
+        let urls = place.urls(media_tcp.is_some(), tls);
+        rooms.relay_urls.extend(urls);
+    }
+    let (sfu, outputs) = Sfu::start(port, config.public_ip).map_err(bind_media)?;
+    let sfu = Arc::new(sfu);
+    let rooms = Rooms::new(rooms, seed, started);
+    let actor = tokio::spawn(actor::run(rooms, Arc::clone(&sfu), outputs.notices, queue));
     let mut relay_tasks = JoinSet::new();
     let mut turn_streams = None;
     if let Some((relay, place)) = relay {
-        let name = config.tls.as_ref().and_then(tls::name);
-        let https = tls.as_ref().map(|_| (name.as_deref(), http.port()));
-        rooms
-            .relay_urls
-            .extend(place.urls(media_tcp.is_some(), https));
-        let parts = RelayParts {
-            place,
-            config: relay,
-            secret: RelaySecret::new(seed),
-            nonce_seed,
-            started,
-            datagrams: turn,
-            listener: media_tcp,
-            tls: tls.clone(),
-            tracker: tracker.clone(),
-            closing: closing.clone(),
-        };
-        // Nobody takes ICE-TCP connections yet.
-        let (streams, _ice) = turn::start::start(parts, &mut relay_tasks);
+        let (streams, _ice) = turn::start::start(
+            RelayParts {
+                place,
+                config: relay,
+                secret: RelaySecret::new(seed),
+                nonce_seed,
+                started,
+                datagrams: outputs.turn,
+                listener: media_tcp,
+                tls: tls.clone(),
+                tracker: tracker.clone(),
+                closing: closing.clone(),
+            },
+            &mut relay_tasks,
+        );
         turn_streams = Some(streams);
     }
-    let rooms = Rooms::new(rooms, seed, started);
-    let actor = tokio::spawn(actor::run(rooms, Arc::clone(&sfu), notices, queue));
     let shared = Arc::new(Shared {
         config,
         commands: commands.clone(),
@@ -221,7 +222,8 @@ fn bind_media_port(
     let mut tries = 0;
     loop {
         let port = MediaPort::bind(addr, threads)?;
-        let tcp = std::net::TcpListener::bind(port.local_addr()).and_then(|listener| {
+        let bound = port.local_addr();
+        let tcp = std::net::TcpListener::bind(bound).and_then(|listener| {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         });

@@ -21,10 +21,13 @@ mod demux;
 mod egress;
 mod extension;
 mod link;
+mod negotiate;
 mod offer;
 mod room;
 mod routes;
 mod shard;
+mod shard_links;
+mod shard_media;
 mod socket;
 
 use std::io;

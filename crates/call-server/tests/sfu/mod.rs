@@ -3,4 +3,5 @@
 mod channels;
 mod hostile;
 mod media;
+mod signalling;
 mod world;
