@@ -53,6 +53,11 @@ impl World {
                 call_room::Output::Send { conn, message } => {
                     let text = serde_json::to_string(&message).unwrap();
                     let mut message = ServerMessage::parse(&text).unwrap();
+                    if let ServerMessage::Joined { member, .. } = &message
+                        && let Some((client, _)) = self.owners.get(&conn)
+                    {
+                        self.sfu.seats.insert(*member, *client);
+                    }
                     match &mut message {
                         ServerMessage::Topology { mode, .. } if self.auto => self.mode = *mode,
                         ServerMessage::Topology { .. } => continue,
