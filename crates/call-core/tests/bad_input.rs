@@ -311,10 +311,12 @@ fn descriptions_of_another_purpose_reach_no_link() {
         profile: good,
     };
     world.say(0, joined);
+    world.run(SECOND);
     for kind in [SdpKind::Offer, SdpKind::Answer] {
         eve_says(&mut world, &mut sealer, &description(kind, "application"));
     }
     assert_eq!(passed_on(&world), 0, "a mesh has no data links");
+    assert_eq!(opened_for_eve(&world), [LinkPurpose::Call]);
     eve_says(
         &mut world,
         &mut sealer,

@@ -286,25 +286,6 @@ impl World {
         }
     }
 
-    /// Cuts every connection to the server; with `down` it also refuses new ones.
-    pub(crate) fn cut_server(&mut self, down: bool) {
-        self.server_up = !down;
-        for client in 0..self.clients.len() {
-            self.cut_socket(client, None);
-        }
-    }
-
-    /// Cuts one client's connection.
-    pub(crate) fn cut_socket(&mut self, client: usize, code: Option<ErrorCode>) {
-        let sockets = std::mem::take(&mut self.clients[client].sockets);
-        for (socket, conn) in sockets {
-            self.owners.remove(&conn);
-            self.at(Duration::ZERO, Event::HangUp { conn });
-            let input = Input::SocketClosed { socket, code };
-            self.at(LATENCY, Event::ToSession { client, input });
-        }
-    }
-
     /// A new server process without any memory of the old one.
     pub(crate) fn restart_server(&mut self) {
         self.cut_server(false);

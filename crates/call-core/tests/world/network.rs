@@ -12,6 +12,25 @@ use super::link::{FakeLink, Remote};
 use super::{Event, LATENCY, World};
 
 impl World {
+    /// Cuts every connection to the server; with `down` it also refuses new ones.
+    pub(crate) fn cut_server(&mut self, down: bool) {
+        self.server_up = !down;
+        for client in 0..self.clients.len() {
+            self.cut_socket(client, None);
+        }
+    }
+
+    /// Cuts one client's connection.
+    pub(crate) fn cut_socket(&mut self, client: usize, code: Option<ErrorCode>) {
+        let sockets = std::mem::take(&mut self.clients[client].sockets);
+        for (socket, conn) in sockets {
+            self.owners.remove(&conn);
+            self.at(Duration::ZERO, Event::HangUp { conn });
+            let input = Input::SocketClosed { socket, code };
+            self.at(LATENCY, Event::ToSession { client, input });
+        }
+    }
+
     pub(super) fn socket_op(&mut self, client: usize, op: SocketOp) {
         match op {
             SocketOp::Connect { socket, url } => {
@@ -53,6 +72,11 @@ impl World {
                 call_room::Output::Send { conn, message } => {
                     let text = serde_json::to_string(&message).unwrap();
                     let mut message = ServerMessage::parse(&text).unwrap();
+                    if let ServerMessage::Joined { member, .. } = &message
+                        && let Some((client, _)) = self.owners.get(&conn)
+                    {
+                        self.sfu.seats.insert(*member, *client);
+                    }
                     match &mut message {
                         ServerMessage::Topology { mode, .. } if self.auto => self.mode = *mode,
                         ServerMessage::Topology { .. } => continue,

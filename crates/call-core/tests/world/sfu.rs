@@ -18,6 +18,8 @@ pub(crate) const SFU: usize = usize::MAX;
 /// What the SFU knows.
 #[derive(Default)]
 pub(super) struct FakeSfu {
+    /// Who has which seat, or had it last.
+    pub(super) seats: BTreeMap<MemberId, usize>,
     /// The SFU's ends, by client.
     links: BTreeMap<usize, SfuEnd>,
     /// Closes every link that is offered.
@@ -58,6 +60,9 @@ impl World {
     pub(crate) fn close_sfu_link(&mut self, client: usize) {
         if let Some(end) = self.sfu.links.remove(&client) {
             let (room, member, link) = (end.room, end.member, end.link);
+            // Its word may be lost with the client's connection.
+            let (peer, generation) = (LinkPeer::Sfu, link);
+            self.leave_lonely(client, LinkId { peer, generation });
             let code = ErrorCode::LinkFailed;
             let event = SfuEvent::Closed { link, code };
             self.server(call_room::Input::Sfu {
@@ -70,6 +75,7 @@ impl World {
 
     /// The SFU forgets everything, as with a new process: the links' ends go silent.
     pub(super) fn forget_sfu(&mut self) {
+        self.sfu.seats.clear();
         let links = std::mem::take(&mut self.sfu.links);
         for (client, end) in links {
             let (peer, generation) = (LinkPeer::Sfu, end.link);
@@ -79,8 +85,6 @@ impl World {
 
     /// What the server asks of the SFU.
     pub(super) fn sfu_command(&mut self, command: SfuCommand) {
-        let clients = 0..self.clients.len();
-        let client_of = |member| clients.clone().find(|it| self.member(*it) == Some(member));
         match command {
             SfuCommand::Offer {
                 room,
@@ -90,9 +94,7 @@ impl World {
                 ..
             } => {
                 assert_eq!(tracks.len(), 4);
-                let Some(client) = client_of(member) else {
-                    return;
-                };
+                let client = self.sfu.seats[&member];
                 let event = if self.sfu.refuses {
                     let code = ErrorCode::LinkFailed;
                     SfuEvent::Closed { link, code }
