@@ -31,7 +31,7 @@
 //!   name.
 //!
 //! One buffer serves many packets: there is no allocation per packet, and a packet that is kept
-//! keeps its [`CHUNK_BYTES`].
+//! keeps its chunk of 32 KiB.
 //!
 //! Deliberately not here: replays (two paths carry the same packet on purpose; receivers
 //! deduplicate by counter) and group keys that change when somebody leaves.

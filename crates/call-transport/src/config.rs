@@ -21,7 +21,8 @@ pub struct IceServer {
 pub struct LinkConfig {
     /// Whether this side yields when both sides offer at once.
     pub polite: bool,
-    /// Whether this side makes the first offer. The other one waits for it; both may.
+    /// Whether this side makes the first offer. The other one waits for it; both may. Towards the
+    /// SFU always: the server never offers.
     pub initiator: bool,
     /// Servers that help finding a path; none is needed on one machine or one LAN.
     pub ice_servers: Vec<IceServer>,

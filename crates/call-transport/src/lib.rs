@@ -38,8 +38,9 @@
 //!   client repeats the byte 0 every 100 ms; answer each with the byte 1, and send nothing on any
 //!   channel before the first 0: the stack loses messages that arrive with the end of the SCTP
 //!   handshake. A server that does not answer gets the client's messages 2 s late.
-//! * `str0m` asks for a lost packet five times at its own round trip plus 5 ms and then never again;
-//!   our end answers each packet once per 0.9 round trips or 10 ms.
+//! * `str0m` asks for a lost packet five times at its own round trip plus 5 ms, follows a stream 100
+//!   packets back, and then never asks again; our end answers each packet once per 0.9 round trips
+//!   or 10 ms. A server that does not read its socket for 100 packets loses repairs.
 //!
 //! # What the stack gets wrong or leaves to us, and where that is handled
 //!

@@ -1,4 +1,4 @@
-//! The handle of one link: one peer connection to one member.
+//! The handle of one link: one peer connection to one member or to the SFU.
 //!
 //! States are [`LinkState`]. The link's own task ([`crate::task`]) runs negotiation, recovery and
 //! events; this handle only queues, so none of its synchronous methods waits.
@@ -41,7 +41,7 @@ pub(crate) enum Command {
 /// dropped beyond it.
 pub(crate) const COMMANDS: usize = 512;
 
-/// One peer connection to one member. See the crate's text.
+/// One peer connection to one member or to the SFU. See the crate's text.
 pub struct Link {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) audio: Option<TrackOut>,

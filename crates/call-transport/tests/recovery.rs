@@ -23,7 +23,8 @@ async fn media_goes_on_over_a_restart_by_either_side() {
                 .send_video(0, VideoCodec::Vp8, numbered(number, 200));
             while let Ok(packet) = ends[1].media.try_recv() {
                 let number = number_of(&packet);
-                assert!(number < last + 100, "media stopped at {last}");
+                // A packet is sent every 5 ms at most: a lost path shows only after 3 s.
+                assert!(number < last + 400, "media stopped at {last}");
                 last = last.max(number);
             }
             if ends
