@@ -123,14 +123,18 @@ mod tests {
         ];
         for (to, links, want) in cases {
             let got = route(to.map(MemberId), &data, &members, &links);
-            let got: Sent = got.iter().map(|out| (out.link, out.data.to_vec())).collect();
+            let got: Sent = got
+                .iter()
+                .map(|out| (out.link, out.data.to_vec()))
+                .collect();
             assert_eq!(got, want, "to {to:?} over {links:?}");
         }
     }
 
     #[test]
     fn messages_name_their_sender() {
-        let cases: [(LinkId, &[u8], Option<(u32, &[u8])>); 6] = [
+        type Message<'a> = Option<(u32, &'a [u8])>;
+        let cases: [(LinkId, &[u8], Message<'_>); 6] = [
             (direct(2, 1), b"hi", Some((2, b"hi"))),
             (direct(2, 1), b"", Some((2, b""))),
             (SFU, &[0, 0, 1, 2, 7], Some((0x102, &[7]))),

@@ -27,8 +27,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep_until;
 
 pub(crate) use self::picture::ReceivedFrame;
-pub(crate) use self::receiving::{MemberCounters, Received};
 use self::receiving::Receiving;
+pub(crate) use self::receiving::{MemberCounters, Received};
 
 /// Link events waiting for a link's task; the link waits when it is full.
 const EVENTS: usize = 256;
@@ -192,12 +192,7 @@ impl Hub {
 }
 
 /// Runs a link until it is closed or the driver is gone.
-pub(crate) async fn run(
-    id: LinkId,
-    config: LinkConfig,
-    hub: Hub,
-    reports: mpsc::Sender<Report>,
-) {
+pub(crate) async fn run(id: LinkId, config: LinkConfig, hub: Hub, reports: mpsc::Sender<Report>) {
     let (events_in, mut events) = mpsc::channel(EVENTS);
     let (packets_in, mut packets) = mpsc::channel(PACKETS);
     let reports = &reports;

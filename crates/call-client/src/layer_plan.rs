@@ -86,8 +86,7 @@ impl LayerPlan {
             bitrates = self.share(now, wanted, full, fps, sfu_bps);
         }
         if !links.members_bps.is_empty() && wanted[0] {
-            let direct_bps =
-                crate::stats::camera_bitrate_bps(worth_mesh_bps, &links.members_bps);
+            let direct_bps = crate::stats::camera_bitrate_bps(worth_mesh_bps, &links.members_bps);
             bitrates[0] = Some(bitrates[0].map_or(direct_bps, |sfu: u32| sfu.min(direct_bps)));
         }
         bitrates.map(|bitrate| bitrate.map(|bitrate_bps| LayerTarget { bitrate_bps, fps }))
@@ -215,7 +214,11 @@ mod tests {
             (ALL, sfu(0), [Some(1_700), Some(450), Some(130)]),
             ([true, false, false], sfu(60_000), [Some(100), None, None]),
             ([false; LAYERS], sfu(5_000_000), [None; LAYERS]),
-            ([false, true, false], sfu(5_000_000), [None, Some(450), None]),
+            (
+                [false, true, false],
+                sfu(5_000_000),
+                [None, Some(450), None],
+            ),
             (ALL, Targets::default(), [None; LAYERS]),
             (
                 [true, false, true],

@@ -68,11 +68,12 @@ struct CaptureEpoch {
 
 impl CaptureEpoch {
     fn capture_us(self, captured_at: Instant) -> i64 {
-        let us =
-            |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         match captured_at.checked_duration_since(self.at) {
             Some(after) => self.unix_us.saturating_add(us(after)),
-            None => self.unix_us.saturating_sub(us(self.at.duration_since(captured_at))),
+            None => self
+                .unix_us
+                .saturating_sub(us(self.at.duration_since(captured_at))),
         }
     }
 }

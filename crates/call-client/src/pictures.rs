@@ -14,8 +14,8 @@ use call_media::video::receive::{DecoderEvent, DecoderThread};
 use call_media::video::rtp::AssembledFrame;
 use call_media::video::scale::Scaler;
 use call_media::video::send::SelfView;
-use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::MediaSource;
+use call_protocol::ui::frame::SELF_MEMBER;
 use tokio::sync::Notify;
 
 use crate::config::{CallObserver, Observed};

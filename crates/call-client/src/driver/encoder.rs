@@ -122,9 +122,10 @@ impl Driver {
             let path = PathKind::Relay;
             state == LinkState::Connected { path }
         };
-        let calls = self.links.iter().filter(|(_, slot)| {
-            slot.purpose == LinkPurpose::Call && is_relayed(slot.state)
-        });
+        let calls = self
+            .links
+            .iter()
+            .filter(|(_, slot)| slot.purpose == LinkPurpose::Call && is_relayed(slot.state));
         let relayed = calls.filter_map(|(id, _)| id.member()).collect();
         let (width, height, fps) = picture_box(self.devices.video());
         let worth_bps = picture_bitrate_bps(width, height, fps);

@@ -13,9 +13,7 @@ use call_media::video::codec::DEFAULT_VIDEO_CODEC;
 use call_protocol::peer::PeerSignal;
 use call_protocol::ui::Delivery;
 use call_protocol::{MediaSource, MemberId, VideoCodec, limits};
-use call_transport::{
-    ChannelLabel, IceServer, Link, LinkConfig, LinkEvent, LinkShape, LinkState,
-};
+use call_transport::{ChannelLabel, IceServer, Link, LinkConfig, LinkEvent, LinkShape, LinkState};
 
 use super::Driver;
 use crate::channels;
@@ -259,7 +257,10 @@ impl Driver {
         let links: Vec<_> = open.map(|(id, _)| *id).collect();
         let ways = channels::route(to, data, &members, &links).into_iter();
         let taken = ways.filter(|way| {
-            let link = self.links.get(&way.link).and_then(|slot| slot.link.as_ref());
+            let link = self
+                .links
+                .get(&way.link)
+                .and_then(|slot| slot.link.as_ref());
             link.is_some_and(|link| link.send_channel(channel, way.data.clone()).is_ok())
         });
         taken.count()

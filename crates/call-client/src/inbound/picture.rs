@@ -392,7 +392,8 @@ impl PictureIn {
             return false;
         }
         let rank = |origin: Origin, order: u64| (origin.link.generation, order);
-        self.is_silent(now, shown) || rank(stream.origin, stream.order) > rank(shown.origin, shown.order)
+        self.is_silent(now, shown)
+            || rank(stream.origin, stream.order) > rank(shown.origin, shown.order)
     }
 
     /// Whether nothing comes any more of what is shown.
@@ -537,7 +538,9 @@ impl PictureIn {
     /// Whether a candidate's keyframe is later than anything that came the present way, which goes
     /// on.
     fn is_ahead(&self, now: Instant, index: usize, timestamp: u32) -> bool {
-        let Some(shown) = self.shown else { return false };
+        let Some(shown) = self.shown else {
+            return false;
+        };
         let stream = &self.streams[index];
         stream.origin.link != shown.origin.link
             && !self.is_silent(now, shown)
@@ -549,9 +552,7 @@ impl PictureIn {
     /// What to add to a path's own timestamps so that they go on behind those of what is shown.
     fn shift_to_shown(&self, now: Instant, index: usize, timestamp: u32) -> u32 {
         match self.shown {
-            Some(shown)
-                if !self.is_shared_clock && shown.origin != self.streams[index].origin =>
-            {
+            Some(shown) if !self.is_shared_clock && shown.origin != self.streams[index].origin => {
                 let elapsed = now.saturating_duration_since(shown.complete_at);
                 let ticks = (elapsed.as_micros() * u128::from(PICTURE_HZ) / 1_000_000) as u32;
                 let wanted = shown.newest.wrapping_add(ticks.max(1));
@@ -584,7 +585,11 @@ impl PictureIn {
         let (origin, order) = (stream.origin, stream.order);
         stream.before = None;
         stream.is_late = false;
-        tracing::debug!(?origin, layer = shown.layer, "the picture comes another way");
+        tracing::debug!(
+            ?origin,
+            layer = shown.layer,
+            "the picture comes another way"
+        );
         self.shown = Some(Shown {
             origin,
             order,

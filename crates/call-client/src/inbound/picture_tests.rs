@@ -183,7 +183,8 @@ impl World {
                 path.is_waiting = false;
                 for (index, payload) in payloads.iter().enumerate() {
                     path.sequence = path.sequence.wrapping_add(1);
-                    let is_late = path.late_every > 0 && path.sequence.is_multiple_of(path.late_every);
+                    let is_late =
+                        path.late_every > 0 && path.sequence.is_multiple_of(path.late_every);
                     let extra_ms = if is_late { RESENT_MS } else { 0 };
                     let packet = PicturePacket {
                         origin: path.origin,
@@ -220,7 +221,10 @@ impl World {
             // A picture may come again as the keyframe of another layer.
             let is_later = number > before || number == before && layer != old;
             assert!(is_later, "{case}: {pair:?} backwards in {tail:?}");
-            assert!(number - before <= 1 + missing, "{case}: {pair:?} in {tail:?}");
+            assert!(
+                number - before <= 1 + missing,
+                "{case}: {pair:?} in {tail:?}"
+            );
             assert!(now - then <= gap_ms, "{case}: {pair:?} in {tail:?}");
         }
     }
@@ -355,7 +359,11 @@ fn paths_with_numbers_of_their_own_follow_each_other_at_keyframes() {
         let sorted = numbers.windows(2).all(|pair| pair[1] + 1 >= pair[0]);
         assert!(sorted, "{shift}: {numbers:?}");
         let gaps = world.shown.windows(2).map(|pair| pair[1].2 - pair[0].2);
-        assert!(gaps.max().unwrap() <= FRAME_MS * 3, "{shift}: {:?}", world.shown);
+        assert!(
+            gaps.max().unwrap() <= FRAME_MS * 3,
+            "{shift}: {:?}",
+            world.shown
+        );
     }
 }
 

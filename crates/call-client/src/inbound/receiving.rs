@@ -362,7 +362,8 @@ impl Receiving {
             MediaSource::Microphone => return,
         };
         if let Some(Origin { link, ssrc }) = picture.keyframe_source(now) {
-            self.outputs.push_back(Received::NeedsKeyframe { link, ssrc });
+            self.outputs
+                .push_back(Received::NeedsKeyframe { link, ssrc });
         }
     }
 
@@ -403,7 +404,8 @@ impl Receiving {
                     });
                 }
                 while let Some(Origin { link, ssrc }) = picture.poll_keyframe_request(now) {
-                    self.outputs.push_back(Received::NeedsKeyframe { link, ssrc });
+                    self.outputs
+                        .push_back(Received::NeedsKeyframe { link, ssrc });
                 }
             }
         }

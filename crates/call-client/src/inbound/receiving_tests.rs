@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use call_e2ee::{MediaSealer, MediaStream, MediaTime};
-use call_media::audio::{AudioEncoder, AudioEncoderConfig, BLOCK_SAMPLES, FRAME_SAMPLES, OpusEncoder};
+use call_media::audio::{
+    AudioEncoder, AudioEncoderConfig, BLOCK_SAMPLES, FRAME_SAMPLES, OpusEncoder,
+};
 use call_protocol::VideoCodec;
 
 use super::*;
@@ -82,14 +84,19 @@ fn play(is_sealed: bool, paths: [Path; 2]) -> (call_media::audio::JitterStats, V
                 counter: is_sealed.then_some(n + 65_400),
                 capture_us: None,
             };
-            wire.entry(at_ms + path.delay_ms).or_default().push(incoming);
+            wire.entry(at_ms + path.delay_ms)
+                .or_default()
+                .push(incoming);
         }
     }
     let mut flows = Vec::new();
     let mut block = [0.0; BLOCK_SAMPLES];
     for ms in 0..9_900 {
         let now = start + Duration::from_millis(ms);
-        for path in paths.iter().filter(|path| path.until_ms.saturating_add(300) == ms) {
+        for path in paths
+            .iter()
+            .filter(|path| path.until_ms.saturating_add(300) == ms)
+        {
             receiving.remove_link(now, path.link);
         }
         for incoming in wire.remove(&ms).unwrap_or_default() {
@@ -206,10 +213,17 @@ fn what_does_not_open_or_belongs_to_nobody_is_dropped_and_counted() {
         (SFU, rtp(Codec::Opus, Bytes::new(), Some(2))),
         (other, rtp(Codec::Opus, sound.clone(), None)),
         (SFU, rtp(video, sound.clone(), None)),
-        (SFU, rtp(Codec::Opus, sealed(MEMBER, MediaSource::Camera), None)),
         (
             SFU,
-            rtp(Codec::Opus, sealed(MemberId(9), MediaSource::Microphone), None),
+            rtp(Codec::Opus, sealed(MEMBER, MediaSource::Camera), None),
+        ),
+        (
+            SFU,
+            rtp(
+                Codec::Opus,
+                sealed(MemberId(9), MediaSource::Microphone),
+                None,
+            ),
         ),
     ];
     for (index, (link, packet)) in bad.into_iter().enumerate() {

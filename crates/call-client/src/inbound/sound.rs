@@ -109,7 +109,12 @@ impl Spliced {
             sequence: own.sequence.wrapping_add(path.sequence_offset),
             timestamp: own.timestamp.wrapping_add(path.timestamp_offset),
         };
-        if place.sequence.wrapping_sub(path.newest.sequence).cast_signed() > 0 {
+        if place
+            .sequence
+            .wrapping_sub(path.newest.sequence)
+            .cast_signed()
+            > 0
+        {
             path.newest = place;
         }
         Some(place)
@@ -167,7 +172,10 @@ mod tests {
         };
         let mut spliced = Spliced::default();
         let (old, new) = (origin(1, 5), origin(2, 9));
-        assert_eq!(spliced.place(at(0), old, own(65_535, 0)), Some(own(65_535, 0)));
+        assert_eq!(
+            spliced.place(at(0), old, own(65_535, 0)),
+            Some(own(65_535, 0))
+        );
         assert_eq!(spliced.place(at(20), old, own(0, 960)), Some(own(0, 960)));
         // A newer link is heard at once, the older one no more.
         let moved = spliced.place(at(40), new, own(700, 4_000_000_000));

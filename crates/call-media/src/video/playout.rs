@@ -94,9 +94,8 @@ impl<F> VideoPlayout<F> {
     /// Takes back the frames waiting at the end that are not older than `timestamp`: another way
     /// to go on was found there. Returns how many.
     pub fn retract(&mut self, timestamp: u32) -> usize {
-        let is_newer = |waiting: &Waiting<F>| {
-            waiting.timestamp.wrapping_sub(timestamp).cast_signed() >= 0
-        };
+        let is_newer =
+            |waiting: &Waiting<F>| waiting.timestamp.wrapping_sub(timestamp).cast_signed() >= 0;
         let mut count = 0;
         while self.queue.pop_back_if(|last| is_newer(last)).is_some() {
             count += 1;
