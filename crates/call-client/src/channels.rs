@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn messages_name_their_sender() {
-        let cases: [(LinkId, &[u8], Option<(u32, &[u8])>); 6] = [
+        type Message<'a> = Option<(u32, &'a [u8])>;
+        let cases: [(LinkId, &[u8], Message<'_>); 6] = [
             (direct(2, 1), b"hi", Some((2, b"hi"))),
             (direct(2, 1), b"", Some((2, b""))),
             (SFU, &[0, 0, 1, 2, 7], Some((0x102, &[7]))),

@@ -3,7 +3,7 @@
 //! (for the mixer), whichever link it came over.
 //!
 //! * `receiving`: everybody's incoming media.
-//! * `picture`, `sound`: how the paths of one member's media become one.
+//! * `picture`, `sound`: how the paths of one member's media become one; `stream`: one path's packets.
 //!
 //! Everything that arrives is bounded: the links' tasks wait when the hub lags, the hub waits when
 //! the driver lags, and the transport drops (and counts) RTP when a link's task lags.
@@ -13,6 +13,7 @@
 mod picture;
 mod receiving;
 mod sound;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -93,6 +93,7 @@ impl Driver {
                 source: MediaSource::Camera,
                 wanted,
             } => {
+                tracing::debug!(?wanted, "layers of the camera");
                 self.layers_wanted = wanted;
                 self.update_encoder();
             }

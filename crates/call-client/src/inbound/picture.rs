@@ -28,8 +28,10 @@ use std::time::{Duration, Instant};
 
 use call_core::LinkId;
 use call_media::video::playout::VideoPlayout;
-use call_media::video::rtp::{AssembledFrame, RtpVideoPacket, VideoAssembler};
+use call_media::video::rtp::{AssembledFrame, RtpVideoPacket};
 use call_protocol::VideoCodec;
+
+use super::stream::{LayerIn, MediaClock, Origin, PicturePacket, Stream};
 
 /// Streams of one picture that are followed; a further one replaces the one silent for longest.
 const MAX_STREAMS: usize = 6;
@@ -40,9 +42,6 @@ const HELD_FRAMES: usize = 32;
 const KEYFRAME_REQUEST: Duration = Duration::from_millis(300);
 /// The same where the last one came too late: the picture must be held back first, slowly.
 const LATE_KEYFRAME_REQUEST: Duration = Duration::from_secs(1);
-/// How long the first keyframe of a layer is waited for before it is asked for: who sends or forwards
-/// a layer begins with one, only its packets may come in another order.
-const FIRST_KEYFRAME: Duration = Duration::from_millis(150);
 /// A shown stream without packets for this long loses its rank. Shorter leaves a good path for one
 /// late frame; longer freezes when a path dies.
 const SILENT: Duration = Duration::from_millis(400);
@@ -56,27 +55,6 @@ const HOLD_BACK_MARGIN_US: i64 = 50_000;
 const RESTART_TICKS: u32 = 900_000;
 /// Ticks of every video codec's RTP clock per second.
 pub(super) const PICTURE_HZ: u32 = 90_000;
-
-/// Where packets come from: an SSRC on a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
-    pub(super) link: LinkId,
-    pub(super) ssrc: u32,
-}
-
-/// A packet of the picture, opened.
-#[derive(Clone, Debug)]
-pub(super) struct PicturePacket {
-    pub(super) origin: Origin,
-    pub(super) layer: u8,
-    pub(super) codec: VideoCodec,
-    /// The RTP sequence number on this path.
-    pub(super) sequence: u16,
-    /// The sender's own where media is sealed, else the path's.
-    pub(super) timestamp: u32,
-    pub(super) marker: bool,
-    pub(super) payload: bytes::Bytes,
-}
 
 /// A frame to be shown now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,62 +81,6 @@ pub(super) struct PictureIn {
     flowing: BTreeSet<LinkId>,
     new_flows: VecDeque<LinkId>,
     lost: u64,
-}
-
-struct Stream {
-    origin: Origin,
-    /// Counts the streams of the picture.
-    order: u64,
-    layer: LayerIn,
-    /// The layer before, until the new one's first keyframe.
-    before: Option<LayerIn>,
-    /// The newest sequence number.
-    highest: u16,
-    packet_at: Instant,
-    /// Packets or timeouts since the last look at whether a keyframe is needed.
-    touched: bool,
-    requested: Option<Instant>,
-    /// Its last keyframe came too late.
-    is_late: bool,
-    /// Added to the frames' timestamps.
-    offset: u32,
-    lost: u64,
-}
-
-impl std::fmt::Debug for Stream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream")
-            .field("origin", &self.origin)
-            .field("layer", &self.layer.layer)
-            .finish_non_exhaustive()
-    }
-}
-
-struct LayerIn {
-    began_at: Instant,
-    layer: u8,
-    codec: VideoCodec,
-    assembler: VideoAssembler,
-    /// Complete frames without a gap, while the stream is not shown.
-    held: VecDeque<AssembledFrame>,
-}
-
-impl LayerIn {
-    fn new(now: Instant, layer: u8, codec: VideoCodec) -> Self {
-        Self {
-            began_at: now,
-            layer,
-            codec,
-            assembler: VideoAssembler::new(codec),
-            held: VecDeque::new(),
-        }
-    }
-
-    fn needs_keyframe(&self, now: Instant) -> bool {
-        let has_begun = self.assembler.stats().frames > 0
-            || now.saturating_duration_since(self.began_at) >= FIRST_KEYFRAME;
-        has_begun && self.assembler.needs_keyframe()
-    }
 }
 
 /// What is shown.
@@ -629,18 +551,6 @@ impl PictureIn {
     }
 }
 
-impl Stream {
-    fn may_request(&mut self, now: Instant, pause: Duration) -> bool {
-        let is_early = self
-            .requested
-            .is_some_and(|at| now.saturating_duration_since(at) < pause);
-        if !is_early {
-            self.requested = Some(now);
-        }
-        !is_early
-    }
-}
-
 /// Whether `a` is earlier than `b`, of timestamps that wrap.
 fn is_before(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() < 0
@@ -653,24 +563,6 @@ fn is_restart(a: u32, b: u32) -> bool {
 
 fn ticks_us(ticks: u32) -> i64 {
     i64::from(ticks) * 1_000_000 / i64::from(PICTURE_HZ)
-}
-
-/// A 90 kHz RTP clock as microseconds that never wrap.
-#[derive(Debug, Default)]
-struct MediaClock {
-    last: Option<u32>,
-    ticks: i64,
-}
-
-impl MediaClock {
-    fn unwrap_us(&mut self, timestamp: u32) -> u64 {
-        if let Some(last) = self.last {
-            self.ticks += i64::from(timestamp.wrapping_sub(last).cast_signed());
-        }
-        self.last = Some(timestamp);
-        // 1000/90 = 100/9; the start is offset so that reordered first frames stay positive.
-        u64::try_from(self.ticks * 100 / 9 + 1_000_000).unwrap_or(0)
-    }
 }
 
 #[cfg(test)]

@@ -25,8 +25,9 @@ use call_protocol::limits::ROOM_MEMBERS;
 use call_protocol::{MediaSource, MemberId};
 use call_transport::{Codec, RtpIn, SenderClock};
 
-use super::picture::{Origin, PICTURE_HZ, PictureIn, PicturePacket, ReceivedFrame};
+use super::picture::{PICTURE_HZ, PictureIn, ReceivedFrame};
 use super::sound::{Once, Place, SOUND_HZ, Spliced};
+use super::stream::{Origin, PicturePacket};
 
 /// Time between two comparisons of sound and picture. More often follows noise, less often starts
 /// out of step for longer.

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::picture::Origin;
+use super::stream::Origin;
 
 /// A path without packets for this long may be left, where numbers are the path's own. Longer is a
 /// longer gap when a path dies; shorter changes paths in a pause of DTX (a packet every 400 ms).
