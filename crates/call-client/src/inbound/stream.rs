@@ -11,6 +11,7 @@ use call_protocol::VideoCodec;
 /// How long the first keyframe of a layer is waited for before it is asked for: who sends or forwards
 /// a layer begins with one, only its packets may come in another order.
 const FIRST_KEYFRAME: Duration = Duration::from_millis(150);
+
 /// Where packets come from: an SSRC on a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
@@ -32,6 +33,7 @@ pub(super) struct PicturePacket {
     pub(super) payload: Bytes,
 }
 
+/// What is known of a stream.
 pub(super) struct Stream {
     pub(super) origin: Origin,
     /// Counts the streams of the picture.
