@@ -1,5 +1,5 @@
 //! The server: signalling (WebSocket at `/v1/ws`), `/health`, `/metrics`, and on the media port the
-//! SFU ([`sfu`]) and STUN.
+//! SFU ([`sfu`]), STUN and TURN, the last also over TCP and TLS.
 //!
 //! [`serve`] binds both sockets and returns a [`RunningServer`]; the binary `visavis-server` and
 //! the app (hosting its own rooms) use the same function. All decisions are made by
@@ -9,12 +9,14 @@
 //! TCP → connection task ── bounded queue ──→ actor (owns Rooms)
 //!       connection task ←─ bounded queue ── actor          (one per connection)
 //! UDP ⇄ media threads (SFU, STUN) ⇄ bounded queues ⇄ actor
+//!            └─ bounded queue ─→ relay task (TURN) ⇄ a UDP socket per allocation
+//! TCP → a task per connection ──↗                     (TURN, on the media and the HTTPS port)
 //! ```
 //!
 //! Invariants: every queue is bounded; the actor never waits for a connection, a connection may wait
 //! for the actor; every task ends within the drain timeout after shutdown.
 //!
-//! Deliberately not here: anything that could open a sealed payload, what is in media packets, TURN.
+//! Deliberately not here: anything that could open a sealed payload, what is in media packets.
 
 mod accept;
 mod actor;

@@ -118,6 +118,8 @@ pub use ws::{ConnectError, SendError, ServerConnection, ServerEvent, ServerSende
 /// packet and per refused candidate.
 pub const LOG_DIRECTIVES: &[&str] = &[
     "webrtc=error",
+    // Each candidate a relay refuses, as it should with private ones.
+    "webrtc::peer_connection::transport::turn_relayer=off",
     "rtc=off",
     "rtc_dtls=error",
     "rtc_ice=error",

@@ -1,8 +1,10 @@
-//! Networks of our own. [`run_in_own_network`] runs a test inside a network namespace of its own: nothing it says by multicast leaves the
-//! machine, and it meets the same network (one interface, no route out) wherever it runs.
+//! Networks of a test's own. [`run_in_own_network`] runs a test inside a namespace: nothing it says
+//! by multicast leaves the machine, and it meets the same network (one interface, no route out)
+//! wherever it runs. [`Homes`] is a small internet with NATs.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::network::Namespace;
 
 const INSIDE: &str = "VISAVIS_TEST_NAMESPACE";
 
@@ -55,57 +57,17 @@ pub fn run_in_own_network(test: &str, body: impl FnOnce()) {
 /// ```
 ///
 /// Each NAT gives every pair of ends a random port and lets in only what answers, so nobody gets
-/// from one home to the other. Removed when dropped, with everything that runs in it.
+/// from one home to the other.
 pub struct Homes {
-    prefix: String,
+    /// Where the server is.
+    pub server: Namespace,
+    /// Where the members are.
+    pub homes: [Namespace; 2],
+    nats: [Namespace; 2],
 }
 
 /// The server's address in [`Homes`].
 pub const HOMES_SERVER: &str = "11.0.0.1";
-
-const HOMES: &str = r#"
-p=$1
-for n in server nat0 nat1 home0 home1; do
-    ip netns add $p$n
-    ip -n $p$n link set lo up
-done
-ip -n ${p}server link add bridge type bridge
-ip -n ${p}server addr add 11.0.0.1/24 dev bridge
-ip -n ${p}server link set bridge up
-for n in 0 1; do
-    lan=10.$((n + 1)).0
-    ip -n ${p}nat$n link add wan type veth peer name port$n netns ${p}server
-    ip -n ${p}server link set port$n master bridge up
-    ip -n ${p}nat$n addr add 11.0.0.1$((n + 1))/24 dev wan
-    ip -n ${p}nat$n link set wan up
-    ip -n ${p}nat$n link add lan type veth peer name eth netns ${p}home$n
-    ip -n ${p}nat$n addr add $lan.1/24 dev lan
-    ip -n ${p}nat$n link set lan up
-    ip -n ${p}home$n addr add $lan.2/24 dev eth
-    ip -n ${p}home$n link set eth up
-    ip -n ${p}home$n route add default via $lan.1
-    ip netns exec ${p}nat$n sysctl -qw net.ipv4.ip_forward=1
-    ip netns exec ${p}nat$n nft -f - <<'NFT'
-table ip nat {
-    chain out {
-        type nat hook postrouting priority srcnat;
-        oifname "wan" masquerade random,fully-random
-    }
-}
-table inet filter {
-    chain forward {
-        type filter hook forward priority filter; policy drop;
-        iifname "lan" accept
-        ct state established,related accept
-    }
-    chain input {
-        type filter hook input priority filter; policy accept;
-        iifname "wan" meta l4proto udp drop
-    }
-}
-NFT
-done
-"#;
 
 impl Homes {
     /// `None`, said aloud, where namespaces or nftables are not to be had.
@@ -125,56 +87,62 @@ impl Homes {
             eprintln!("{test}: no network namespaces or nftables here, skipped");
             return None;
         }
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let homes = Self {
-            prefix: format!("vv{}x{count}-", std::process::id()),
+            server: Namespace::new()?,
+            homes: [Namespace::new()?, Namespace::new()?],
+            nats: [Namespace::new()?, Namespace::new()?],
         };
-        let output = Command::new("sh")
-            .args(["-ec", HOMES, "sh", &homes.prefix])
-            .output()
-            .expect("a shell starts");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "building the network: {told}");
+        homes.server.run(
+            "ip link add bridge type bridge && ip addr add 11.0.0.1/24 dev bridge \
+             && ip link set bridge up",
+        );
+        for (number, (home, nat)) in homes.homes.iter().zip(&homes.nats).enumerate() {
+            homes.wire(number + 1, home, nat);
+        }
         Some(homes)
     }
 
-    /// The namespace of the server, for `ip netns exec`.
-    pub fn server(&self) -> String {
-        format!("{}server", self.prefix)
+    fn wire(&self, number: usize, home: &Namespace, nat: &Namespace) {
+        let pid = |namespace: &Namespace| namespace.prefix()[2].clone();
+        let (server_pid, home_pid) = (pid(&self.server), pid(home));
+        nat.run(&format!(
+            "ip link add wan type veth peer name port{number} netns {server_pid} \
+             && ip addr add 11.0.0.1{number}/24 dev wan && ip link set wan up \
+             && ip link add lan type veth peer name eth netns {home_pid} \
+             && ip addr add 10.{number}.0.1/24 dev lan && ip link set lan up \
+             && sysctl -qw net.ipv4.ip_forward=1"
+        ));
+        self.server.run(&format!(
+            "ip link set port{number} master bridge && ip link set port{number} up"
+        ));
+        home.run(&format!(
+            "ip addr add 10.{number}.0.2/24 dev eth && ip link set eth up \
+             && ip route add default via 10.{number}.0.1"
+        ));
+        for rule in [
+            "add table ip nat",
+            "add chain ip nat out { type nat hook postrouting priority srcnat; }",
+            "add rule ip nat out oifname wan masquerade random,fully-random",
+            "add table inet filter",
+            "add chain inet filter forward { type filter hook forward priority filter; policy drop; }",
+            "add chain inet filter input { type filter hook input priority filter; }",
+            "add rule inet filter forward iifname lan accept",
+            "add rule inet filter forward ct state established,related accept",
+            "add rule inet filter input iifname wan meta l4proto udp drop",
+        ] {
+            nat.run(&format!("nft '{rule}'"));
+        }
     }
 
-    /// The namespace of home 0 or 1.
-    pub fn home(&self, number: usize) -> String {
-        format!("{}home{number}", self.prefix)
-    }
-
-    /// From now on no UDP leaves the homes.
+    /// From now on nothing that matches (a condition of nftables) leaves a home.
     ///
     /// # Panics
     /// When the rule is refused.
-    pub fn block_udp(&self) {
-        for number in 0..2 {
-            let nat = format!("{}nat{number}", self.prefix);
-            let status = Command::new("ip")
-                .args(["netns", "exec", &nat, "nft", "insert", "rule", "inet"])
-                .args(["filter", "forward", "meta", "l4proto", "udp", "drop"])
-                .status();
-            assert!(
-                status.is_ok_and(|status| status.success()),
-                "the rule of {nat}"
-            );
-        }
-    }
-}
-
-impl Drop for Homes {
-    fn drop(&mut self) {
-        for name in ["home0", "home1", "nat0", "nat1", "server"] {
-            // What is not there need not be removed.
-            let _ = Command::new("ip")
-                .args(["netns", "del", &format!("{}{name}", self.prefix)])
-                .output();
+    pub fn block(&self, condition: &str) {
+        for nat in &self.nats {
+            nat.run(&format!(
+                "nft 'insert rule inet filter forward iifname lan {condition} drop'"
+            ));
         }
     }
 }

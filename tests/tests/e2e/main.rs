@@ -11,6 +11,7 @@ mod cycles;
 mod lan;
 mod lip_sync;
 mod mouth_to_ear;
+mod relay;
 mod rooms;
 mod server_loss;
 mod sound;
