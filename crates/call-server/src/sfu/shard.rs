@@ -35,7 +35,6 @@ use super::routes::{Routes, ShardIndex};
 use super::socket::MediaSocket;
 use super::{Handed, Neighbour, Notice, ShardInput};
 use crate::stun::handle_stun;
-use crate::turn::is_turn;
 
 /// Between the answer and the first media.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -255,7 +254,7 @@ impl Core {
                     self.egress.push(usize::MAX, to, from, answer.into());
                 }
             }
-            Datagram::Turn if is_turn(bytes) => {
+            Datagram::Turn => {
                 // Full or gone: the client asks again.
                 if self
                     .turn
