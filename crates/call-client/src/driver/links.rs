@@ -113,6 +113,13 @@ impl Driver {
         self.outlet.remove(id);
         self.hub.remove_link(now, id);
         self.update_encoder();
+        if slot.state != LinkState::Closed {
+            self.observe(Observed::Link {
+                peer: id.peer,
+                state: LinkState::Closed,
+                rtt_ms: None,
+            });
+        }
         // A link that is still being opened reports itself later and is closed then: stopping the
         // opening halfway would leave its sockets behind.
         if let Some(link) = slot.link {

@@ -8,6 +8,7 @@ use call_protocol::{MediaSource, MemberId};
 use super::allocate::{Request, Step, allocate, largest_useful, span};
 use super::assign::{PictureKey, assign_pictures};
 use super::io::SfuOutput;
+use super::track::layer_size;
 use super::voice::{SoundSlot, Voice, assign_sound};
 use super::{Picture, SfuRoom};
 
@@ -174,14 +175,19 @@ impl SfuRoom {
             {
                 request.area_px = request.area_px.saturating_mul(2);
             }
+            let mut told = [None; SFU_LAYERS];
+            for (layer, track) in picture.layers.iter().enumerate() {
+                told[layer] = track.and_then(|track| self.tracks.get(track)?.size());
+            }
             let mut sizes = [None; SFU_LAYERS];
             for (layer, track) in picture.layers.iter().enumerate() {
                 let Some(track_index) = *track else { continue };
                 let Some(track) = self.tracks.get(track_index).filter(|t| t.is_usable(now)) else {
                     continue;
                 };
-                sizes[layer] = Some(track.assumed_size(layer));
-                request.layers[layer] = Some(track.cost(layer));
+                let size = layer_size(&told, layer);
+                sizes[layer] = Some(size);
+                request.layers[layer] = Some(track.cost(size));
                 if slot.target == Some(track_index) {
                     request.current = Some(Step {
                         layer,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use call_protocol::dependency_descriptor::{Descriptor, Mandatory, Structure};
+use call_protocol::limits::SFU_LAYERS;
 use call_protocol::{MediaSource, MemberId};
 
 use super::allocate::LayerCost;
@@ -19,11 +20,39 @@ const START_USUAL: Duration = Duration::from_millis(500);
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// Bytes of each packet besides its payload: RTP with extensions, SRTP, UDP, IP.
 const PACKET_OVERHEAD: usize = 60;
-/// Taken for a layer that was never measured: what libvpx needs for a 720p camera at 30 frames a
-/// second, and for a half and a quarter of its sides.
-const ASSUMED_BPS: [u64; 3] = [1_200_000, 400_000, 130_000];
-/// Likewise, the size of its pictures.
-const ASSUMED_SIZE: [(u32, u32); 3] = [(1_280, 720), (640, 360), (320, 180)];
+/// Size of the largest layer's pictures where none told its size yet.
+const ASSUMED_SIZE: (u32, u32) = (1_280, 720);
+/// Bits per second taken for a layer that was never measured: what libvpx needs for a camera of
+/// this many pixels at 30 frames a second. Other sizes follow by [`assumed_bps`].
+const ASSUMED_BPS: f64 = 130_000.0;
+const ASSUMED_BPS_PX: f64 = 320.0 * 180.0;
+/// Bits grow a little less than pixels do: 720p needs nine times as much as a quarter of its sides.
+const BPS_PER_PX_EXPONENT: f64 = 0.8;
+
+/// What a picture of this many pixels is taken to cost.
+fn assumed_bps(area_px: u64) -> u64 {
+    (ASSUMED_BPS * (area_px as f64 / ASSUMED_BPS_PX).powf(BPS_PER_PX_EXPONENT)) as u64
+}
+
+/// Size of a layer's pictures: as it tells itself, or half or twice that of its neighbours per step
+/// between them, as simulcast layers are made. `told` holds what each layer told.
+pub(super) fn layer_size(told: &[Option<(u32, u32)>; SFU_LAYERS], layer: usize) -> (u32, u32) {
+    let nearest = (0..SFU_LAYERS)
+        .filter(|other| told[*other].is_some())
+        .min_by_key(|other| other.abs_diff(layer));
+    let (known, size) = nearest
+        .and_then(|other| Some((other, told[other]?)))
+        .unwrap_or((0, ASSUMED_SIZE));
+    let scaled = |side: u32| {
+        let side = if layer >= known {
+            side >> (layer - known).min(16)
+        } else {
+            side.saturating_mul(1 << (known - layer).min(16))
+        };
+        side.max(1)
+    };
+    (scaled(size.0), scaled(size.1))
+}
 
 /// Bits per second, smoothed over about four windows, so that a single keyframe moves no decision.
 #[derive(Debug, Default)]
@@ -180,20 +209,50 @@ impl Track {
         Some((resolution.width_px, resolution.height_px))
     }
 
-    pub(super) fn assumed_size(&self, layer: usize) -> (u32, u32) {
-        self.size()
-            .or(ASSUMED_SIZE.get(layer).copied())
-            .unwrap_or((320, 180))
-    }
-
-    pub(super) fn cost(&self, layer: usize) -> LayerCost {
-        let assumed = ASSUMED_BPS.get(layer).copied().unwrap_or(130_000);
-        let full_bps = self.all.bps.unwrap_or(assumed);
-        let (width, height) = self.assumed_size(layer);
+    /// `size`: of its pictures, as far as known.
+    pub(super) fn cost(&self, size: (u32, u32)) -> LayerCost {
+        let area_px = u64::from(size.0) * u64::from(size.1);
+        let full_bps = self.all.bps.unwrap_or_else(|| assumed_bps(area_px));
         LayerCost {
             full_bps,
             base_bps: self.base.bps.unwrap_or(full_bps).min(full_bps),
-            area_px: u64::from(width) * u64::from(height),
+            area_px,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_that_told_no_size_follow_from_the_others() {
+        let (none, full, half) = (None, Some((1_280, 720)), Some((160, 90)));
+        let cases = [
+            ([none, none, none], [(1_280, 720), (640, 360), (320, 180)]),
+            ([full, none, none], [(1_280, 720), (640, 360), (320, 180)]),
+            ([none, half, none], [(320, 180), (160, 90), (80, 45)]),
+            ([none, none, half], [(640, 360), (320, 180), (160, 90)]),
+            ([full, none, half], [(1_280, 720), (640, 360), (160, 90)]),
+            ([Some((1, 1)), none, none], [(1, 1), (1, 1), (1, 1)]),
+            (
+                [none, none, Some((u32::MAX, 1))],
+                [(u32::MAX, 4), (u32::MAX, 2), (u32::MAX, 1)],
+            ),
+        ];
+        for (told, want) in cases {
+            let sizes = [0, 1, 2].map(|layer| layer_size(&told, layer));
+            assert_eq!(sizes, want, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn a_layer_that_was_never_measured_costs_what_its_size_does() {
+        let kbps = |width: u64, height: u64| assumed_bps(width * height) / 1_000;
+        assert_eq!(kbps(320, 180), 130);
+        assert!((350..=450).contains(&kbps(640, 360)), "{}", kbps(640, 360));
+        assert!((1_000..=1_400).contains(&kbps(1_280, 720)));
+        assert!((30..=60).contains(&kbps(160, 90)));
+        assert_eq!(assumed_bps(0), 0);
     }
 }

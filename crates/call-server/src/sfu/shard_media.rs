@@ -63,6 +63,7 @@ impl Core {
                     is_room_due = true;
                 }
                 LinkEvent::Estimate(bps) => {
+                    tracing::debug!(%member, bps, "estimate");
                     self.rooms[room].sfu.handle_estimate(now, member, bps);
                     is_room_due = true;
                 }
@@ -143,6 +144,7 @@ impl Core {
                     desired_bps,
                 } => {
                     if let Some(key) = room.link(member) {
+                        tracing::debug!(%member, minimum_bps, desired_bps, "bitrates");
                         self.links[key].set_bitrate(minimum_bps, desired_bps);
                         self.touch(key);
                     }
