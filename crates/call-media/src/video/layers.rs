@@ -208,6 +208,12 @@ impl Layer {
         let is_keyframe_allowed = self
             .last_keyframe_at
             .is_none_or(|last| now.saturating_duration_since(last) >= KEYFRAME_INTERVAL);
+        let (codec, wanted) = if is_keyframe_allowed {
+            (codec, wanted)
+        } else {
+            self.without_restart(codec, wanted)
+        };
+        // A new encoder, or a picture of another size: nothing to go on with.
         if self.needs_keyframe(codec, &wanted) && !is_keyframe_allowed {
             return Ok(None);
         }
@@ -227,6 +233,26 @@ impl Layer {
             Err(_) => self.encoder = None,
         }
         result
+    }
+
+    /// What is wanted, less what would make the encoder begin anew: it goes on as it is meanwhile,
+    /// or a change right after a keyframe would be seen as a picture that stands still.
+    fn without_restart(
+        &self,
+        codec: VideoCodec,
+        wanted: EncoderConfig,
+    ) -> (VideoCodec, EncoderConfig) {
+        match self.applied {
+            Some((applied_codec, applied)) if self.encoder.is_some() => {
+                let kept = EncoderConfig {
+                    temporal_layers: applied.temporal_layers,
+                    content: applied.content,
+                    ..wanted
+                };
+                (applied_codec, kept)
+            }
+            _ => (codec, wanted),
+        }
     }
 
     /// Whether the next frame is a keyframe, asked for or not.

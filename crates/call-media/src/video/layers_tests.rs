@@ -333,3 +333,31 @@ fn noisy(frame: &I420Frame, seed: u32) -> I420Frame {
     }
     I420Frame::new(frame.width(), frame.height(), data, frame.captured_at).unwrap()
 }
+
+#[test]
+fn a_change_right_after_a_keyframe_loses_no_picture() {
+    let mut bench = Bench::new(320, 180);
+    let mut settings = EncodeSettings::single(VideoCodec::Vp8, config(320, 180));
+    let mut keyframes_at_ms = Vec::new();
+    for number in 0..60 {
+        match number {
+            // 100 ms after the first keyframe, and 100 ms after the one that follows from it.
+            5 => settings.temporal_layers = 2,
+            20 => settings.codec = VideoCodec::Vp9,
+            _ => {}
+        }
+        let at_ms = bench.at_ms();
+        let frames = bench.step(&settings);
+        assert_eq!(
+            frames.len(),
+            1,
+            "a frame for every picture, also at {at_ms} ms"
+        );
+        if frames[0].keyframe {
+            keyframes_at_ms.push((at_ms, frames[0].codec, frames[0].temporal_layers));
+        }
+    }
+    let (vp8, vp9) = (VideoCodec::Vp8, VideoCodec::Vp9);
+    let want = [(0, vp8, 1), (300, vp8, 2), (600, vp9, 2)];
+    assert_eq!(keyframes_at_ms, want);
+}
