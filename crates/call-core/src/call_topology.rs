@@ -15,9 +15,9 @@
 
 use std::time::Instant;
 
-use call_protocol::MemberId;
 use call_protocol::peer::PeerSignal;
 use call_protocol::wire::TopologyMode;
+use call_protocol::{MediaSource, MemberId};
 
 use crate::call::Call;
 use crate::context::Ctx;
@@ -105,15 +105,15 @@ impl Call {
     }
 
     /// Media of a member came over a link.
-    pub(crate) fn handle_flows(&mut self, link: LinkId, id: MemberId) {
+    pub(crate) fn handle_flows(&mut self, link: LinkId, id: MemberId, source: MediaSource) {
         let is_sfu = self.sfu.current() == Some(link);
         let Some(member) = self.roster.get_mut(id) else {
             return;
         };
         if is_sfu {
-            member.passage.handle_flows(TopologyMode::Sfu);
+            member.passage.handle_flows(TopologyMode::Sfu, source);
         } else if member.direct.current() == Some(link) {
-            member.passage.handle_flows(TopologyMode::Mesh);
+            member.passage.handle_flows(TopologyMode::Mesh, source);
         }
     }
 

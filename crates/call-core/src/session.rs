@@ -119,8 +119,12 @@ impl Session {
                 options,
                 selected,
             } => self.devices.list(kind, options, selected),
-            Input::MediaFlows { link, member, .. } => {
-                self.with_call(now, |call, _| call.handle_flows(link, member));
+            Input::MediaFlows {
+                link,
+                member,
+                source,
+            } => {
+                self.with_call(now, |call, _| call.handle_flows(link, member, source));
             }
             Input::PathReport {
                 relayed,

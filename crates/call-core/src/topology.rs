@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! room changes its mode ──► leaving: both paths carry media
-//!        new path connected, their media came over it (or 5 s passed) ──► said: we told them
+//!        new path connected, all that came over the old one comes over it (or 5 s passed)
+//!                                                                       ──► said: we told them
 //!        they told us ──► heard
 //!        said and heard ──► the old path may close
 //! ```
@@ -16,6 +17,7 @@
 
 use std::time::{Duration, Instant};
 
+use call_protocol::MediaSource;
 use call_protocol::wire::TopologyMode;
 
 /// How long the new path must be connected before a member who sends nothing counts as settled.
@@ -37,10 +39,29 @@ pub(crate) struct Passage {
     leaving: Option<Instant>,
     said: bool,
     heard: bool,
-    /// Media of theirs came over the direct link there is.
-    direct_flows: bool,
-    /// Media of theirs came over the link to the SFU there is.
-    sfu_flows: bool,
+    /// What of theirs came over the direct link there is.
+    direct_flows: Flows,
+    /// What of theirs came over the link to the SFU there is.
+    sfu_flows: Flows,
+}
+
+/// What came over a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Flows {
+    sound: bool,
+    picture: bool,
+}
+
+impl Flows {
+    fn any(self) -> bool {
+        self.sound || self.picture
+    }
+
+    /// Whether this path can stand in for another one: sound is a second ahead of a picture that
+    /// waits for its keyframe.
+    fn replaces(self, other: Self) -> bool {
+        self.any() && self.sound >= other.sound && self.picture >= other.picture
+    }
 }
 
 /// What to do next.
@@ -78,12 +99,16 @@ impl Passage {
 
     /// A link of this mode is a new one: nothing came over it yet.
     pub(crate) fn handle_opened(&mut self, mode: TopologyMode) {
-        *self.flows_mut(mode) = false;
+        *self.flows_mut(mode) = Flows::default();
     }
 
     /// Media of theirs came over the link of this mode.
-    pub(crate) fn handle_flows(&mut self, mode: TopologyMode) {
-        *self.flows_mut(mode) = true;
+    pub(crate) fn handle_flows(&mut self, mode: TopologyMode, source: MediaSource) {
+        let flows = self.flows_mut(mode);
+        match source {
+            MediaSource::Microphone => flows.sound = true,
+            MediaSource::Camera | MediaSource::Screen => flows.picture = true,
+        }
     }
 
     /// They are settled, or hung up the old path.
@@ -101,15 +126,15 @@ impl Passage {
         let Some(since) = self.waits_since(since) else {
             return Step::Wait;
         };
-        let flows = *self.flows_mut(mode);
+        let (new, old) = self.flows(mode);
         if !self.said {
-            if !flows && now < since + QUIET {
+            if !new.replaces(old) && now < since + QUIET {
                 return Step::Wait;
             }
             self.said = true;
             return Step::Say;
         }
-        let patience = if flows { WORD_LOST } else { NO_SIGN };
+        let patience = if new.any() { WORD_LOST } else { NO_SIGN };
         if self.heard || now >= since + patience {
             self.end();
             return Step::Leave;
@@ -120,11 +145,7 @@ impl Passage {
     /// When [`Passage::step`] has something to do, as far as time alone decides.
     pub(crate) fn timeout(&self, mode: TopologyMode, since: Option<Instant>) -> Option<Instant> {
         let since = self.waits_since(since)?;
-        let flows = match mode {
-            TopologyMode::Mesh => self.direct_flows,
-            TopologyMode::Sfu => self.sfu_flows,
-        };
-        Some(match (self.said, flows) {
+        Some(match (self.said, self.flows(mode).0.any()) {
             (false, _) => since + QUIET,
             (true, true) => since + WORD_LOST,
             (true, false) => since + NO_SIGN,
@@ -137,7 +158,15 @@ impl Passage {
         connected.zip(self.leaving).map(|(a, b)| a.max(b))
     }
 
-    fn flows_mut(&mut self, mode: TopologyMode) -> &mut bool {
+    /// On the path of this mode, and on the other one.
+    fn flows(&self, mode: TopologyMode) -> (Flows, Flows) {
+        match mode {
+            TopologyMode::Mesh => (self.direct_flows, self.sfu_flows),
+            TopologyMode::Sfu => (self.sfu_flows, self.direct_flows),
+        }
+    }
+
+    fn flows_mut(&mut self, mode: TopologyMode) -> &mut Flows {
         match mode {
             TopologyMode::Mesh => &mut self.direct_flows,
             TopologyMode::Sfu => &mut self.sfu_flows,
@@ -149,6 +178,7 @@ impl Passage {
 mod tests {
     use super::*;
 
+    const SOUND: MediaSource = MediaSource::Microphone;
     const BOTH: [TopologyMode; 2] = [TopologyMode::Mesh, TopologyMode::Sfu];
 
     fn leaving() -> (Passage, Instant) {
@@ -188,7 +218,7 @@ mod tests {
             for (flows, heard, want) in cases {
                 let (mut passage, now) = leaving();
                 if flows {
-                    passage.handle_flows(mode);
+                    passage.handle_flows(mode, SOUND);
                 }
                 if heard {
                     passage.handle_word();
@@ -203,7 +233,7 @@ mod tests {
     fn nothing_is_left_before_the_new_path_is_connected() {
         for mode in BOTH {
             let (mut passage, now) = leaving();
-            passage.handle_flows(mode);
+            passage.handle_flows(mode, SOUND);
             passage.handle_word();
             let later = now + Duration::from_secs(1_000);
             assert_eq!(passage.step(later, mode, None), Step::Wait);
@@ -215,9 +245,9 @@ mod tests {
     #[test]
     fn media_on_the_other_path_and_on_an_older_link_proves_nothing() {
         let (mut passage, now) = leaving();
-        passage.handle_flows(TopologyMode::Mesh);
+        passage.handle_flows(TopologyMode::Mesh, SOUND);
         assert_eq!(passage.step(now, TopologyMode::Sfu, Some(now)), Step::Wait);
-        passage.handle_flows(TopologyMode::Sfu);
+        passage.handle_flows(TopologyMode::Sfu, SOUND);
         passage.handle_opened(TopologyMode::Sfu);
         assert_eq!(passage.step(now, TopologyMode::Sfu, Some(now)), Step::Wait);
     }
@@ -225,8 +255,8 @@ mod tests {
     #[test]
     fn a_room_that_turns_back_starts_over_with_what_flows_already() {
         let (mut passage, now) = leaving();
-        passage.handle_flows(TopologyMode::Mesh);
-        passage.handle_flows(TopologyMode::Sfu);
+        passage.handle_flows(TopologyMode::Mesh, SOUND);
+        passage.handle_flows(TopologyMode::Sfu, SOUND);
         let to_sfu = passage.step(now, TopologyMode::Sfu, Some(now));
         assert_eq!((to_sfu, passage.has_unconfirmed_word()), (Step::Say, true));
         passage.handle_word();
@@ -245,11 +275,26 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_of_the_old_path_is_waited_for_on_the_new_one() {
+        for (mode, old) in [BOTH, [TopologyMode::Sfu, TopologyMode::Mesh]].map(|[a, b]| (a, b)) {
+            let (mut passage, now) = leaving();
+            for source in [SOUND, MediaSource::Camera] {
+                passage.handle_flows(old, source);
+            }
+            passage.handle_flows(mode, SOUND);
+            assert_eq!(passage.step(now, mode, Some(now)), Step::Wait);
+            assert_eq!(passage.timeout(mode, Some(now)), Some(now + QUIET));
+            passage.handle_flows(mode, MediaSource::Camera);
+            assert_eq!(passage.step(now, mode, Some(now)), Step::Say);
+        }
+    }
+
+    #[test]
     fn whoever_has_nothing_to_leave_does_nothing() {
         let mut passage = Passage::default();
         let now = Instant::now();
         passage.begin(now, false);
-        passage.handle_flows(TopologyMode::Sfu);
+        passage.handle_flows(TopologyMode::Sfu, SOUND);
         passage.handle_word();
         assert_eq!(steps(&mut passage, TopologyMode::Sfu, now), []);
     }

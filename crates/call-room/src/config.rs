@@ -64,7 +64,7 @@ impl Default for RoomsConfig {
             mesh_limit: 4,
             topology: TopologyChoice::Auto,
             relay_urls: Vec::new(),
-            relay_ttl: Duration::from_secs(60 * 60),
+            relay_ttl: Duration::from_secs(30 * 60),
             stun: Vec::new(),
             resume_grace: Duration::from_millis(limits::RESUME_GRACE_MS),
             hello_timeout: Duration::from_secs(10),

@@ -324,7 +324,7 @@ fn twelve_members_get_what_their_tiles_ask_for() {
     }
     let used = cpu_seconds(server.process.pid()) - cpu;
     let after = http_get(&server.address, "/metrics");
-    let forwarded = "visavis_sfu_packets_forwarded_total";
+    let forwarded = "visavis_sfu_packets_out_total";
     let packets = counter(&after, forwarded) - counter(&before, forwarded);
     println!(
         "60 s: {packets} packets forwarded, {used:.2} s of CPU, {:.1} us per packet",
