@@ -28,7 +28,7 @@ pub(super) fn classify(bytes: &[u8]) -> Datagram<'_> {
     match bytes.first() {
         Some(0..=3) => classify_stun(bytes),
         Some(20..=63 | 128..=191) => Datagram::Media,
-        Some(64..=127) => Datagram::Turn,
+        Some(64..=79) => Datagram::Turn,
         _ => Datagram::Garbage,
     }
 }
@@ -120,7 +120,8 @@ mod tests {
             assert_eq!(classify(&stun(kind, &[])), Datagram::Turn, "{kind:#06x}");
         }
         assert_eq!(classify(&[0x40, 0, 0, 4]), Datagram::Turn);
-        assert_eq!(classify(&[0x7f]), Datagram::Turn);
+        assert_eq!(classify(&[0x4f]), Datagram::Turn);
+        assert_eq!(classify(&[0x50]), Datagram::Garbage);
         for first in [20, 63, 128, 191] {
             assert_eq!(classify(&[first, 1]), Datagram::Media, "{first}");
         }

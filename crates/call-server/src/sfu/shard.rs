@@ -264,7 +264,7 @@ impl Core {
                     add(&self.counters.dropped_garbage, 1);
                 }
             }
-            Datagram::Turn | Datagram::Garbage => add(&self.counters.dropped_garbage, 1),
+            Datagram::Garbage => add(&self.counters.dropped_garbage, 1),
         }
     }
 

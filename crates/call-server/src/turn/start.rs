@@ -26,7 +26,7 @@ const ICE_STREAMS: usize = 32;
 /// What the operator says about the relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RelayConfig {
-    /// Relays to private networks and loopback as well; see [`Policy::allow_private`].
+    /// Relays to private networks and loopback as well, never to link-local, metadata, multicast or unspecified addresses.
     pub allow_private: bool,
     /// Limits.
     pub limits: TurnLimits,
