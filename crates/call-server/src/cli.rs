@@ -312,7 +312,10 @@ mod tests {
                 media_threads: Some(media_threads),
                 ..addresses()
             };
-            assert!(matches!(args.into_config(), Err(SettingsError::MediaThreads)));
+            assert!(matches!(
+                args.into_config(),
+                Err(SettingsError::MediaThreads)
+            ));
         }
         assert!(matches!(
             with_file("topology = \"star\"", addresses()),

@@ -50,9 +50,24 @@ fn render_sfu(text: &mut String, figures: &Figures) {
     let series = [
         ("links", "gauge", "Links to members.", sfu.links),
         ("links_total", "counter", "Links opened.", sfu.links_opened),
-        ("packets_in_total", "counter", "RTP packets received.", sfu.packets_in),
-        ("packets_out_total", "counter", "RTP packets forwarded.", sfu.packets_out),
-        ("bytes_out_total", "counter", "Bytes of the packets forwarded.", sfu.bytes_out),
+        (
+            "packets_in_total",
+            "counter",
+            "RTP packets received.",
+            sfu.packets_in,
+        ),
+        (
+            "packets_out_total",
+            "counter",
+            "RTP packets forwarded.",
+            sfu.packets_out,
+        ),
+        (
+            "bytes_out_total",
+            "counter",
+            "Bytes of the packets forwarded.",
+            sfu.bytes_out,
+        ),
         (
             "rtx_out_total",
             "counter",

@@ -21,8 +21,8 @@ use tracing::{info, warn};
 use crate::actor::{self, COMMAND_QUEUE, Command};
 use crate::config::ServerConfig;
 use crate::http::{Shared, router};
-use crate::tls::TlsError;
 use crate::sfu::{MediaPort, Sfu, SfuOutputs};
+use crate::tls::TlsError;
 use crate::{accept, tls};
 
 /// Why a server did not start.

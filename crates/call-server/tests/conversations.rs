@@ -36,7 +36,7 @@ async fn two_members_join_and_signal_each_other() {
     };
     assert_eq!(anna.hear().await, left);
     // The other room heard nothing: the first thing it hears is the answer to its own request.
-    cleo.say(&ClientMessage::Subscribe).await;
+    cleo.say(&ClientMessage::Moderate).await;
     assert_eq!(
         cleo.hear_error().await,
         (call_protocol::ErrorCode::NotSupported, false)

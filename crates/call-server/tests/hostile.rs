@@ -30,6 +30,10 @@ async fn bad_messages_are_answered_and_the_connection_stays() {
         ),
         (
             Message::text("{\"type\":\"sfu_offer\"}"),
+            ErrorCode::BadMessage,
+        ),
+        (
+            Message::text("{\"type\":\"moderate\"}"),
             ErrorCode::NotSupported,
         ),
         (

@@ -10,4 +10,5 @@ mod client;
 mod conversations;
 mod hostile;
 mod lifecycle;
+mod sfu;
 mod tls;

@@ -80,7 +80,14 @@ mod tests {
 
     #[test]
     fn only_addresses_others_reach_are_offered() {
-        let all = ips(&["127.0.0.1", "::1", "192.0.2.1", "fe80::1", "2001:db8::1", "169.254.1.1"]);
+        let all = ips(&[
+            "127.0.0.1",
+            "::1",
+            "192.0.2.1",
+            "fe80::1",
+            "2001:db8::1",
+            "169.254.1.1",
+        ]);
         assert_eq!(usable(&all, true), ips(&["192.0.2.1", "2001:db8::1"]));
         assert_eq!(usable(&all, false), ips(&["192.0.2.1"]));
         assert_eq!(usable(&all[..2], false), ips(&["127.0.0.1"]));

@@ -30,8 +30,10 @@ pub(super) const SCTP_BYTES: usize = 1024 * 1024;
 /// With so much before it a lossy message would come too late.
 const LOSSY_BYTES: usize = 64 * 1024;
 /// What one member may send, in bytes per second and at once. Each byte may go to 49 others.
-const RATE_BYTES: f64 = 8_000_000.0;
+const RATE_BYTES: f64 = 4_000_000.0;
 const BURST_BYTES: f64 = 8_000_000.0;
+/// What a message costs of that besides its bytes: the work of sending it to 49 others.
+const RATE_COST_BYTES: usize = 512;
 
 /// Which channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +145,7 @@ impl Channels {
         let earned = elapsed.as_secs_f64() * RATE_BYTES;
         self.allowance = (self.allowance + earned).min(BURST_BYTES);
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let cost = (bytes + MESSAGE_COST_BYTES) as f64;
+        let cost = (bytes + RATE_COST_BYTES) as f64;
         if self.allowance < cost {
             return false;
         }
@@ -152,7 +154,13 @@ impl Channels {
     }
 
     /// Queues a message for this receiver and sends what can be sent.
-    pub(super) fn send(&mut self, now: Instant, channel: Channel, data: Bytes, rtc: &mut Rtc) -> Queued {
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        data: Bytes,
+        rtc: &mut Rtc,
+    ) -> Queued {
         match channel {
             Channel::Ready => return Queued::Dropped,
             Channel::Lossy => return self.send_lossy(now, &data, rtc),
@@ -244,9 +252,11 @@ mod tests {
     fn a_sender_has_a_burst_and_a_rate() {
         let start = Instant::now();
         let mut channels = Channels::new(start);
-        let message = 64 * 1024 - MESSAGE_COST_BYTES;
-        let at_once = (0..1_000).take_while(|_| channels.charge(start, message)).count();
-        assert_eq!(at_once, 122);
+        let message = 32 * 1024 - RATE_COST_BYTES;
+        let at_once = (0..1_000)
+            .take_while(|_| channels.charge(start, message))
+            .count();
+        assert_eq!(at_once, 244);
         assert!(channels.charge(start + Duration::from_millis(10), message));
         assert!(!channels.charge(start + Duration::from_millis(10), message));
     }

@@ -19,12 +19,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use call_protocol::wire::{SfuSlot, SfuTrack};
+use call_protocol::wire::SfuSlot;
 use call_protocol::{MediaSource, MemberId};
 use call_room::sfu::{Forward, PacketIn, SlotId, SlotKind, SlotSpec, TrackId, TrackSpec};
 use str0m::bwe::{Bitrate, BweKind};
-use str0m::change::SdpOffer;
-use str0m::format::{Codec, PayloadParams};
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
 use str0m::net::{DatagramRecv, Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc};
@@ -35,14 +33,14 @@ use super::channels::{Channel, Channels, Queued};
 use super::clock::SourceClock;
 use super::egress::Egress;
 use super::extension::{DescriptorIn, DescriptorOut};
-use super::offer::{Section, SectionKind, sections};
+use super::negotiate::Format;
 
 /// Sent video packets kept for retransmission per stream: two seconds at 3.5 Mbit/s.
 pub(super) const CACHE_PACKETS: usize = 700;
 /// How long they are kept.
-const CACHE_AGE: Duration = Duration::from_secs(2);
+pub(super) const CACHE_AGE: Duration = Duration::from_secs(2);
 /// Share of retransmissions of what is sent; beyond it requests are ignored.
-const RTX_SHARE: f32 = 0.4;
+pub(super) const RTX_SHARE: f32 = 0.4;
 /// Bytes that may wait in the pacer of one stream.
 const QUEUE_BYTES: usize = 1024 * 1024;
 /// Largest payload forwarded, in bytes. What is larger fits no path once a header is before it.
@@ -61,54 +59,26 @@ pub(super) enum LinkEvent {
     Closed,
 }
 
-/// A coding both ends of a forwarded stream must agree on, whatever its payload types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Format {
-    codec: Codec,
-    /// Profile of VP9; profile and constraints of H.264.
-    profile: u32,
-    packetization_mode: u8,
-}
-
-impl Format {
-    fn of(params: &PayloadParams) -> Self {
-        let spec = params.spec();
-        let (profile, packetization_mode) = match spec.codec {
-            Codec::H264 => (
-                spec.format.profile_level_id.unwrap_or(0x42_000a) >> 8,
-                spec.format.packetization_mode.unwrap_or(0),
-            ),
-            Codec::Vp9 => (spec.format.profile_id.unwrap_or(0), 0),
-            _ => (0, 0),
-        };
-        Self {
-            codec: spec.codec,
-            profile,
-            packetization_mode,
-        }
-    }
-}
-
 /// One incoming stream.
 #[derive(Debug)]
-struct Track {
-    spec: TrackSpec,
-    mid: Mid,
-    rid: Option<Rid>,
+pub(super) struct Track {
+    pub(super) spec: TrackSpec,
+    pub(super) mid: Mid,
+    pub(super) rid: Option<Rid>,
     /// Its SSRC and payload type once packets came.
-    ssrc: Option<Ssrc>,
-    format: Option<(Pt, Format)>,
+    pub(super) ssrc: Option<Ssrc>,
+    pub(super) format: Option<(Pt, Format)>,
 }
 
 /// One outgoing stream.
 #[derive(Debug)]
-struct Slot {
-    spec: SlotSpec,
-    mid: Mid,
+pub(super) struct Slot {
+    pub(super) spec: SlotSpec,
+    pub(super) mid: Mid,
     /// As the member wrote it.
-    mid_text: String,
-    ssrc: Ssrc,
-    formats: Vec<(Format, Pt)>,
+    pub(super) mid_text: String,
+    pub(super) ssrc: Ssrc,
+    pub(super) formats: Vec<(Format, Pt)>,
 }
 
 /// What links of a shard share.
@@ -116,16 +86,6 @@ pub(super) struct LinkConfig {
     pub(super) rtc: RtcConfig,
     pub(super) candidates: Vec<SocketAddr>,
 }
-
-/// The numbers a room gives out.
-pub(super) trait Names {
-    fn track(&mut self) -> TrackId;
-    fn slot(&mut self) -> SlotId;
-}
-
-/// Why an offer was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BadOffer;
 
 /// A packet on its way through.
 pub(super) struct Incoming<'a> {
@@ -153,13 +113,13 @@ pub(super) struct Link {
     pub(super) fragment: String,
     /// Where it sends from, newest last.
     pub(super) addresses: VecDeque<SocketAddr>,
-    rtc: Rtc,
-    tracks: Vec<Track>,
-    slots: Vec<Slot>,
-    channels: Channels,
+    pub(super) rtc: Rtc,
+    pub(super) tracks: Vec<Track>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) channels: Channels,
     clock: SourceClock,
     /// Bit n: payload type n carries retransmissions.
-    rtx_types: u128,
+    pub(super) rtx_types: u128,
 }
 
 /// What a link sent in one poll.
@@ -207,154 +167,6 @@ impl Link {
         }
     }
 
-    /// Takes an offer, the first or a later one, and returns the answer. Afterwards [`Self::specs`]
-    /// tells what is there.
-    pub(super) fn negotiate(
-        &mut self,
-        sdp: &str,
-        tracks: &[SfuTrack],
-        names: &mut dyn Names,
-    ) -> Result<String, BadOffer> {
-        let offer = SdpOffer::from_sdp_string(sdp).map_err(|error| {
-            debug!(%error, "offer not read");
-            BadOffer
-        })?;
-        let answer = self
-            .guarded(|link| link.rtc.sdp_api().accept_offer(offer))
-            .ok_or(BadOffer)?
-            .map_err(|error| {
-                debug!(%error, "offer refused");
-                BadOffer
-            })?;
-        self.fragment = self.rtc.direct_api().local_ice_credentials().ufrag;
-        let sections = sections(sdp);
-        self.map_tracks(&sections, tracks, names);
-        self.map_slots(&sections, tracks, names);
-        if sections
-            .iter()
-            .any(|section| section.kind == SectionKind::Other && !section.is_rejected)
-        {
-            self.channels.create(&mut self.rtc);
-        }
-        self.rtx_types = 0;
-        for params in self.rtc.codec_config().params() {
-            if let Some(rtx) = params.resend() {
-                self.rtx_types |= 1 << (*rtx & 0x7f);
-            }
-        }
-        Ok(answer.to_sdp_string())
-    }
-
-    fn map_tracks(&mut self, sections: &[Section], tracks: &[SfuTrack], names: &mut dyn Names) {
-        let mut former = std::mem::take(&mut self.tracks);
-        for track in tracks {
-            let Some(section) = sections.get(usize::from(track.mline)) else {
-                continue;
-            };
-            let is_sound = track.source == MediaSource::Microphone;
-            let fits = match section.kind {
-                SectionKind::Audio => is_sound,
-                SectionKind::Video => !is_sound,
-                SectionKind::Other => false,
-            };
-            if section.is_rejected || !section.sends || !fits {
-                continue;
-            }
-            let mid = Mid::from(section.mid.as_str());
-            let rids: Vec<Option<Rid>> = if section.rids.is_empty() {
-                vec![None]
-            } else {
-                let rids = section.rids.iter();
-                rids.map(|rid| Some(Rid::from(rid.as_str()))).collect()
-            };
-            for rid in rids {
-                let known = former
-                    .iter()
-                    .position(|known| known.mid == mid && known.rid == rid);
-                let layer = track.layer.filter(|_| rid.is_none() && !is_sound);
-                match known.map(|at| former.swap_remove(at)) {
-                    Some(known) if known.spec.source == track.source => self.tracks.push(Track {
-                        spec: TrackSpec {
-                            layer,
-                            ..known.spec
-                        },
-                        ..known
-                    }),
-                    _ => self.tracks.push(Track {
-                        spec: TrackSpec {
-                            track: names.track(),
-                            source: track.source,
-                            layer,
-                        },
-                        mid,
-                        rid,
-                        ssrc: None,
-                        format: None,
-                    }),
-                }
-            }
-        }
-    }
-
-    fn map_slots(&mut self, sections: &[Section], tracks: &[SfuTrack], names: &mut dyn Names) {
-        let mut former = std::mem::take(&mut self.slots);
-        for (index, section) in sections.iter().enumerate() {
-            let kind = match section.kind {
-                SectionKind::Audio => SlotKind::Audio,
-                SectionKind::Video => SlotKind::Video,
-                SectionKind::Other => continue,
-            };
-            let is_track = tracks.iter().any(|track| usize::from(track.mline) == index);
-            if is_track || section.is_rejected || !section.receives {
-                continue;
-            }
-            let mid = Mid::from(section.mid.as_str());
-            let formats = self.formats(mid);
-            let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None).map(|stream| stream.ssrc())
-            else {
-                continue;
-            };
-            let known = former.iter().position(|known| known.mid == mid);
-            match known.map(|at| former.swap_remove(at)) {
-                Some(known) => self.slots.push(Slot {
-                    ssrc: stream,
-                    formats,
-                    ..known
-                }),
-                None => {
-                    if kind == SlotKind::Video
-                        && let Some(stream) = self.rtc.direct_api().stream_tx(&stream)
-                    {
-                        stream.set_rtx_cache(CACHE_PACKETS, CACHE_AGE, Some(RTX_SHARE));
-                    }
-                    self.slots.push(Slot {
-                        spec: SlotSpec {
-                            slot: names.slot(),
-                            kind,
-                        },
-                        mid,
-                        mid_text: section.mid.clone(),
-                        ssrc: stream,
-                        formats,
-                    });
-                }
-            }
-        }
-    }
-
-    /// What the member receives in a section.
-    fn formats(&self, mid: Mid) -> Vec<(Format, Pt)> {
-        let Some(media) = self.rtc.media(mid) else {
-            return Vec::new();
-        };
-        let accepted = media.remote_pts();
-        let params = self.rtc.codec_config().params().iter();
-        params
-            .filter(|params| accepted.contains(&params.pt()))
-            .map(|params| (Format::of(params), params.pt()))
-            .collect()
-    }
-
     /// Every track and slot there is.
     pub(super) fn specs(&self) -> (Vec<TrackSpec>, Vec<SlotSpec>) {
         (
@@ -379,7 +191,13 @@ impl Link {
     }
 
     /// Whether a check with this link's fragment is genuine.
-    pub(super) fn accepts(&self, now: Instant, from: SocketAddr, to: SocketAddr, bytes: &[u8]) -> bool {
+    pub(super) fn accepts(
+        &self,
+        now: Instant,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) -> bool {
         match DatagramRecv::try_from(bytes) {
             Ok(contents) => self.rtc.accepts(&Input::Receive(
                 now,
@@ -542,7 +360,11 @@ impl Link {
             return None;
         }
         let ssrc = packet.header.ssrc;
-        let at = match self.tracks.iter().position(|track| track.ssrc == Some(ssrc)) {
+        let at = match self
+            .tracks
+            .iter()
+            .position(|track| track.ssrc == Some(ssrc))
+        {
             Some(at) => at,
             None => {
                 let mut api = self.rtc.direct_api();
@@ -690,7 +512,7 @@ impl Link {
 
     /// Runs str0m on what a member sent. It has assertions that a hostile member might reach; they
     /// end this link instead of everybody's. `None` after that: the link must not be used again.
-    fn guarded<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub(super) fn guarded<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> Option<T> {
         catch_unwind(AssertUnwindSafe(|| run(self))).ok()
     }
 }

@@ -21,10 +21,13 @@ mod demux;
 mod egress;
 mod extension;
 mod link;
+mod negotiate;
 mod offer;
 mod room;
 mod routes;
 mod shard;
+mod shard_links;
+mod shard_media;
 mod socket;
 
 use std::io;
@@ -34,6 +37,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use call_protocol::{ErrorCode, MemberId, RoomId};
+use call_room::sfu::SfuConfig;
 use call_room::{SfuCommand, SfuEvent};
 use str0m::bwe::Bitrate;
 use str0m::{Rtc, RtcConfig};
@@ -53,10 +57,6 @@ const INPUT_QUEUE: usize = 1_024;
 const NOTICE_QUEUE: usize = 1_024;
 /// Datagrams that may wait for TURN.
 const TURN_QUEUE: usize = 1_024;
-/// What a receiver's path is taken to carry before its estimator knows more. Probing starts from
-/// it: lower shows pictures small at first, higher floods slow paths.
-const INITIAL_ESTIMATE_KBPS: u64 = 1_000;
-
 /// The bound media port.
 #[derive(Debug)]
 pub struct MediaPort {
@@ -301,13 +301,15 @@ fn rtc_config() -> io::Result<RtcConfig> {
         .dtls_provider
         .generate_certificate()
         .ok_or_else(|| io::Error::other("no certificate for DTLS"))?;
+    // Both halves begin with the same assumption.
+    let initial_bps = SfuConfig::default().initial_estimate_bps;
     let config = Rtc::builder()
         .set_crypto_provider(Arc::new(crypto))
         .set_dtls_cert(certificate)
         .set_rtp_mode(true)
         .set_ice_lite(true)
         .set_extension_map(extension::extension_map())
-        .enable_bwe(Some(Bitrate::kbps(INITIAL_ESTIMATE_KBPS)))
+        .enable_bwe(Some(Bitrate::from(initial_bps)))
         .set_send_buffer_video(link::CACHE_PACKETS)
         .set_sctp_max_buffered_amount(channels::SCTP_BYTES)
         .clear_codecs()

@@ -10,7 +10,7 @@ use call_protocol::wire::Subscription;
 use call_protocol::{MemberId, RoomId};
 use call_room::sfu::{SfuConfig, SfuRoom, SlotId, SlotSpec, TrackId, TrackSpec};
 
-use super::link::Names;
+use super::negotiate::Names;
 
 /// See the module documentation.
 pub(super) struct Room {
