@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use call_core::{CallEvent, LinkPeer};
+use call_core::{CallEvent, LinkPeer, TopologyWish};
 use call_media::audio::{AudioSourceConfig, SpeakerConfig, VoiceOptions};
 use call_media::frame::I420Frame;
 use call_media::video::source_config::VideoSourceConfig;
@@ -122,10 +122,18 @@ pub struct EngineConfig {
     pub frames: Option<Arc<dyn FrameSink>>,
     /// Watches the call.
     pub observer: Option<Arc<dyn CallObserver>>,
+    /// How this client bears on the choice between mesh and SFU.
+    pub topology: TopologyWish,
+    /// Whether only paths through the server's relay are used.
+    pub relay_only: bool,
+    /// Whether media is sealed from end to end. Off only in tests of interoperability: members who
+    /// differ in it neither hear nor see each other.
+    pub sealed_media: bool,
 }
 
 impl EngineConfig {
-    /// Real devices as the settings choose them, no profile, no host, no frames.
+    /// Real devices as the settings choose them, no profile, no host, no frames; sealed media over
+    /// any path.
     pub fn new(ui: Arc<dyn UiSink>) -> Self {
         Self {
             profile_dir: None,
@@ -139,6 +147,9 @@ impl EngineConfig {
             ui,
             frames: None,
             observer: None,
+            topology: TopologyWish::default(),
+            relay_only: false,
+            sealed_media: true,
         }
     }
 }

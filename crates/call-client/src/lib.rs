@@ -15,6 +15,7 @@
 //! Deliberately not here: the server (the app brings it as a [`RoomHost`]), windows, and words.
 
 mod camera_control;
+mod channels;
 mod config;
 mod device_choice;
 mod device_plan;
@@ -24,6 +25,7 @@ mod engine;
 pub mod frames;
 mod inbound;
 pub mod lan;
+mod layer_plan;
 pub mod logging;
 mod outbound;
 mod pictures;
@@ -31,6 +33,7 @@ pub mod settings;
 mod sound_test;
 pub mod stats;
 
+pub use call_core::TopologyWish;
 pub use call_media::audio::{AudioSourceConfig, SpeakerConfig, VoiceOptions};
 pub use call_media::video::source_config::VideoSourceConfig;
 pub use config::{

@@ -1,18 +1,26 @@
 //! The way out: encoded once, sealed once, sent on every connected link.
 //!
+//! Members with a direct link get sound and the largest layer, the SFU gets sound and every layer,
+//! described by dependency descriptors; data links get nothing.
+//!
 //! Runs on the encoder's and the microphone's threads, which must not wait: links take packets
 //! without blocking, and the lock is only ever held for the sending of one frame or the change of
 //! the set of links.
+//!
+//! Invariant: in a sealed call nothing leaves before there is a sealer, and nothing unsealed ever.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use call_core::LinkId;
-use call_e2ee::{Identity, PayloadSealer};
+use bytes::Bytes;
+use call_core::{LinkId, LinkPeer};
+use call_e2ee::{MediaSealer, MediaStream, MediaTime};
 use call_media::audio::EncodedAudio;
 use call_media::video::codec::{DEFAULT_VIDEO_CODEC, EncodedFrame};
+use call_media::video::layers::LAYERS;
 use call_media::video::rtp::VideoPacketizer;
+use call_protocol::dependency_descriptor::DescriptorWriter;
 use call_protocol::{MediaSource, VideoCodec};
 use call_transport::{Link, RtpOut};
 
@@ -22,8 +30,9 @@ pub(crate) struct Outlet(Arc<Mutex<Inner>>);
 
 struct Inner {
     links: BTreeMap<LinkId, Receiver>,
-    sealer: Box<dyn PayloadSealer>,
-    packetizer: VideoPacketizer,
+    sealing: Sealing,
+    /// Of the camera's layers.
+    layers: [LayerOut; LAYERS],
     sent: SentMedia,
 }
 
@@ -33,28 +42,132 @@ struct Receiver {
     codecs: Vec<VideoCodec>,
 }
 
+/// What numbers the packets of one layer.
+struct LayerOut {
+    packetizer: VideoPacketizer,
+    descriptor: DescriptorWriter,
+}
+
+/// How payloads leave.
+enum Sealing {
+    /// As they are: for tests of what a server could see.
+    Off,
+    /// Sealed, once there is a seat to seal for.
+    On {
+        sealer: Option<MediaSealer>,
+        clock: CaptureEpoch,
+    },
+}
+
+/// Turns capture times into the wall clock that sealed media tells.
+#[derive(Clone, Copy, Debug)]
+struct CaptureEpoch {
+    at: Instant,
+    unix_us: i64,
+}
+
+impl CaptureEpoch {
+    fn capture_us(self, captured_at: Instant) -> i64 {
+        let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        match captured_at.checked_duration_since(self.at) {
+            Some(after) => self.unix_us.saturating_add(us(after)),
+            None => self
+                .unix_us
+                .saturating_sub(us(self.at.duration_since(captured_at))),
+        }
+    }
+}
+
+impl Sealing {
+    /// `None`: not to be sent.
+    fn seal(
+        &mut self,
+        stream: MediaStream,
+        timestamp: u32,
+        captured_at: Instant,
+        payload: Bytes,
+    ) -> Option<Bytes> {
+        match self {
+            Self::Off => Some(payload),
+            Self::On { sealer, clock } => {
+                let time = MediaTime {
+                    timestamp,
+                    capture_us: Some(clock.capture_us(captured_at)),
+                };
+                let sealed = sealer.as_mut()?.seal(stream, time, &payload);
+                (!sealed.is_empty()).then_some(sealed)
+            }
+        }
+    }
+}
+
 /// What was sent to one receiver since the start (each is sent the same).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SentMedia {
-    /// Payload bytes of pictures.
-    pub(crate) video_bytes: u64,
+    /// Payload bytes of pictures, by layer.
+    pub(crate) video_bytes: [u64; LAYERS],
     /// Payload bytes of sound.
     pub(crate) audio_bytes: u64,
     /// From the capture of the last sound packet's first sample to its sending.
     pub(crate) audio_delay: Duration,
 }
 
+/// What the connected links carry, in bit/s, as their congestion controllers say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Targets {
+    /// Each direct link.
+    pub(crate) members_bps: Vec<u64>,
+    /// The link to the SFU.
+    pub(crate) sfu_bps: Option<u64>,
+}
+
+impl Targets {
+    /// Of the narrowest link; 0 without links.
+    pub(crate) fn least_bps(&self) -> u64 {
+        let all = self.members_bps.iter().copied().chain(self.sfu_bps);
+        all.min().unwrap_or(0)
+    }
+}
+
 impl Outlet {
-    /// `first_picture_id` should be random (RFC 7741 §4.2).
-    pub(crate) fn new(first_picture_id: u16) -> Self {
+    /// `first_number` should be random: picture ids (RFC 7741 §4.2) and frame numbers begin there.
+    pub(crate) fn new(first_number: u16, is_sealed: bool) -> Self {
+        let sealing = if is_sealed {
+            let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+            let clock = CaptureEpoch {
+                at: Instant::now(),
+                unix_us: i64::try_from(since_1970.as_micros()).unwrap_or(0),
+            };
+            Sealing::On {
+                sealer: None,
+                clock,
+            }
+        } else {
+            Sealing::Off
+        };
+        let layers = std::array::from_fn(|layer| {
+            let first = first_number.wrapping_add(layer as u16 * 7_919);
+            LayerOut {
+                packetizer: VideoPacketizer::new(first),
+                descriptor: DescriptorWriter::new(first),
+            }
+        });
         Self(Arc::new(Mutex::new(Inner {
             links: BTreeMap::new(),
-            sealer: Box::new(Identity),
-            packetizer: VideoPacketizer::new(first_picture_id),
+            sealing,
+            layers,
             sent: SentMedia::default(),
         })))
     }
 
+    /// Seals from now on with this.
+    pub(crate) fn set_sealer(&self, fresh: MediaSealer) {
+        if let Sealing::On { sealer, .. } = &mut self.lock().sealing {
+            *sealer = Some(fresh);
+        }
+    }
+
+    /// A link that carries media.
     pub(crate) fn add(&self, id: LinkId, link: Arc<Link>) {
         let receiver = Receiver {
             link,
@@ -95,42 +208,70 @@ impl Outlet {
         common_codec(connected.map(|receiver| &receiver.codecs[..]))
     }
 
-    /// The congestion controllers' targets of the connected links, in bit/s.
-    pub(crate) fn targets_bps(&self) -> Vec<u64> {
+    /// What the connected links carry.
+    pub(crate) fn targets(&self) -> Targets {
         let inner = self.lock();
-        let connected = inner.links.values().filter(|receiver| receiver.connected);
-        connected
-            .map(|receiver| receiver.link.target_bitrate_bps())
-            .collect()
+        let mut targets = Targets::default();
+        for (id, receiver) in &inner.links {
+            let target_bps = receiver.link.target_bitrate_bps();
+            match id.peer {
+                _ if !receiver.connected => {}
+                LinkPeer::Member(_) => targets.members_bps.push(target_bps),
+                LinkPeer::Sfu => targets.sfu_bps = Some(target_bps),
+            }
+        }
+        targets
     }
 
     pub(crate) fn sent(&self) -> SentMedia {
         self.lock().sent
     }
 
-    /// Sends one encoded frame.
+    /// Sends one encoded frame of the camera.
     pub(crate) fn send_video(&self, frame: &EncodedFrame) {
         let mut inner = self.lock();
         let Inner {
             links,
-            sealer,
-            packetizer,
+            sealing,
+            layers,
             sent,
-            ..
         } = &mut *inner;
-        let payloads = packetizer.packetize(frame);
+        let layer = usize::from(frame.layer);
+        let Some(out) = layers.get_mut(layer) else {
+            return;
+        };
+        let stream = MediaStream {
+            source: MediaSource::Camera,
+            layer: frame.layer,
+        };
+        let descriptor = out.descriptor.frame(
+            frame.keyframe,
+            frame.temporal_id,
+            frame.temporal_layers,
+            frame.width,
+            frame.height,
+        );
+        let payloads = out.packetizer.packetize(frame);
         let last = payloads.len().saturating_sub(1);
         for (index, payload) in payloads.enumerate() {
-            let payload = sealer.seal(MediaSource::Camera, payload);
-            sent.video_bytes += payload.len() as u64;
-            for receiver in links.values().filter(|receiver| receiver.connected) {
+            let timestamp = frame.timestamp_90khz;
+            let Some(payload) = sealing.seal(stream, timestamp, frame.captured_at, payload) else {
+                continue;
+            };
+            sent.video_bytes[layer] += payload.len() as u64;
+            for (id, receiver) in links.iter().filter(|(_, receiver)| receiver.connected) {
+                let descriptor = match id.peer {
+                    LinkPeer::Sfu => Some(descriptor.packet(index == 0, index == last)),
+                    LinkPeer::Member(_) if layer == 0 => None,
+                    LinkPeer::Member(_) => continue,
+                };
                 let packet = RtpOut {
-                    timestamp: frame.timestamp_90khz,
+                    timestamp,
                     marker: index == last,
                     payload: payload.clone(),
                     level_dbov: None,
                     captured_at: Some(frame.captured_at),
-                    descriptor: None,
+                    descriptor,
                 };
                 receiver.link.send_video(frame.layer, frame.codec, packet);
             }
@@ -140,16 +281,24 @@ impl Outlet {
     /// Sends one encoded audio packet.
     pub(crate) fn send_audio(&self, audio: EncodedAudio) {
         let mut inner = self.lock();
-        let payload = inner.sealer.seal(MediaSource::Microphone, audio.payload);
+        let stream = MediaStream {
+            source: MediaSource::Microphone,
+            layer: 0,
+        };
+        let (timestamp, captured_at) = (audio.timestamp_48khz, audio.captured_at);
+        let sealed = inner
+            .sealing
+            .seal(stream, timestamp, captured_at, audio.payload);
+        let Some(payload) = sealed else { return };
         inner.sent.audio_bytes += payload.len() as u64;
-        inner.sent.audio_delay = audio.captured_at.elapsed();
+        inner.sent.audio_delay = captured_at.elapsed();
         for receiver in inner.links.values().filter(|receiver| receiver.connected) {
             receiver.link.send_audio(RtpOut {
-                timestamp: audio.timestamp_48khz,
+                timestamp,
                 marker: audio.marker,
                 payload: payload.clone(),
                 level_dbov: Some(audio.level_dbov),
-                captured_at: Some(audio.captured_at),
+                captured_at: Some(captured_at),
                 descriptor: None,
             });
         }
@@ -182,6 +331,9 @@ pub(crate) fn common_codec<'a>(mut lists: impl Iterator<Item = &'a [VideoCodec]>
 
 #[cfg(test)]
 mod tests {
+    use call_e2ee::{MediaOpener, RoomKeys};
+    use call_protocol::MemberId;
+
     use super::*;
 
     #[test]
@@ -199,5 +351,40 @@ mod tests {
         for (lists, want) in cases {
             assert_eq!(common_codec(lists.iter().copied()), want, "{lists:?}");
         }
+    }
+
+    #[test]
+    fn nothing_leaves_a_sealed_call_in_the_open() {
+        let now = Instant::now();
+        let plain = Bytes::from_static(b"what was said");
+        let stream = MediaStream {
+            source: MediaSource::Camera,
+            layer: 2,
+        };
+        let clock = CaptureEpoch {
+            at: now,
+            unix_us: 1_000_000,
+        };
+        let mut sealing = Sealing::On {
+            sealer: None,
+            clock,
+        };
+        assert_eq!(sealing.seal(stream, 7, now, plain.clone()), None);
+        let keys = RoomKeys::from_root([3; 32]);
+        sealing = Sealing::On {
+            sealer: Some(MediaSealer::new(&keys, MemberId(5), [9; 16])),
+            clock,
+        };
+        let captured_at = now + Duration::from_millis(2);
+        let sealed = sealing.seal(stream, 7, captured_at, plain.clone()).unwrap();
+        assert!(!sealed.windows(4).any(|window| window == b"what"));
+        let mut opener = MediaOpener::new(&keys);
+        opener.set_member(MemberId(5), [9; 16]);
+        let opened = opener.open(&sealed).unwrap();
+        assert_eq!((opened.member, opened.stream), (MemberId(5), stream));
+        assert_eq!(opened.time.capture_us, Some(1_002_000));
+        assert_eq!(opened.payload, plain);
+        let mut open = Sealing::Off;
+        assert_eq!(open.seal(stream, 7, now, plain.clone()), Some(plain));
     }
 }

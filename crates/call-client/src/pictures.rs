@@ -14,8 +14,8 @@ use call_media::video::receive::{DecoderEvent, DecoderThread};
 use call_media::video::rtp::AssembledFrame;
 use call_media::video::scale::Scaler;
 use call_media::video::send::SelfView;
+use call_protocol::MediaSource;
 use call_protocol::ui::frame::SELF_MEMBER;
-use call_protocol::{MediaSource, MemberId};
 use tokio::sync::Notify;
 
 use crate::config::{CallObserver, Observed};
@@ -31,7 +31,7 @@ pub(crate) struct Pictures {
     started: Instant,
     own: LatestSlot<I420Frame>,
     own_wanted: Arc<AtomicBool>,
-    members: BTreeMap<MemberId, Decoder>,
+    tiles: BTreeMap<TileKey, Decoder>,
 }
 
 struct Decoder {
@@ -59,7 +59,7 @@ impl Pictures {
             started: Instant::now(),
             own: LatestSlot::new(),
             own_wanted: Arc::new(AtomicBool::new(false)),
-            members: BTreeMap::new(),
+            tiles: BTreeMap::new(),
         }
     }
 
@@ -95,20 +95,20 @@ impl Pictures {
     /// Decodes one frame. `size_px` is the tile that shows it as I420, if one does.
     pub(crate) fn decode(
         &mut self,
-        member: MemberId,
+        key: TileKey,
         frame: AssembledFrame,
         size_px: Option<(u32, u32)>,
     ) -> Decoding {
-        if !self.members.contains_key(&member) {
-            match self.decoder(member) {
-                Ok(decoder) => self.members.insert(member, decoder),
+        if !self.tiles.contains_key(&key) {
+            match self.decoder(key) {
+                Ok(decoder) => self.tiles.insert(key, decoder),
                 Err(error) => {
                     tracing::error!(%error, "no decoder thread");
                     return Decoding::Taken;
                 }
             };
         }
-        let Some(decoder) = self.members.get_mut(&member) else {
+        let Some(decoder) = self.tiles.get_mut(&key) else {
             return Decoding::Taken;
         };
         let (width, height) = size_px.unwrap_or((0, 0));
@@ -124,18 +124,18 @@ impl Pictures {
         }
     }
 
-    /// Nobody wants a member's picture decoded any more.
-    pub(crate) fn remove(&mut self, member: MemberId) {
-        self.members.remove(&member);
+    /// Nobody wants a picture decoded any more.
+    pub(crate) fn remove(&mut self, key: TileKey) {
+        self.tiles.remove(&key);
     }
 
     /// The newest picture of each tile since the last call.
     pub(crate) fn poll(&mut self) -> Vec<(TileKey, RawPicture)> {
-        let own = self.own.take().map(|picture| (SELF_MEMBER, picture));
-        let members = self.members.iter();
-        let decoded =
-            members.filter_map(|(member, decoder)| Some((*member, decoder.scaled.take()?)));
-        let raw = |(member, picture): (MemberId, I420Frame)| {
+        let own_key = (SELF_MEMBER, MediaSource::Camera);
+        let own = self.own.take().map(|picture| (own_key, picture));
+        let tiles = self.tiles.iter();
+        let decoded = tiles.filter_map(|(key, decoder)| Some((*key, decoder.scaled.take()?)));
+        let raw = |(key, picture): (TileKey, I420Frame)| {
             let since = picture.captured_at.saturating_duration_since(self.started);
             let raw = RawPicture {
                 width_px: u16::try_from(picture.width()).ok()?,
@@ -143,17 +143,20 @@ impl Pictures {
                 timestamp_us: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
                 i420: picture.data().to_vec(),
             };
-            Some(((member, MediaSource::Camera), raw))
+            Some((key, raw))
         };
         own.into_iter().chain(decoded).filter_map(raw).collect()
     }
 
-    fn decoder(&self, member: MemberId) -> std::io::Result<Decoder> {
+    fn decoder(&self, (member, source): TileKey) -> std::io::Result<Decoder> {
         let size = SharedSize::default();
         let scaled = LatestSlot::new();
         let failed = Arc::new(AtomicBool::new(false));
         let (wanted, slot, ready) = (Arc::clone(&size), scaled.clone(), Arc::clone(&self.ready));
-        let (observer, defect) = (self.observer.clone(), Arc::clone(&failed));
+        // Observers watch cameras.
+        let observer = self.observer.clone();
+        let observer = observer.filter(|_| source == MediaSource::Camera);
+        let defect = Arc::clone(&failed);
         let mut first = true;
         let mut scaler = Scaler::new();
         let on_event = move |event| {

@@ -18,6 +18,9 @@ pub struct CallStats {
     pub rtt_ms: Option<f64>,
     /// Largest share of our packets lost on a link, 0 to 1.
     pub loss: f64,
+    /// Received packets that were sealed for somebody else, or whose sender is not in the room,
+    /// since the start.
+    pub unopened: u64,
     /// From mixing to the speaker's sound: playout ring and device, in milliseconds; 0 while
     /// nothing plays.
     pub playout_delay_ms: f64,
@@ -71,7 +74,7 @@ pub struct AudioStats {
 pub struct UpStats {
     /// The encoded sizes; empty while no picture is sent.
     pub video_layers: Vec<LayerStats>,
-    /// Payload bits per second to each receiver.
+    /// Payload bits per second of all layers and the sound.
     pub bitrate_bps: u64,
     /// From the capture of a sound packet's first sample to its sending: microphone, processing,
     /// and the packet's own 20 ms. In milliseconds, of the last packet.

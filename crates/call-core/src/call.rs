@@ -6,32 +6,48 @@
 //!
 //! Invariants: media and links live on while the server's connection is lost and the seat can be
 //! resumed; a new seat (new id, perhaps a restarted server) drops everybody and starts over; after
-//! the end nothing is sent, opened or scheduled. How members and links are handled is in
-//! `call_members`.
+//! the end nothing is sent, opened or scheduled. The rest of what a call does is in its siblings:
+//! `call_seat` how it takes its seat, `call_members` who is there, `call_links` their links and the SFU's, `call_signals` what goes to
+//! members sealed, `call_topology` the switch between mesh and SFU, `call_sfu` what is said to and
+//! by the SFU.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use call_e2ee::{RoomCode, RoomKeys, SignalSealer};
 use call_protocol::peer::{PeerSignal, Profile};
+use call_protocol::ui::LinkView;
 use call_protocol::ui::{CallPhase, CallView};
-use call_protocol::wire::{ClientMessage, RosterEntry, ServerMessage, TopologyMode};
-use call_protocol::{ErrorCode, MemberId, limits};
+use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
+use call_protocol::{ErrorCode, MemberId};
 
+use crate::config::TopologyWish;
 use crate::context::Ctx;
-use crate::input::{AttemptId, LinkId, LinkPeer, SocketId};
+use crate::ice_servers::IceServers;
+use crate::input::{AttemptId, LinkId, SocketId};
 use crate::keyframes::Keyframes;
+use crate::layers::Layers;
 use crate::output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason};
 use crate::own_profile::OwnProfile;
+use crate::path_report::PathReports;
+use crate::peer_link::PeerLink;
 use crate::roster::Roster;
 use crate::server_url::websocket_url;
 use crate::signalling::{Outcome, Signalling};
+use crate::subscriptions::Subscriptions;
 
 /// The keys, once derived, and what they seal with.
 #[derive(Debug)]
 pub(crate) struct Secured {
-    keys: RoomKeys,
+    pub(crate) keys: RoomKeys,
     pub(crate) sealer: SignalSealer,
+}
+
+/// What a call takes over from the session's configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallConfig {
+    pub(crate) sealed_media: bool,
+    pub(crate) topology_wish: TopologyWish,
 }
 
 /// One call.
@@ -42,19 +58,28 @@ pub(crate) struct Call {
     purpose: LocatePurpose,
     /// The configured server's URL.
     server: Option<String>,
-    phase: CallPhase,
+    pub(crate) phase: CallPhase,
     pub(crate) me: Option<MemberId>,
-    topology: TopologyMode,
-    /// The STUN servers links ask.
-    stun: Vec<String>,
+    pub(crate) topology: TopologyMode,
+    ice_servers: IceServers,
+    pub(crate) sealed_media: bool,
+    /// Whether the last `join` asked for the seat one had.
+    pub(crate) asked_to_resume: bool,
     pub(crate) secured: Option<Secured>,
     pub(crate) signalling: Option<Signalling>,
     pub(crate) roster: Roster,
+    /// The link to the SFU.
+    pub(crate) sfu: PeerLink,
+    /// Its state as last reported.
+    pub(crate) sfu_reported: Option<LinkView>,
     /// Signals waiting for the seat to be resumed; the oldest are dropped beyond
-    /// [`crate::call_members::PENDING_SIGNALS`].
+    /// [`crate::call_signals::PENDING_SIGNALS`].
     pub(crate) pending: VecDeque<(LinkId, PeerSignal)>,
-    own_profile: OwnProfile,
+    pub(crate) own_profile: OwnProfile,
     pub(crate) keyframes: Keyframes,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) layers: Layers,
+    pub(crate) reports: PathReports,
 }
 
 impl Call {
@@ -65,6 +90,7 @@ impl Call {
         code: RoomCode,
         purpose: LocatePurpose,
         server: Option<String>,
+        config: CallConfig,
     ) -> Self {
         ctx.event(CallEvent::Room {
             code: code.to_string(),
@@ -84,11 +110,18 @@ impl Call {
             topology: TopologyMode::Mesh,
             secured: None,
             signalling: None,
-            stun: Vec::new(),
+            ice_servers: IceServers::default(),
+            sealed_media: config.sealed_media,
+            asked_to_resume: false,
             roster: Roster::default(),
+            sfu: PeerLink::new(true),
+            sfu_reported: None,
             pending: VecDeque::new(),
             own_profile: OwnProfile::default(),
             keyframes: Keyframes::default(),
+            subscriptions: Subscriptions::default(),
+            layers: Layers::default(),
+            reports: PathReports::new(config.topology_wish),
         }
     }
 
@@ -106,7 +139,7 @@ impl Call {
             link: self.code.link(),
             phase: self.phase,
             me: self.me,
-            members: self.roster.view(),
+            members: self.roster.view(|member| self.link_view(member)),
             topology: self.topology,
         }
     }
@@ -187,6 +220,7 @@ impl Call {
             return;
         };
         let (joined, joining) = (signalling.is_joined(), signalling.is_joining());
+        let now = ctx.now;
         match message {
             ServerMessage::Hello { version } => match signalling.handle_hello(version) {
                 Some(Outcome::Note) => self.send_join(ctx),
@@ -200,10 +234,12 @@ impl Call {
                 members,
                 topology,
                 stun,
-                relay: _,
+                relay,
             } if joining => {
-                signalling.handle_joined(ctx.now, resume);
-                self.use_stun(ctx, usable_stun(stun));
+                signalling.handle_joined(now, resume);
+                self.ice_servers.set_stun(stun);
+                self.ice_servers.set_relay(now, relay);
+                self.use_ice_servers(ctx);
                 self.handle_joined(ctx, member, resumed, &members, topology);
             }
             ServerMessage::MemberJoined { member, profile } if joined => {
@@ -220,8 +256,22 @@ impl Call {
                 self.handle_sealed(ctx, from, &sealed);
             }
             ServerMessage::Topology { mode, reason } if joined => {
-                self.set_topology(ctx, mode, reason)
+                self.set_topology(ctx, mode, reason);
             }
+            ServerMessage::Relay { relay } if joined => {
+                self.ice_servers.set_relay(now, Some(relay));
+            }
+            ServerMessage::SfuAnswer { link, sdp } if joined => {
+                self.handle_sfu_answer(ctx, link, sdp);
+            }
+            ServerMessage::SfuClosed { link, code } if joined => {
+                self.handle_sfu_closed(ctx, link, code);
+            }
+            ServerMessage::SfuLayers { source, wanted } if joined => {
+                self.layers.handle_wanted(source, wanted);
+            }
+            // Every packet says the same in a way the server cannot forge.
+            ServerMessage::SfuSlots { .. } => tracing::trace!("slots assigned"),
             ServerMessage::Error {
                 code,
                 detail,
@@ -235,69 +285,6 @@ impl Call {
                 }
             }
             _ => tracing::debug!("message out of turn"),
-        }
-    }
-
-    fn handle_joined(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        member: MemberId,
-        resumed: bool,
-        members: &[RosterEntry],
-        topology: TopologyMode,
-    ) {
-        self.phase = CallPhase::Joined;
-        if resumed && self.me == Some(member) {
-            ctx.event(CallEvent::Resumed);
-            self.reconcile(ctx, members);
-        } else {
-            // Ids of another lifetime of the room may mean other people.
-            self.drop_everybody(ctx);
-            self.me = Some(member);
-            tracing::info!(others = members.len(), "joined");
-            let others = members.iter().map(|entry| entry.member).collect();
-            ctx.event(CallEvent::Joined {
-                member,
-                members: others,
-            });
-            for entry in members {
-                self.add_member(ctx, entry.member, &entry.profile);
-            }
-        }
-        if topology != self.topology {
-            self.set_topology(ctx, topology, "joined".to_owned());
-        }
-        self.publish_profile(ctx);
-    }
-
-    fn set_topology(&mut self, ctx: &mut Ctx<'_>, mode: TopologyMode, reason: String) {
-        self.topology = mode;
-        ctx.event(CallEvent::Topology { mode, reason });
-    }
-
-    /// Sends `join`.
-    fn send_join(&mut self, ctx: &mut Ctx<'_>) {
-        let (Some(secured), Some(signalling)) = (&mut self.secured, &self.signalling) else {
-            return;
-        };
-        let message = ClientMessage::Join {
-            room: secured.keys.room_id(),
-            auth: secured.keys.auth(),
-            profile: self.own_profile.current(ctx, &mut secured.sealer),
-            resume: signalling.resume.clone(),
-        };
-        signalling.send(ctx.out, message);
-    }
-
-    /// Sends one's own profile if it changed and the last one is not too recent.
-    pub(crate) fn publish_profile(&mut self, ctx: &mut Ctx<'_>) {
-        let (Some(secured), Some(signalling)) = (&mut self.secured, &self.signalling) else {
-            return;
-        };
-        let due = self.own_profile.due(&ctx.profile);
-        if signalling.is_joined() && due.is_some_and(|at| at <= ctx.now) {
-            let profile = self.own_profile.current(ctx, &mut secured.sealer);
-            signalling.send(ctx.out, ClientMessage::Update { profile });
         }
     }
 
@@ -318,24 +305,23 @@ impl Call {
     pub(crate) fn timeout(&self, profile: &Profile) -> Option<(Instant, Reason)> {
         let signalling = self.signalling.as_ref()?;
         let keyframe = self.keyframes.timeout().map(|at| (at, Reason::Keyframe));
-        let mut all: Vec<_> = signalling.timeout().into_iter().chain(keyframe).collect();
-        if signalling.is_joined() {
-            all.extend(
-                self.own_profile
-                    .due(profile)
-                    .map(|at| (at, Reason::Profile)),
-            );
-            all.extend(self.roster.iter().filter_map(|(id, member)| {
-                member
-                    .link
-                    .timeout()
-                    .map(|at| (at, Reason::Link(LinkPeer::Member(id))))
-            }));
-        }
-        all.into_iter().min()
+        let relay = self.ice_servers.timeout().map(|at| (at, Reason::Relay));
+        let own = signalling
+            .timeout()
+            .into_iter()
+            .chain(keyframe)
+            .chain(relay);
+        let joined = signalling.is_joined().then(|| {
+            let profile = self.own_profile.due(profile);
+            let profile = profile.map(|at| (at, Reason::Profile));
+            let subscribe = self.subscribe_timeout().map(|at| (at, Reason::Subscribe));
+            let others = self.link_timeouts().chain(self.passage_timeouts());
+            others.chain(profile).chain(subscribe)
+        });
+        own.chain(joined.into_iter().flatten()).min()
     }
 
-    /// Does everything that is due.
+    /// Does everything that is due, as far as [`Call::conclude`] does not anyway.
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) {
         let Some(signalling) = &mut self.signalling else {
             return;
@@ -343,18 +329,26 @@ impl Call {
         let step = signalling.step();
         let outcome = signalling.handle_timeout(ctx);
         self.follow(ctx, outcome, step);
-        if self.is_joined() {
-            self.care_for_links(ctx);
-            self.publish_profile(ctx);
-        }
-        self.force_keyframes(ctx);
     }
 
-    pub(crate) fn force_keyframes(&mut self, ctx: &mut Ctx<'_>) {
-        while let Some(source) = self.keyframes.poll(ctx.now) {
-            ctx.out
-                .push_back(Output::Media(MediaOp::ForceKeyframe { source, layer: 0 }));
+    /// Does what follows from any input: links that need care, steps of a switch, and what the
+    /// others, the encoders and the person must be told.
+    pub(crate) fn conclude(&mut self, ctx: &mut Ctx<'_>) {
+        if self.is_over() {
+            return;
         }
+        if self.is_joined() {
+            self.care_for_links(ctx);
+            self.move_on(ctx);
+            self.publish_profile(ctx);
+            self.tell_server(ctx);
+        }
+        self.use_ice_servers(ctx);
+        self.set_layers(ctx);
+        while let Some((source, layer)) = self.keyframes.poll(ctx.now) {
+            ctx.media(MediaOp::ForceKeyframe { source, layer });
+        }
+        self.report_links(ctx);
     }
 
     /// The person leaves, from any state; the call must be dropped afterwards.
@@ -362,12 +356,7 @@ impl Call {
         if self.is_over() {
             return;
         }
-        let links: Vec<LinkId> = self
-            .roster
-            .iter()
-            .filter_map(|(_, member)| member.link.current())
-            .collect();
-        for link in links {
+        for link in self.links() {
             self.send_bye(ctx, link);
         }
         if let Some(signalling) = &self.signalling
@@ -376,6 +365,7 @@ impl Call {
             signalling.send(ctx.out, ClientMessage::Leave);
         }
         self.release(ctx);
+        self.phase = CallPhase::Ended { code: None };
         ctx.event(CallEvent::Left { code: None });
     }
 
@@ -391,38 +381,37 @@ impl Call {
         ctx.event(CallEvent::Left { code: Some(code) });
     }
 
-    fn use_stun(&mut self, ctx: &mut Ctx<'_>, urls: Vec<String>) {
-        if self.stun != urls {
-            self.stun.clone_from(&urls);
-            ctx.out.push_back(Output::Link(LinkOp::UseIceServers {
-                stun: urls,
-                relay: None,
-            }));
+    fn use_ice_servers(&mut self, ctx: &mut Ctx<'_>) {
+        if let Some(op) = self.ice_servers.poll(ctx.now) {
+            ctx.link_op(op);
         }
     }
 
     fn release(&mut self, ctx: &mut Ctx<'_>) {
-        self.use_stun(ctx, Vec::new());
-        for (_, member) in self.roster.iter() {
-            if let Some(link) = member.link.current() {
-                ctx.out.push_back(Output::Link(LinkOp::Close { link }));
-            }
+        self.ice_servers.set_stun(Vec::new());
+        self.ice_servers.set_relay(ctx.now, None);
+        self.use_ice_servers(ctx);
+        for link in self.links() {
+            ctx.link_op(LinkOp::Close { link });
         }
+        for member in self.roster.ids() {
+            ctx.media(MediaOp::ForgetMember { member });
+        }
+        self.roster = Roster::default();
+        self.sfu.retire(true);
+        self.set_layers(ctx);
         if let Some(signalling) = self.signalling.take() {
             signalling.close(ctx.out);
         }
-        self.roster = Roster::default();
         self.secured = None;
         self.pending.clear();
         ctx.out.push_back(Output::ReleaseServer);
     }
-}
 
-/// The STUN servers worth asking of those a server names: the scheme is `stun:` (RFC 7064), the
-/// rest bounded.
-fn usable_stun(urls: Vec<String>) -> Vec<String> {
-    urls.into_iter()
-        .filter(|url| url.starts_with("stun:") && url.len() <= limits::STUN_URL_CHARS)
-        .take(limits::STUN_SERVERS)
-        .collect()
+    /// Every peer connection there is.
+    fn links(&self) -> Vec<LinkId> {
+        let direct = self.roster.iter();
+        let direct = direct.filter_map(|(_, member)| member.direct.current());
+        direct.chain(self.sfu.current()).collect()
+    }
 }

@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use call_e2ee::SeedStream;
-use call_protocol::MemberId;
 use call_protocol::peer::Profile;
 
 use crate::input::{LinkId, LinkPeer, SocketId};
-use crate::output::{CallEvent, Output};
+use crate::output::{CallEvent, LinkOp, MediaOp, Output};
 
 /// What a call works with while it handles one input.
 pub(crate) struct Ctx<'a> {
@@ -16,13 +15,21 @@ pub(crate) struct Ctx<'a> {
     pub(crate) out: &'a mut VecDeque<Output>,
     pub(crate) seed: &'a mut SeedStream,
     pub(crate) ids: &'a mut Ids,
-    /// One's own profile as it should be.
+    /// One's own profile as it should be, but for the media salt.
     pub(crate) profile: Profile,
 }
 
 impl Ctx<'_> {
     pub(crate) fn event(&mut self, event: CallEvent) {
         self.out.push_back(Output::Call(event));
+    }
+
+    pub(crate) fn link_op(&mut self, op: LinkOp) {
+        self.out.push_back(Output::Link(op));
+    }
+
+    pub(crate) fn media(&mut self, op: MediaOp) {
+        self.out.push_back(Output::Media(op));
     }
 }
 
@@ -39,11 +46,9 @@ impl Ids {
         SocketId(self.sockets)
     }
 
-    pub(crate) fn link(&mut self, member: MemberId) -> LinkId {
+    pub(crate) fn link(&mut self, peer: LinkPeer) -> LinkId {
         self.links = self.links.wrapping_add(1);
-        LinkId {
-            peer: LinkPeer::Member(member),
-            generation: self.links,
-        }
+        let generation = self.links;
+        LinkId { peer, generation }
     }
 }

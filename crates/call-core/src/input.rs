@@ -104,7 +104,8 @@ pub enum Input {
         /// Which of theirs.
         source: MediaSource,
     },
-    /// How the links do, once a second while there are any.
+    /// How the links do, once a second while there are any. Shortness is believed after 3 s, relief
+    /// after 5 s.
     PathReport {
         /// Members whose direct link goes through a relay.
         relayed: Vec<MemberId>,
@@ -112,6 +113,16 @@ pub enum Input {
         uplink_short: bool,
         /// Encoding and sealing take more time than there is.
         cpu_short: bool,
+    },
+    /// Whether a direct link to this member shall be there whatever the topology: files go over it.
+    /// In a mesh the call's own link serves; in a room that uses the SFU a
+    /// [`crate::LinkPurpose::Data`] link is opened, and closed when neither side wants it. Holds
+    /// until taken back or the member leaves; ignored for somebody who is not there.
+    WantDirect {
+        /// To whom.
+        member: MemberId,
+        /// Wanted or no longer.
+        wanted: bool,
     },
     /// A device's state changed.
     Device {
@@ -141,11 +152,11 @@ pub enum Input {
 /// What a link reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LinkEvent {
-    /// To be sent to the member.
+    /// To be sent to the member, or to the SFU (of which only offers and candidates mean anything).
     Signal(PeerSignal),
     /// The connection's state changed.
     State(LinkState),
-    /// The codec in which the member's picture arrives.
+    /// The codec in which the member's picture arrives; means nothing from the SFU.
     Codec(VideoCodec),
     /// The peer asked for a keyframe (PLI or FIR).
     KeyframeRequested {

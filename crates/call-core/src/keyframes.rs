@@ -3,17 +3,18 @@
 use std::time::{Duration, Instant};
 
 use call_protocol::MediaSource;
+use call_protocol::limits::SFU_LAYERS;
 
-/// Shortest time between two keyframes of one picture. A keyframe costs about ten times a delta
+/// Shortest time between two keyframes of one layer. A keyframe costs about ten times a delta
 /// frame; raising this delays a newcomer's first picture, lowering it lets one bad link (or one
 /// malicious member) degrade the picture for everybody.
 const MIN_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Coalesces the requests of all members for each of one's own pictures.
+/// Coalesces the requests of all receivers for each layer of each of one's own pictures.
 #[derive(Debug, Default)]
 pub(crate) struct Keyframes {
-    camera: Limiter,
-    screen: Limiter,
+    camera: [Limiter; SFU_LAYERS],
+    screen: [Limiter; SFU_LAYERS],
 }
 
 #[derive(Debug, Default)]
@@ -23,12 +24,16 @@ struct Limiter {
 }
 
 impl Keyframes {
-    /// Notes a request; [`Keyframes::poll`] tells when to fulfil it. A microphone has none.
-    pub(crate) fn request(&mut self, now: Instant, source: MediaSource) {
-        let limiter = match source {
+    /// Notes a request; [`Keyframes::poll`] tells when to fulfil it. A microphone has none, nor has
+    /// a layer beyond the last.
+    pub(crate) fn request(&mut self, now: Instant, source: MediaSource, layer: u8) {
+        let layers = match source {
             MediaSource::Camera => &mut self.camera,
             MediaSource::Screen => &mut self.screen,
             MediaSource::Microphone => return,
+        };
+        let Some(limiter) = layers.get_mut(usize::from(layer)) else {
+            return;
         };
         let earliest = limiter
             .last
@@ -36,19 +41,21 @@ impl Keyframes {
         limiter.due.get_or_insert(earliest);
     }
 
-    /// The next picture whose keyframe is due.
-    pub(crate) fn poll(&mut self, now: Instant) -> Option<MediaSource> {
+    /// The next layer whose keyframe is due.
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<(MediaSource, u8)> {
         let all = [
             (&mut self.camera, MediaSource::Camera),
             (&mut self.screen, MediaSource::Screen),
         ];
-        for (limiter, source) in all {
-            if limiter.due.is_some_and(|due| due <= now) {
-                *limiter = Limiter {
-                    last: Some(now),
-                    due: None,
-                };
-                return Some(source);
+        for (layers, source) in all {
+            for (limiter, layer) in layers.iter_mut().zip(0..) {
+                if limiter.due.is_some_and(|due| due <= now) {
+                    *limiter = Limiter {
+                        last: Some(now),
+                        due: None,
+                    };
+                    return Some((source, layer));
+                }
             }
         }
         None
@@ -56,7 +63,8 @@ impl Keyframes {
 
     /// When the next one is due.
     pub(crate) fn timeout(&self) -> Option<Instant> {
-        self.camera.due.into_iter().chain(self.screen.due).min()
+        let all = self.camera.iter().chain(&self.screen);
+        all.filter_map(|limiter| limiter.due).min()
     }
 }
 
@@ -71,18 +79,30 @@ mod tests {
         let mut forced = Vec::new();
         for ms in 0..300 {
             let now = start + Duration::from_millis(ms);
-            keyframes.request(now, MediaSource::Camera);
-            keyframes.request(now, MediaSource::Microphone);
-            forced.extend(keyframes.poll(now).map(|source| (ms, source)));
+            keyframes.request(now, MediaSource::Camera, 1);
+            keyframes.request(now, MediaSource::Microphone, 0);
+            forced.extend(keyframes.poll(now).map(|picture| (ms, picture)));
         }
-        assert_eq!(forced, [(0, MediaSource::Camera)]);
+        assert_eq!(forced, [(0, (MediaSource::Camera, 1))]);
         assert_eq!(keyframes.timeout(), Some(start + MIN_INTERVAL));
         assert_eq!(
             keyframes.poll(start + MIN_INTERVAL),
-            Some(MediaSource::Camera)
+            Some((MediaSource::Camera, 1))
         );
         assert_eq!(keyframes.timeout(), None);
-        keyframes.request(start, MediaSource::Screen);
-        assert_eq!(keyframes.poll(start), Some(MediaSource::Screen));
+    }
+
+    #[test]
+    fn layers_and_pictures_do_not_wait_for_each_other() {
+        let now = Instant::now();
+        let mut keyframes = Keyframes::default();
+        let pictures = [MediaSource::Camera, MediaSource::Screen];
+        let all = pictures.map(|source| [0, 1, 2, 3, 255].map(|layer| (source, layer)));
+        for (source, layer) in all.into_iter().flatten() {
+            keyframes.request(now, source, layer);
+        }
+        let forced: Vec<_> = std::iter::from_fn(|| keyframes.poll(now)).collect();
+        let want = pictures.map(|source| [0, 1, 2].map(|layer| (source, layer)));
+        assert_eq!(forced, want.concat());
     }
 }

@@ -12,9 +12,11 @@
 //! ```
 //!
 //! Inside: `call` is one run from start or join to its end, `signalling` its connection to the
-//! server, `roster` who else is there, `peer_link` the policy for the connection to one of them.
-//! [`ActiveSpeaker`] stands beside the session: it decides who has the floor from levels ten times
-//! a second. `backoff`, `refusal`, `keyframes` and `server_url` are the tables those decide by.
+//! server, `roster` who else is there, `peer_link` the policy for the connection to one of them or
+//! to the SFU, `topology` how a pair moves from one to the other. `subscriptions`, `layers` and
+//! `path_report` are what is said to and heard from the SFU. [`ActiveSpeaker`] stands beside the
+//! session: it decides who has the floor from levels ten times a second. `backoff`, `refusal`,
+//! `keyframes`, `ice_servers` and `server_url` are the tables those decide by.
 //!
 //! Deliberately not here: WebRTC negotiation (call-transport does JSEP), media, frames, measuring
 //! levels.
@@ -22,24 +24,37 @@
 mod active_speaker;
 mod backoff;
 mod call;
+mod call_links;
 mod call_members;
+mod call_seat;
+mod call_sfu;
+mod call_signals;
+mod call_topology;
+mod config;
 mod context;
+mod ice_servers;
 mod input;
 mod keyframes;
+mod layers;
+mod media_salt;
 mod output;
 mod own_profile;
+mod path_report;
 mod peer_link;
 mod refusal;
 mod roster;
 mod server_url;
 mod session;
 mod signalling;
+mod subscriptions;
+mod topology;
 mod view;
 
 pub use active_speaker::{ActiveSpeaker, SpeakerSample};
+pub use config::{SessionConfig, TopologyWish};
 pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkPeer, LinkState, SocketId};
 pub use output::{
     CallEvent, LinkOp, LinkPurpose, LocatePurpose, MediaOp, Output, Reason, SocketOp,
 };
 pub use server_url::websocket_url;
-pub use session::{Session, SessionConfig};
+pub use session::Session;

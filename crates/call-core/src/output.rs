@@ -105,7 +105,7 @@ pub enum LinkOp {
         /// The relay.
         relay: Option<RelayGrant>,
     },
-    /// A signal of the member, opened and within its limits.
+    /// A signal of the member, opened and within its limits, or an answer of the SFU.
     Signal {
         /// For which link.
         link: LinkId,
@@ -212,7 +212,8 @@ pub enum MediaOp {
         /// As in their profile.
         salt: [u8; 16],
     },
-    /// A member is gone: nothing of theirs opens any more.
+    /// A member is gone, or says nothing any more that would open their media: nothing of theirs
+    /// opens. Also follows a member's leaving where nothing is sealed.
     ForgetMember {
         /// Whom.
         member: MemberId,
@@ -278,7 +279,8 @@ pub enum CallEvent {
         /// Their name.
         name: String,
     },
-    /// A connection changed.
+    /// A connection changed. While a room uses the SFU, a member's state follows the SFU's link;
+    /// during a switch the better of both paths counts.
     Link {
         /// To whom.
         peer: LinkPeer,
@@ -323,4 +325,10 @@ pub enum Reason {
     Profile,
     /// A keyframe may be encoded again.
     Keyframe,
+    /// A member's old path may be left.
+    Passage,
+    /// What is watched may be told again.
+    Subscribe,
+    /// The relay's credentials expire.
+    Relay,
 }

@@ -1,4 +1,5 @@
-//! One's own profile as the others have it: sealed once per change, sent at a bounded rate.
+//! One's own profile as the others have it: with the seat's media salt, sealed once per change, sent
+//! at a bounded rate.
 
 use std::time::{Duration, Instant};
 
@@ -6,37 +7,64 @@ use call_e2ee::SignalSealer;
 use call_protocol::peer::Profile;
 
 use crate::context::Ctx;
+use crate::media_salt::{self, MediaSalt};
 
 /// Shortest time between two profiles. Lower makes a mute mark appear sooner and a nervous finger
 /// run into the server's rate limit.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// What was sealed last.
-#[derive(Debug, Default)]
+/// What was sealed last, and the salt that goes into it.
+#[derive(Default)]
 pub(crate) struct OwnProfile {
+    salt: Option<MediaSalt>,
     last: Option<Last>,
 }
 
-#[derive(Debug)]
 struct Last {
     profile: Profile,
     sealed: String,
     at: Instant,
 }
 
+impl std::fmt::Debug for OwnProfile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnProfile").finish_non_exhaustive()
+    }
+}
+
 impl OwnProfile {
+    /// The salt of one's media from now on.
+    pub(crate) fn set_salt(&mut self, salt: MediaSalt) {
+        self.salt = Some(salt);
+    }
+
+    pub(crate) fn salt(&self) -> Option<MediaSalt> {
+        self.salt
+    }
+
+    fn complete(&self, profile: &Profile) -> Profile {
+        Profile {
+            media_salt: self
+                .salt
+                .as_ref()
+                .map(media_salt::to_text)
+                .unwrap_or_default(),
+            ..profile.clone()
+        }
+    }
+
     /// The sealed text of the profile as it should be. Byte for byte the same as before if nothing
     /// changed: then the others see nothing of a resumed seat.
     pub(crate) fn current(&mut self, ctx: &Ctx<'_>, sealer: &mut SignalSealer) -> String {
+        let profile = self.complete(&ctx.profile);
         match &self.last {
-            Some(last) if last.profile == ctx.profile => last.sealed.clone(),
+            Some(last) if last.profile == profile => last.sealed.clone(),
             _ => {
-                let plain = serde_json::to_vec(&ctx.profile)
+                let plain = serde_json::to_vec(&profile)
                     .expect("invariant: a profile is strings and booleans");
                 let sealed = sealer
                     .seal_profile(&plain)
                     .expect("invariant: a cleaned name keeps the profile within its limit");
-                let profile = ctx.profile.clone();
                 self.last = Some(Last {
                     profile,
                     sealed: sealed.clone(),
@@ -49,7 +77,8 @@ impl OwnProfile {
 
     /// When `wanted` may be sent, if it differs from what the others have.
     pub(crate) fn due(&self, wanted: &Profile) -> Option<Instant> {
-        let last = self.last.as_ref().filter(|last| last.profile != *wanted)?;
+        let wanted = self.complete(wanted);
+        let last = self.last.as_ref().filter(|last| last.profile != wanted)?;
         Some(last.at + INTERVAL)
     }
 }
@@ -71,6 +100,7 @@ mod tests {
         let mut sealer = SignalSealer::new(&RoomKeys::from_root([1; 32]), [1; 16]);
         let now = Instant::now();
         let mut own = OwnProfile::default();
+        own.set_salt([0xff; 16]);
         let mut seal = |own: &mut OwnProfile, name: String| {
             let profile = Profile {
                 name,
@@ -108,5 +138,13 @@ mod tests {
             };
             assert_eq!(own.due(&current), None);
         }
+        let current = Profile {
+            name: "Anna".into(),
+            muted: false,
+            camera_on: false,
+            media_salt: String::new(),
+        };
+        own.set_salt([1; 16]);
+        assert_eq!(own.due(&current), Some(now + INTERVAL), "another salt");
     }
 }

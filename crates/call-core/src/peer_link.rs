@@ -1,4 +1,4 @@
-//! The policy for the connection to one member: when to open, restart, give up and open anew.
+//! The policy for one peer connection: when to open, restart, give up and open anew.
 //!
 //! ```text
 //! Absent ──open──► Connecting ──► Connected ◄──► Reconnecting (ICE restarts, bounded)
@@ -8,13 +8,15 @@
 //!                                          Waiting ──► Connecting …
 //! ```
 //!
-//! The member with the larger id initiates: it makes the first offer and is the only one to open a
-//! link anew, so that both never do so at once. The other end is told with a `Bye` that its half is
-//! void, and opens a new half when the next offer comes. Both may restart ICE (perfect negotiation
-//! settles glare), the initiator first.
+//! Who initiates makes the first offer and opens a link anew: for a call the member with the larger
+//! id, so that both never do so at once; towards the SFU always the client; for a data link whoever
+//! wants it. The other end is told with a `Bye` that its half is void, and opens a new half when
+//! the next offer comes. Both may restart ICE (perfect negotiation settles glare), the initiator
+//! first.
 //!
-//! Deliberately not here: signals and sealing; and what the server's connection does, except that
-//! the caller runs [`PeerLink::handle_timeout`] only while signals can travel.
+//! Deliberately not here: signals and sealing; whether the link is wanted at all (`call_topology`);
+//! and what the server's connection does, except that the caller runs [`PeerLink::handle_timeout`]
+//! only while signals can travel.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +38,7 @@ const REOPEN_FLOOR: Duration = Duration::from_millis(500);
 /// Failures in a row from which the link counts as failed, not as being repaired.
 const FAILED_AFTER: u32 = 2;
 
-/// The connection to one member.
+/// The connection to one member, or to the SFU.
 #[derive(Debug)]
 pub(crate) struct PeerLink {
     initiator: bool,
@@ -55,6 +57,7 @@ enum Phase {
     },
     Connected {
         link: LinkId,
+        since: Instant,
     },
     Reconnecting {
         link: LinkId,
@@ -77,7 +80,7 @@ pub(crate) enum Action {
 }
 
 impl PeerLink {
-    /// A link that is not there yet. `initiator`: one's own id is the larger one.
+    /// A link that is not there yet.
     pub(crate) fn new(initiator: bool) -> Self {
         let phase = Phase::Absent;
         Self {
@@ -93,15 +96,54 @@ impl PeerLink {
     pub(crate) fn current(&self) -> Option<LinkId> {
         match self.phase {
             Phase::Connecting { link, .. }
-            | Phase::Connected { link }
+            | Phase::Connected { link, .. }
             | Phase::Reconnecting { link, .. } => Some(link),
             Phase::Absent | Phase::Waiting { .. } => None,
         }
     }
 
-    /// Whether nothing was tried yet.
+    /// Whether nothing is there, nor tried.
     pub(crate) fn is_absent(&self) -> bool {
         self.phase == Phase::Absent
+    }
+
+    /// Whether media ever flowed over it, since it was wanted last.
+    pub(crate) fn was_connected(&self) -> bool {
+        self.was_connected
+    }
+
+    /// Since when media can flow without interruption.
+    pub(crate) fn connected_since(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Connected { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    /// Who initiates from now on; leaves the connection there is alone.
+    pub(crate) fn set_initiator(&mut self, initiator: bool) {
+        self.initiator = initiator;
+    }
+
+    /// Nothing is wanted for now: forgets everything but when the last was opened. Gives what must
+    /// be closed.
+    pub(crate) fn retire(&mut self, initiator: bool) -> Option<LinkId> {
+        let link = self.current();
+        let opened_at = self.opened_at;
+        *self = Self {
+            opened_at,
+            ..Self::new(initiator)
+        };
+        link
+    }
+
+    /// Opens in the place of `last` after as long as a failed one, so that what the other side says
+    /// about that one cannot hit the new one.
+    pub(crate) fn open_later(&mut self, now: Instant, last: LinkId) {
+        self.phase = Phase::Waiting {
+            last,
+            until: now + reopen_delay(0),
+        };
     }
 
     /// What the person sees.
@@ -116,23 +158,32 @@ impl PeerLink {
 
     /// Opens a peer connection under the id `link`.
     pub(crate) fn open(&mut self, now: Instant, link: LinkId) -> Action {
+        self.connect(now, link, self.initiator)
+    }
+
+    /// Opens one that waits for the offer there is, whoever initiates otherwise.
+    pub(crate) fn open_for_offer(&mut self, now: Instant, link: LinkId) -> Action {
+        self.connect(now, link, false)
+    }
+
+    fn connect(&mut self, now: Instant, link: LinkId, initiator: bool) -> Action {
         self.phase = Phase::Connecting {
             link,
             deadline: now + CONNECT_TIMEOUT,
         };
         self.opened_at = Some(now);
-        Action::Open {
-            link,
-            initiator: self.initiator,
-        }
+        Action::Open { link, initiator }
+    }
+
+    /// Whether the last opening is long enough ago for another that the other side causes.
+    pub(crate) fn is_rested(&self, now: Instant) -> bool {
+        self.opened_at
+            .is_none_or(|at| now.duration_since(at) >= REOPEN_FLOOR)
     }
 
     /// Whether an offer that finds no peer connection may open one.
     pub(crate) fn accepts_offer(&self, now: Instant) -> bool {
-        let is_late = self
-            .opened_at
-            .is_none_or(|at| now.duration_since(at) >= REOPEN_FLOOR);
-        !self.initiator && matches!(self.phase, Phase::Waiting { .. }) && is_late
+        !self.initiator && matches!(self.phase, Phase::Waiting { .. }) && self.is_rested(now)
     }
 
     /// The transport reports a new state.
@@ -142,12 +193,12 @@ impl PeerLink {
                 Phase::Connecting { link, .. } | Phase::Reconnecting { link, .. },
                 LinkState::Connected,
             ) => {
-                self.phase = Phase::Connected { link };
+                self.phase = Phase::Connected { link, since: now };
                 self.was_connected = true;
                 self.failures = 0;
                 Vec::new()
             }
-            (Phase::Connected { link }, LinkState::Reconnecting) => {
+            (Phase::Connected { link, .. }, LinkState::Reconnecting) => {
                 let wait = if self.initiator {
                     Duration::ZERO
                 } else {
@@ -393,6 +444,23 @@ mod tests {
             assert_eq!(link.timeout(), Some(later + wait));
             assert_eq!(due(&mut link, 9).1, [Action::Restart(id(0))]);
         }
+    }
+
+    #[test]
+    fn a_retired_link_is_as_new_but_remembers_when_it_was_opened() {
+        let (mut link, now) = opened(true);
+        link.handle_state(now, LinkState::Connected);
+        assert_eq!(link.connected_since(), Some(now));
+        link.handle_state(now, LinkState::Reconnecting);
+        assert_eq!(link.connected_since(), None);
+        assert_eq!(link.retire(false), Some(id(0)));
+        assert!(link.is_absent() && link.timeout().is_none() && link.retire(true).is_none());
+        assert!(!link.is_rested(now) && link.is_rested(now + REOPEN_FLOOR));
+        link.open_later(now, id(0));
+        let (at, actions) = due(&mut link, 1);
+        let open = |link, initiator| Action::Open { link, initiator };
+        assert_eq!(actions, [open(id(1), true)]);
+        assert_eq!(link.open_for_offer(at, id(2)), open(id(2), false));
     }
 
     #[test]

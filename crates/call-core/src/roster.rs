@@ -1,13 +1,16 @@
 //! Who else is in the room.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use call_protocol::peer::{Profile, clean_name};
 use call_protocol::ui::{LinkView, MemberView};
 use call_protocol::{MemberId, VideoCodec, limits};
 
-use crate::output::MediaOp;
+use crate::media_salt::MediaSalt;
+use crate::output::{LinkPurpose, MediaOp};
 use crate::peer_link::PeerLink;
+use crate::topology::Passage;
 
 /// The volume everybody starts with.
 const UNCHANGED_PERCENT: u16 = 100;
@@ -21,8 +24,20 @@ pub(crate) struct Member {
     pub(crate) codec: Option<VideoCodec>,
     pub(crate) volume_percent: u16,
     pub(crate) muted_here: bool,
-    pub(crate) link: PeerLink,
-    /// The link's state as last reported.
+    /// Whether a profile of theirs opened: it holds the session to seal for.
+    pub(crate) is_known: bool,
+    /// From which their media keys are derived.
+    pub(crate) salt: Option<MediaSalt>,
+    /// The link between the two of us.
+    pub(crate) direct: PeerLink,
+    /// What the direct link is for, if there is one.
+    pub(crate) purpose: LinkPurpose,
+    /// Whether we want a data link while the room uses the SFU.
+    pub(crate) we_want_data: bool,
+    /// Whether the data link there is came by an offer of theirs.
+    pub(crate) they_want_data: bool,
+    pub(crate) passage: Passage,
+    /// The connection's state as last reported.
     pub(crate) reported: Option<LinkView>,
 }
 
@@ -36,7 +51,13 @@ impl Member {
             codec: None,
             volume_percent: UNCHANGED_PERCENT,
             muted_here: false,
-            link: PeerLink::new(initiator),
+            is_known: false,
+            salt: None,
+            direct: PeerLink::new(initiator),
+            purpose: LinkPurpose::Call,
+            we_want_data: false,
+            they_want_data: false,
+            passage: Passage::default(),
             reported: None,
         }
     }
@@ -55,8 +76,19 @@ impl Member {
         }
     }
 
+    /// The direct link that carries the call, unless there is none.
+    pub(crate) fn call_link(&self) -> Option<&PeerLink> {
+        (self.purpose == LinkPurpose::Call && !self.direct.is_absent()).then_some(&self.direct)
+    }
+
+    /// Since when the direct link carries the call without interruption.
+    pub(crate) fn direct_since(&self) -> Option<Instant> {
+        self.call_link().and_then(PeerLink::connected_since)
+    }
+
     /// Takes over what the member says of itself.
     pub(crate) fn apply(&mut self, profile: &Profile) {
+        self.is_known = true;
         self.name = clean_name(&profile.name);
         self.muted = profile.muted;
         self.camera_on = profile.camera_on;
@@ -84,6 +116,14 @@ impl Roster {
         )
     }
 
+    pub(crate) fn get(&self, id: MemberId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        self.members.values_mut()
+    }
+
     pub(crate) fn get_mut(&mut self, id: MemberId) -> Option<&mut Member> {
         self.members.get_mut(&id)
     }
@@ -104,14 +144,15 @@ impl Roster {
         self.members.iter().map(|(id, member)| (*id, member))
     }
 
-    pub(crate) fn view(&self) -> Vec<MemberView> {
+    /// What the person sees; `link` tells how the connection to a member does.
+    pub(crate) fn view(&self, link: impl Fn(&Member) -> LinkView) -> Vec<MemberView> {
         self.iter()
             .map(|(id, member)| MemberView {
                 id,
                 name: member.name.clone(),
                 muted: member.muted,
                 camera_on: member.camera_on,
-                link: member.link.view(),
+                link: link(member),
                 codec: member.codec,
                 volume_percent: member.volume_percent,
                 muted_here: member.muted_here,
@@ -135,10 +176,10 @@ mod tests {
         assert!(roster.add(MemberId(99), me).is_none(), "nobody twice");
         assert_eq!(roster.ids().len(), limits::ROOM_MEMBERS - 1);
         assert!(roster.ids().is_sorted());
-        let view = roster.view();
+        let view = roster.view(|_| LinkView::Connecting);
         assert_eq!(
             (view[0].name.as_str(), view[0].link),
-            ("Guest", LinkView::Failed)
+            ("Guest", LinkView::Connecting)
         );
     }
 

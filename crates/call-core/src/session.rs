@@ -20,7 +20,8 @@ use call_protocol::ui::{
 };
 use call_protocol::{ErrorCode, MemberId, limits};
 
-use crate::call::Call;
+use crate::call::{Call, CallConfig};
+use crate::config::SessionConfig;
 use crate::context::{Ctx, Ids};
 use crate::input::{AttemptId, Input};
 use crate::output::{CallEvent, LocatePurpose, MediaOp, Output, Reason};
@@ -31,24 +32,6 @@ use crate::view::{Devices, is_loss};
 const TILES: usize = 2 * limits::ROOM_MEMBERS;
 /// Longest device id, in bytes.
 const DEVICE_ID_BYTES: usize = 1_024;
-
-/// What a session starts with.
-#[derive(Clone)]
-pub struct SessionConfig {
-    /// 32 bytes of the operating system's randomness, fresh for every session: room codes, nonces
-    /// and jitter come from it. The simulator gives fixed ones.
-    pub seed: [u8; 32],
-    /// Display name, cleaned inside.
-    pub name: String,
-    /// The configured server as typed; empty to host and to look on the local network.
-    pub server: String,
-    /// What is done to the microphone's sound.
-    pub voice: VoiceView,
-    /// Whether to start muted.
-    pub muted: bool,
-    /// Whether to start with the camera wanted on.
-    pub camera_on: bool,
-}
 
 /// The whole client, see the crate's documentation.
 #[derive(Debug)]
@@ -61,6 +44,7 @@ pub struct Session {
     /// As reported, and [`SoundTestState::Starting`] from the command to the first report.
     sound_test: SoundTestState,
     call: Option<Call>,
+    call_config: CallConfig,
     attempts: u32,
     seed: SeedStream,
     ids: Ids,
@@ -87,6 +71,10 @@ impl Session {
             preview: false,
             sound_test: SoundTestState::Idle,
             call: None,
+            call_config: CallConfig {
+                sealed_media: config.sealed_media,
+                topology_wish: config.topology_wish,
+            },
             attempts: 0,
             seed: SeedStream::new(config.seed),
             ids: Ids::default(),
@@ -131,7 +119,19 @@ impl Session {
                 options,
                 selected,
             } => self.devices.list(kind, options, selected),
-            Input::MediaFlows { .. } | Input::PathReport { .. } => {}
+            Input::MediaFlows { link, member, .. } => {
+                self.with_call(now, |call, _| call.handle_flows(link, member));
+            }
+            Input::PathReport {
+                relayed,
+                uplink_short,
+                cpu_short,
+            } => self.with_call(now, |call, ctx| {
+                call.handle_path_report(ctx.now, &relayed, uplink_short, cpu_short);
+            }),
+            Input::WantDirect { member, wanted } => {
+                self.with_call(now, |call, ctx| call.want_direct(ctx, member, wanted));
+            }
             Input::SoundTest { state } => self.sound_test = state,
             Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
         }
@@ -190,12 +190,12 @@ impl Session {
                     self.muted = muted;
                     self.out
                         .push_back(Output::Media(MediaOp::SetMuted { muted }));
-                    self.publish_profile(now);
+                    self.refresh(now);
                 }
             }
             UiCommand::SetCamera { on } => {
                 self.camera_on = on;
-                self.publish_profile(now);
+                self.refresh(now);
             }
             UiCommand::SetName { name } => {
                 let name = clean_name(&name);
@@ -203,7 +203,7 @@ impl Session {
                     name,
                     ..self.settings.clone()
                 });
-                self.publish_profile(now);
+                self.refresh(now);
             }
             UiCommand::SetServer { url } => {
                 let server = url.trim().to_owned();
@@ -270,6 +270,7 @@ impl Session {
             UiCommand::SetVisibleTiles { mut tiles } => {
                 tiles.truncate(TILES);
                 tiles.retain(|tile| self.is_shown(tile.member));
+                self.with_call(now, |call, _| call.set_tiles(&tiles));
                 self.media(MediaOp::SetVisibleTiles { tiles });
             }
             UiCommand::FrameCredit { epoch, messages } => {
@@ -353,7 +354,9 @@ impl Session {
             ids,
             profile,
         };
-        self.call = Some(Call::start(&mut ctx, attempt, code, purpose, server));
+        let config = self.call_config;
+        let call = Call::start(&mut ctx, attempt, code, purpose, server, config);
+        self.call = Some(call);
     }
 
     /// A command that cannot be carried out.
@@ -381,7 +384,7 @@ impl Session {
             self.out
                 .push_back(Output::Call(CallEvent::Error { code, detail }));
         }
-        self.publish_profile(now);
+        self.refresh(now);
     }
 
     /// What the others shall see of one.
@@ -394,8 +397,9 @@ impl Session {
         }
     }
 
-    fn publish_profile(&mut self, now: Instant) {
-        self.with_call(now, |call, ctx| call.publish_profile(ctx));
+    /// What the others shall see of one may have changed.
+    fn refresh(&mut self, now: Instant) {
+        self.with_call(now, |_, _| {});
     }
 
     fn with_attempt(
@@ -417,16 +421,15 @@ impl Session {
         let profile = self.profile();
         let Some(call) = &mut self.call else { return };
         let (out, seed, ids) = (&mut self.out, &mut self.seed, &mut self.ids);
-        work(
-            call,
-            &mut Ctx {
-                now,
-                out,
-                seed,
-                ids,
-                profile,
-            },
-        );
+        let mut ctx = Ctx {
+            now,
+            out,
+            seed,
+            ids,
+            profile,
+        };
+        work(call, &mut ctx);
+        call.conclude(&mut ctx);
     }
 
     fn run_devices(&mut self) {
@@ -451,7 +454,6 @@ fn leaves_view(input: &Input) -> bool {
         Input::Command(
             UiCommand::FrameCredit { .. }
                 | UiCommand::NeedKeyframe { .. }
-                | UiCommand::SetVisibleTiles { .. }
                 | UiCommand::SetDelivery { .. }
         )
     )

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use call_core::{
-    Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkState, MediaOp, Output, Session, SessionConfig,
-    SocketId,
-};
-use call_e2ee::{SeedStream, SignalSealer};
+use call_core::{Input, LinkOp, LinkPurpose, MediaOp};
+use call_e2ee::SignalSealer;
 use call_protocol::limits;
 use call_protocol::peer::{PeerSignal, Profile, SdpKind};
-use call_protocol::ui::{DeviceKind, DeviceState, LinkView, UiCommand, VoiceView};
-use call_protocol::wire::{ClientMessage, LeaveReason, RosterEntry, ServerMessage, TopologyMode};
-use call_protocol::{ErrorCode, MediaSource, MemberId, RoomId, VideoCodec};
+use call_protocol::ui::{LinkView, UiCommand};
+use call_protocol::wire::{
+    ClientMessage, LeaveReason, RosterEntry, ServerMessage, SfuSlot, TopologyMode,
+};
+use call_protocol::{ErrorCode, MediaSource, MemberId, RoomId};
 
 use crate::world::{SETTLE, World};
 
@@ -218,7 +217,7 @@ fn a_member_that_hangs_up_and_offers_all_the_time_cannot_churn_links() {
     );
     let offer = PeerSignal::Description {
         kind: SdpKind::Offer,
-        sdp: "v=0".into(),
+        sdp: "v=0\r\nm=audio 9 X\r\n".into(),
     };
     for _ in 0..1_000 {
         for signal in [&PeerSignal::Bye, &offer] {
@@ -272,229 +271,200 @@ fn a_roster_of_nonsense_is_bounded() {
     assert_eq!(stun.unwrap(), ["stun:203.0.113.5:3478"]);
 }
 
-struct Dice(SeedStream);
+/// What EVE says to client 0.
+fn eve_says(world: &mut World, sealer: &mut SignalSealer, signal: &PeerSignal) {
+    let plain = serde_json::to_vec(signal).unwrap();
+    let sealed = sealer.seal(EVE, world.me(0), &plain).unwrap();
+    world.say(0, ServerMessage::Signal { from: EVE, sealed });
+}
 
-impl Dice {
-    fn below(&mut self, count: u32) -> u32 {
-        u32::from_be_bytes(self.0.draw()) % count
-    }
-
-    fn member(&mut self) -> MemberId {
-        MemberId(self.below(5))
-    }
-
-    fn text(&mut self) -> String {
-        ["", "AAAA", "ws://a:1", "%%%", "K7MQ-2X9D-RTB4"][self.below(5) as usize].to_owned()
+fn description(kind: SdpKind, section: &str) -> PeerSignal {
+    PeerSignal::Description {
+        kind,
+        sdp: format!("v=0\r\nm={section} 9 X\r\n"),
     }
 }
 
-fn random_code(dice: &mut Dice) -> ErrorCode {
-    use ErrorCode as E;
-    let codes = [
-        E::ResumeFailed,
-        E::RoomFull,
-        E::UnknownMember,
-        E::ServerClosing,
-        E::Internal,
-    ];
-    codes[dice.below(5) as usize]
+/// The links to EVE that client 0 opened so far.
+fn opened_for_eve(world: &World) -> Vec<LinkPurpose> {
+    let ops = world.clients[0].ops.iter();
+    let purposes = ops.filter_map(|op| match op {
+        LinkOp::Open { link, purpose, .. } if link.member() == Some(EVE) => Some(*purpose),
+        _ => None,
+    });
+    purposes.collect()
 }
 
-fn random_message(dice: &mut Dice) -> ServerMessage {
-    let member = dice.member();
-    match dice.below(9) {
-        0 | 1 => ServerMessage::Hello {
-            version: 1 + dice.below(40) / 39,
-        },
-        2 | 3 => ServerMessage::Joined {
-            member,
-            resume: dice.text(),
-            resumed: dice.below(2) == 0,
-            members: (0..dice.below(4))
-                .map(|_| RosterEntry {
-                    member: dice.member(),
-                    profile: dice.text(),
-                })
-                .collect(),
-            topology: TopologyMode::Mesh,
-            relay: None,
-            stun: vec![
-                "stun:203.0.113.5:3478".into(),
-                "turn:x".into(),
-                "s".repeat(500),
-            ],
-        },
-        4 => ServerMessage::MemberJoined {
-            member,
-            profile: dice.text(),
-        },
-        5 => ServerMessage::MemberLeft {
-            member,
-            reason: LeaveReason::TimedOut,
-        },
-        6 => ServerMessage::MemberUpdated {
-            member,
-            profile: dice.text(),
-        },
-        7 => ServerMessage::Signal {
-            from: member,
-            sealed: dice.text(),
-        },
-        _ => {
-            let (code, detail, fatal) = (random_code(dice), dice.text(), dice.below(4) == 0);
-            ServerMessage::Error {
-                code,
-                detail,
-                fatal,
-            }
-        }
-    }
+fn passed_on(world: &World) -> usize {
+    let is_signal =
+        |op: &&LinkOp| matches!(op, LinkOp::Signal { link, .. } if link.member() == Some(EVE));
+    world.clients[0].ops.iter().filter(is_signal).count()
 }
 
-fn random_command(dice: &mut Dice) -> UiCommand {
-    let (member, source) = (dice.member(), MediaSource::Screen);
-    match dice.below(14) {
-        0 => UiCommand::StartCall,
-        1 => UiCommand::JoinCall { code: dice.text() },
-        2 if dice.below(4) == 0 => UiCommand::LeaveCall,
-        3 => UiCommand::SetMuted {
-            muted: dice.below(2) == 0,
-        },
-        4 => UiCommand::SetCamera {
-            on: dice.below(2) == 0,
-        },
-        5 => UiCommand::SetName { name: dice.text() },
-        6 => UiCommand::SetServer { url: dice.text() },
-        7 => UiCommand::SetPreview {
-            on: dice.below(2) == 0,
-        },
-        8 => UiCommand::NeedKeyframe { member, source },
-        9 => UiCommand::SelectDevice {
-            kind: DeviceKind::Speaker,
-            id: None,
-        },
-        10 => UiCommand::SetMemberVolume {
-            member,
-            volume_percent: 150,
-        },
-        11 => UiCommand::SetMemberMutedHere {
-            member,
-            muted: dice.below(2) == 0,
-        },
-        12 => UiCommand::StartSoundTest,
-        _ => UiCommand::Refresh,
-    }
-}
-
-fn random_input(dice: &mut Dice, seen: &Seen) -> Input {
-    let socket = seen.socket.unwrap_or(SocketId(1));
-    let link = LinkId {
-        peer: LinkPeer::Member(dice.member()),
-        generation: dice.below(6),
-    };
-    match dice.below(12) {
-        0 | 1 => Input::Command(random_command(dice)),
-        2 => match seen.attempt.clone() {
-            Some((attempt, keys)) => Input::KeysReady { attempt, keys },
-            None => Input::Timeout,
-        },
-        3 => match seen.attempt.clone() {
-            Some((attempt, _)) => Input::ServerLocated {
-                attempt,
-                url: dice.text(),
-            },
-            None => Input::Timeout,
-        },
-        4 => Input::SocketOpened { socket },
-        5 if dice.below(5) == 0 => Input::SocketClosed {
-            socket,
-            code: Some(random_code(dice)),
-        },
-        6 => {
-            let states = [
-                LinkState::Connected,
-                LinkState::Reconnecting,
-                LinkState::Failed,
-            ];
-            Input::Link {
-                link,
-                event: LinkEvent::State(states[dice.below(3) as usize]),
-            }
-        }
-        7 => Input::Link {
-            link,
-            event: LinkEvent::Codec(VideoCodec::Vp8),
-        },
-        8 => Input::Device {
-            kind: DeviceKind::Microphone,
-            state: DeviceState::Silent,
-        },
-        9 => Input::Timeout,
-        _ => Input::Server {
-            socket,
-            message: random_message(dice),
-        },
-    }
-}
-
-#[derive(Default)]
-struct Seen {
-    socket: Option<SocketId>,
-    attempt: Option<(call_core::AttemptId, call_e2ee::RoomKeys)>,
-}
-
-/// Whatever comes in, whenever: no panic, and only the person unmutes.
 #[test]
-fn random_input_never_panics_and_never_unmutes() {
-    let mut most_joined = 0;
-    for run in 0..150_u8 {
-        let mut dice = Dice(SeedStream::new([run; 32]));
-        let mut now = std::time::Instant::now();
-        let config = SessionConfig {
-            seed: [run; 32],
-            name: String::new(),
-            server: if run % 2 == 0 {
-                "ws://a:1".into()
-            } else {
-                String::new()
-            },
-            voice: VoiceView::default(),
-            muted: true,
-            camera_on: false,
-        };
-        let mut session = Session::new(config, now);
-        while session.poll_output().is_some() {}
-        let (mut seen, mut wish, mut joined) = (Seen::default(), true, 0);
-        for _ in 0..400 {
-            now += Duration::from_millis(u64::from(dice.below(400)));
-            let input = random_input(&mut dice, &seen);
-            if let Input::Command(UiCommand::SetMuted { muted }) = input {
-                wish = muted;
-            }
-            session.handle_input(now, input);
-            let mut outputs = 0;
-            while let Some(output) = session.poll_output() {
-                outputs += 1;
-                match output {
-                    Output::Media(MediaOp::SetMuted { muted }) => {
-                        assert_eq!(muted, wish, "run {run}");
-                    }
-                    Output::Socket(call_core::SocketOp::Connect { socket, .. }) => {
-                        seen.socket = Some(socket);
-                    }
-                    Output::DeriveKeys { attempt, .. } => {
-                        let keys = call_e2ee::RoomKeys::from_root([run; 32]);
-                        seen.attempt = Some((attempt, keys));
-                    }
-                    Output::Call(call_core::CallEvent::Joined { .. }) => joined += 1,
-                    _ => {}
-                }
-            }
-            assert!(outputs < 2_000, "run {run}: {outputs} outputs");
-        }
-        most_joined = most_joined.max(joined);
+fn descriptions_of_another_purpose_reach_no_link() {
+    let mut world = World::in_call(1);
+    let mut sealer = insider(&mut world);
+    let good = profile(&mut sealer, "Eve");
+    let joined = ServerMessage::MemberJoined {
+        member: EVE,
+        profile: good,
+    };
+    world.say(0, joined);
+    for kind in [SdpKind::Offer, SdpKind::Answer] {
+        eve_says(&mut world, &mut sealer, &description(kind, "application"));
     }
-    assert!(most_joined > 0, "the dice reach a room");
+    assert_eq!(passed_on(&world), 0, "a mesh has no data links");
+    eve_says(
+        &mut world,
+        &mut sealer,
+        &description(SdpKind::Offer, "video"),
+    );
+    assert_eq!(passed_on(&world), 1);
+
+    world.set_mode(TopologyMode::Sfu);
+    world.run(SECOND);
+    eve_says(&mut world, &mut sealer, &PeerSignal::Bye);
+    // Without media for five seconds, and with the hint that the other side has left.
+    world.run(6 * SECOND);
+    for kind in [SdpKind::Offer, SdpKind::Answer] {
+        eve_says(&mut world, &mut sealer, &description(kind, "audio"));
+    }
+    assert_eq!(passed_on(&world), 1, "the mesh is over");
+    assert_eq!(opened_for_eve(&world), [LinkPurpose::Call]);
+    let (member, wanted) = (EVE, true);
+    world.input(0, Input::WantDirect { member, wanted });
+    let opened = [LinkPurpose::Call, LinkPurpose::Data];
+    assert_eq!(opened_for_eve(&world), opened);
+    eve_says(
+        &mut world,
+        &mut sealer,
+        &description(SdpKind::Offer, "audio"),
+    );
+    assert_eq!(passed_on(&world), 1);
+    eve_says(
+        &mut world,
+        &mut sealer,
+        &description(SdpKind::Answer, "application"),
+    );
+    assert_eq!(passed_on(&world), 2);
+}
+
+#[test]
+fn a_member_that_offers_and_hangs_up_data_links_cannot_churn_them() {
+    let mut world = World::in_call(1);
+    let mut sealer = insider(&mut world);
+    world.set_mode(TopologyMode::Sfu);
+    world.run(SECOND);
+    let joined = ServerMessage::MemberJoined {
+        member: EVE,
+        profile: "AAAA".into(),
+    };
+    world.say(0, joined);
+    let offer = description(SdpKind::Offer, "application");
+    let (member, wanted) = (EVE, true);
+    world.input(0, Input::WantDirect { member, wanted });
+    assert!(opened_for_eve(&world).is_empty(), "cannot be reached yet");
+    let good = profile(&mut sealer, "Eve");
+    let update = ServerMessage::MemberUpdated {
+        member: EVE,
+        profile: good,
+    };
+    world.say(0, update);
+    assert_eq!(opened_for_eve(&world), [LinkPurpose::Data]);
+    let mode = TopologyMode::Sfu;
+    for wanted in [true, false] {
+        world.input(0, Input::WantDirect { member, wanted });
+        let before = opened_for_eve(&world).len();
+        for _ in 0..1_000 {
+            for signal in [&PeerSignal::Bye, &offer, &PeerSignal::Settled { mode }] {
+                eve_says(&mut world, &mut sealer, signal);
+            }
+            world.run(Duration::from_millis(10));
+        }
+        let opens = opened_for_eve(&world).len() - before;
+        assert!((2..=32).contains(&opens), "{opens} links in ten seconds");
+    }
+    eve_says(&mut world, &mut sealer, &PeerSignal::Bye);
+    assert!(
+        world
+            .open_links(0)
+            .iter()
+            .all(|link| link.member() != Some(EVE))
+    );
+}
+
+#[test]
+fn an_sfu_that_speaks_nonsense_is_not_listened_to() {
+    let mut world = World::in_call(2);
+    world.set_mode(TopologyMode::Sfu);
+    world.run(3 * SECOND);
+    let link = world.live_sfu_link(0).unwrap().generation;
+    let before = (world.clients[0].ops.len(), world.clients[0].media.len());
+    let sdp = "x".repeat(limits::SFU_SDP_BYTES + 1);
+    world.say(0, ServerMessage::SfuAnswer { link, sdp });
+    for number in [0, link - 1, link + 1, u32::MAX] {
+        let (link, sdp, code) = (number, "v=0".to_owned(), ErrorCode::Internal);
+        world.say(0, ServerMessage::SfuAnswer { link, sdp });
+        world.say(0, ServerMessage::SfuClosed { link, code });
+    }
+    let slot = |member| SfuSlot {
+        mid: "4".repeat(1_000),
+        member: MemberId(member),
+        source: MediaSource::Screen,
+    };
+    let slots = (0..1_000).map(slot).collect();
+    world.say(0, ServerMessage::SfuSlots { link, slots });
+    let (source, wanted) = (MediaSource::Microphone, [true; 3]);
+    world.say(0, ServerMessage::SfuLayers { source, wanted });
+    let after = (world.clients[0].ops.len(), world.clients[0].media.len());
+    assert_eq!(after, before);
+    world.assert_on_sfu(&[0, 1]);
+}
+
+#[test]
+fn media_of_a_member_without_a_usable_salt_stays_closed() {
+    let mut world = World::in_call(1);
+    let mut sealer = insider(&mut world);
+    world.clients[0].media.clear();
+    let mut say = |world: &mut World, media_salt: &str| {
+        let profile = Profile {
+            name: "Eve".into(),
+            muted: false,
+            camera_on: false,
+            media_salt: media_salt.to_owned(),
+        };
+        let plain = serde_json::to_vec(&profile).unwrap();
+        let (member, profile) = (EVE, sealer.seal_profile(&plain).unwrap());
+        world.say(0, ServerMessage::MemberJoined { member, profile });
+        let media = std::mem::take(&mut world.clients[0].media).into_iter();
+        let keys = |op: &MediaOp| {
+            matches!(
+                op,
+                MediaOp::OpenMember { .. } | MediaOp::ForgetMember { .. }
+            )
+        };
+        media.filter(keys).collect::<Vec<_>>()
+    };
+    let good = "AAAAAAAAAAAAAAAAAAAAAA==";
+    let (open, forget) = (
+        MediaOp::OpenMember {
+            member: EVE,
+            salt: [0; 16],
+        },
+        MediaOp::ForgetMember { member: EVE },
+    );
+    let cases = [
+        ("", vec![]),
+        ("%", vec![]),
+        (good, vec![open]),
+        (good, vec![]),
+        ("AAAA", vec![forget]),
+        ("", vec![]),
+    ];
+    for (salt, want) in cases {
+        assert_eq!(say(&mut world, salt), want, "{salt}");
+    }
 }
 
 #[test]

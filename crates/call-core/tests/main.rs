@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bad_input;
+mod data_links;
 mod joining;
 mod links;
 mod members;
 mod model;
+mod random_input;
 mod reconnecting;
+mod sfu;
 mod sound;
+mod topology;
 mod world;

@@ -43,6 +43,7 @@ pub struct RoomKeys {
     lan_tag: [u8; 8],
     pub(crate) signal: [u8; 32],
     pub(crate) profile: [u8; 32],
+    pub(crate) media: [u8; 32],
 }
 
 impl RoomKeys {
@@ -69,6 +70,7 @@ impl RoomKeys {
             lan_tag: expand(&root, b"visavis lan tag v1"),
             signal: expand(&root, b"visavis signal key v1"),
             profile: expand(&root, b"visavis profile key v1"),
+            media: expand(&root, b"visavis media key v1"),
         }
     }
 
@@ -120,6 +122,7 @@ impl Drop for RoomKeys {
         self.lan_tag.zeroize();
         self.signal.zeroize();
         self.profile.zeroize();
+        self.media.zeroize();
     }
 }
 
@@ -142,6 +145,7 @@ mod tests {
             keys.lan_tag(),
             hex(&keys.signal),
             hex(&keys.profile),
+            hex(&keys.media),
         ];
         let text = include_str!("../tests/vectors.txt");
         let want: Vec<&str> = text
@@ -149,7 +153,7 @@ mod tests {
             .filter(|line| !line.starts_with('#'))
             .filter_map(|line| line.split_once(" = ").map(|(_, value)| value))
             .collect();
-        assert_eq!(got.as_slice(), &want[..6]);
+        assert_eq!(got.as_slice(), &want[..7]);
         let docs = include_str!("../../../docs/e2ee.md");
         assert!(
             want.iter().all(|value| docs.contains(value)),

@@ -3,7 +3,7 @@
 //! * [`code`]: the room code, the one secret people share.
 //! * [`keys`]: what is derived from it, and what of that the server may see.
 //! * [`seal`]: signals and profiles, sealed for the members of the room.
-//! * [`media`]: the seam where media payloads are sealed.
+//! * [`media`]: media payloads, sealed for the members of the room whatever carries them.
 //! * [`seed`]: deterministic randomness, drawn from a seed the caller supplies.
 //!
 //! `docs/e2ee.md` describes the whole scheme with test vectors. The crate is pure: no clock, no
@@ -21,6 +21,6 @@ pub mod seed;
 
 pub use code::{CodeError, RoomCode};
 pub use keys::RoomKeys;
-pub use media::{Identity, PayloadOpener, PayloadSealer};
+pub use media::{MediaOpener, MediaSealer, MediaStream, MediaTime, Opened};
 pub use seal::{SealError, SignalSealer};
 pub use seed::SeedStream;

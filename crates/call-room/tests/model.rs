@@ -6,19 +6,20 @@
 //! what its members report; the forwarding unit hears of every seat it knows that it ended. A failure
 //! prints its seed.
 
+mod media;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use call_protocol::limits::RESUME_GRACE_MS;
-use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
+use call_protocol::wire::{ClientMessage, ServerMessage};
 use call_protocol::{ErrorCode, MemberId, RoomId};
-use call_room::{Rate, RoomsConfig, SfuCommand};
+use call_room::{Rate, RoomsConfig};
 
 use view::{View, apply};
 
-use crate::server::{AUTH, OTHER_AUTH, Server, join, room_id, signal};
+use crate::server::{AUTH, OTHER_AUTH, Server, join, signal};
 
 const ROOMS: u64 = 3;
 const SEATS: usize = 4;
@@ -345,38 +346,6 @@ impl Model {
         room.seats.get_mut(&member).expect("own seat").profile = profile;
     }
 
-    fn report(&mut self, conn: u64) {
-        let uplink_short = self.random.below(2) == 0;
-        self.server.say(
-            conn,
-            ClientMessage::Report {
-                relayed: Vec::new(),
-                uplink_short,
-                cpu_short: false,
-            },
-        );
-        let Some((room, member)) = self.seat_of(conn) else {
-            return self.expect_error(conn, ErrorCode::NotJoined);
-        };
-        let room = self.rooms.get_mut(&room).expect("open room");
-        room.seats.get_mut(&member).expect("own seat").uplink_short = uplink_short;
-    }
-
-    fn use_sfu(&mut self, conn: u64) {
-        let link = 1;
-        self.server.say(conn, ClientMessage::SfuClose { link });
-        let Some((room, member)) = self.seat_of(conn) else {
-            return self.expect_error(conn, ErrorCode::NotJoined);
-        };
-        let want = SfuCommand::Close {
-            room: room_id(room),
-            member,
-            link: Some(link),
-        };
-        assert_eq!(self.server.take_sfu(), [want]);
-        self.sfu.insert((room_id(room), member));
-    }
-
     fn leave(&mut self, id: u64, conn: u64) {
         self.server.say(conn, ClientMessage::Leave);
         let Some((room, member)) = self.seat_of(conn) else {
@@ -455,61 +424,8 @@ impl Model {
             }
         }
         self.check_topology();
-        for command in self.server.take_sfu() {
-            let SfuCommand::Close {
-                room,
-                member,
-                link: None,
-            } = command
-            else {
-                panic!("unexpected: {command:?}")
-            };
-            assert!(
-                self.sfu.remove(&(room, member)),
-                "ended twice, or never began"
-            );
-        }
-        let seats = |(room, state): (&u8, &RefRoom)| {
-            let room = room_id(*room);
-            state
-                .seats
-                .keys()
-                .map(|member| (room.clone(), *member))
-                .collect::<Vec<_>>()
-        };
-        let seats: BTreeSet<_> = self.rooms.iter().flat_map(seats).collect();
-        assert!(self.sfu.is_subset(&seats), "a seat ended unheard");
+        self.check_sfu();
         self.check_occupancy();
-    }
-
-    /// Everybody in a room was told the same, and what needs the SFU has it. That a room does not
-    /// stay there is left to tests that know the times.
-    fn check_topology(&mut self) {
-        for (room, state) in &self.rooms {
-            let views = self
-                .clients
-                .values()
-                .filter_map(|client| client.view.as_ref());
-            let told: BTreeSet<bool> = views
-                .filter(|view| view.room == *room)
-                .map(|view| view.topology == TopologyMode::Sfu)
-                .collect();
-            assert!(
-                told.len() <= 1,
-                "room {room}: members were told different topologies"
-            );
-            let is_short = state.seats.values().any(|seat| seat.uplink_short);
-            let size = state.seats.len();
-            if told.contains(&true) {
-                assert!(size > 1, "room {room}: alone at the SFU");
-                self.at_sfu += 1;
-            } else if told.contains(&false) {
-                assert!(
-                    size == 1 || (size <= MESH && !is_short),
-                    "room {room}: still a mesh"
-                );
-            }
-        }
     }
 
     fn check_occupancy(&self) {

@@ -1,8 +1,11 @@
-//! Accepts TCP connections and serves HTTP/1.1 on them.
+//! Accepts TCP connections and serves HTTP/1.1 on them, and TURN where TLS carries it: networks that
+//! let nothing but HTTPS pass let the relay pass this way.
 //!
 //! Our own loop instead of `axum::serve`, because that bounds neither the number of connections nor
 //! the time a client may take to send its request.
 
+use std::io::Cursor;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -20,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::http::Peer;
+use crate::turn::TurnStreams;
 
 /// Connections that have not (yet) become a WebSocket; more wait in the system's backlog.
 const HTTP_CONNECTIONS: usize = 1024;
@@ -35,6 +39,8 @@ pub(crate) struct Accept {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) router: Router,
+    /// Takes what is not HTTP; `None`: nobody.
+    pub(crate) turn: Option<TurnStreams>,
     pub(crate) tracker: TaskTracker,
     pub(crate) closing: CancellationToken,
 }
@@ -44,6 +50,7 @@ pub(crate) async fn run(accept: Accept) {
         listener,
         tls,
         router,
+        turn,
         tracker,
         closing,
     } = accept;
@@ -61,14 +68,16 @@ pub(crate) async fn run(accept: Accept) {
             Ok((stream, peer)) => {
                 let router = router.clone().layer(Extension(Peer(peer)));
                 let closing = closing.clone();
-                let tls = tls.clone();
+                let tls = tls.clone().map(|tls| (tls, turn.clone()));
                 tracker.spawn(async move {
                     let _permit = permit;
                     // Signals are small and waited for; a failure costs latency only.
                     let _ = stream.set_nodelay(true);
                     match tls {
                         None => serve_stream(stream, router, closing).await,
-                        Some(tls) => serve_tls(tls, stream, router, closing).await,
+                        Some((tls, turn)) => {
+                            serve_tls(tls, (stream, peer), router, turn, closing).await;
+                        }
                     }
                 });
             }
@@ -82,19 +91,38 @@ pub(crate) async fn run(accept: Accept) {
 
 async fn serve_tls(
     tls: TlsAcceptor,
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     router: Router,
+    turn: Option<TurnStreams>,
     closing: CancellationToken,
 ) {
-    let handshake = tokio::select! {
-        handshake = timeout(HEADER_TIMEOUT, tls.accept(stream)) => handshake,
+    let begin = async {
+        let mut stream = tls.accept(stream).await?;
+        let mut first = [0];
+        let read = stream.read(&mut first).await?;
+        std::io::Result::Ok((stream, first, read))
+    };
+    let begun = tokio::select! {
+        begun = timeout(HEADER_TIMEOUT, begin) => begun,
         () = closing.cancelled() => return,
     };
-    match handshake {
-        Ok(Ok(stream)) => serve_stream(stream, router, closing).await,
-        Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
-        Err(_) => debug!("TLS handshake took too long"),
+    let (stream, first, read) = match begun {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
+        Err(_) => return debug!("TLS handshake or first byte took too long"),
+    };
+    let (read_half, write_half) = tokio::io::split(stream);
+    let prefix = Cursor::new(Vec::from(&first[..read]));
+    let stream = tokio::io::join(prefix.chain(read_half), write_half);
+    match turn {
+        Some(turn) if read == 1 && is_turn(first[0]) => turn.accept(peer, stream),
+        _ => serve_stream(stream, router, closing).await,
     }
+}
+
+/// A request of HTTP begins with a letter, one of STUN with the bits 00 and its method.
+fn is_turn(first: u8) -> bool {
+    first < 0x20 && !first.is_ascii_whitespace()
 }
 
 async fn serve_stream(

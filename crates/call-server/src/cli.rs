@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use call_protocol::limits;
-use call_server::{ServerConfig, TlsFiles};
+use call_server::{RelayConfig, ServerConfig, TlsFiles};
 use clap::Parser;
 use serde::Deserialize;
 
@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Members up to which a room stays a mesh, 2 to 50
     #[arg(long, env = "VISAVIS_MESH_LIMIT", value_name = "N")]
     mesh_limit: Option<usize>,
+    /// Relay to private networks and loopback as well: for a server of one LAN
+    #[arg(long, env = "VISAVIS_RELAY_PRIVATE")]
+    relay_private: bool,
     /// NATS server that joins several instances (not supported yet)
     #[arg(long, env = "VISAVIS_NATS", value_name = "URL")]
     nats: Option<String>,
@@ -71,6 +74,7 @@ struct File {
     media_threads: Option<usize>,
     topology: Option<String>,
     mesh_limit: Option<usize>,
+    relay_private: Option<bool>,
     nats: Option<String>,
 }
 
@@ -169,6 +173,12 @@ impl Args {
         };
         if let Some(topology) = self.topology.or(file.topology) {
             config.rooms.topology = topology.parse().map_err(|_| SettingsError::Topology)?;
+        }
+        if self.relay_private || file.relay_private.unwrap_or(false) {
+            config.relay = Some(RelayConfig {
+                allow_private: true,
+                ..RelayConfig::default()
+            });
         }
         if let Some(mesh_limit) = self.mesh_limit.or(file.mesh_limit) {
             if !(2..=limits::ROOM_MEMBERS).contains(&mesh_limit) {

@@ -7,6 +7,7 @@ use call_protocol::limits;
 use call_room::RoomsConfig;
 
 use crate::tls::TlsFiles;
+use crate::turn::RelayConfig;
 
 /// Addresses, limits and times of one server. The default listens on loopback, on free ports.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub struct ServerConfig {
     pub public_ip: Option<IpAddr>,
     /// Certificate and key, to serve `https` and `wss` instead of `http` and `ws`.
     pub tls: Option<TlsFiles>,
+    /// The TURN relay, served where its address is known: [`Self::public_ip`], or with
+    /// [`RelayConfig::allow_private`] that of [`Self::media`] where it is no wildcard. `None`: no
+    /// relay.
+    pub relay: Option<RelayConfig>,
     /// Limits of rooms, connections and rates.
     pub rooms: RoomsConfig,
     /// Interval of WebSocket pings. Shorter notices lost connections sooner and costs some 8 bytes
@@ -49,6 +54,7 @@ impl Default for ServerConfig {
             media_threads: 1,
             public_ip: None,
             tls: None,
+            relay: Some(RelayConfig::default()),
             rooms: RoomsConfig::default(),
             ping_interval: Duration::from_millis(limits::PING_INTERVAL_MS),
             ping_timeout: Duration::from_millis(limits::PING_TIMEOUT_MS),

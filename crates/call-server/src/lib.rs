@@ -27,7 +27,9 @@ mod outbound;
 mod running;
 pub mod sfu;
 mod stun;
+mod tcp;
 mod tls;
+mod turn;
 
 pub use call_room::{Rate, RoomsConfig, TopologyChoice};
 pub use config::ServerConfig;
@@ -35,3 +37,4 @@ pub use media::TurnDatagrams;
 pub use running::{RunningServer, ServeError, ShutdownHandle, serve};
 pub use stun::handle_stun;
 pub use tls::{TlsError, TlsFiles};
+pub use turn::{RelayConfig, TurnLimits};

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
+use call_room::relay::RelaySecret;
 use call_room::{Input, Rooms};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,9 +22,13 @@ use tracing::{info, warn};
 use crate::actor::{self, COMMAND_QUEUE, Command};
 use crate::config::ServerConfig;
 use crate::http::{Shared, router};
-use crate::sfu::{MediaPort, Sfu, SfuOutputs};
+use crate::sfu::{MediaPort, Sfu};
 use crate::tls::TlsError;
-use crate::{accept, tls};
+use crate::turn::start::{RelayParts, RelayPlace};
+use crate::{accept, tls, turn};
+
+/// Pairs of ports tried where any will do.
+const MEDIA_PORT_TRIES: u32 = 16;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -121,10 +126,14 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
     };
     let listener = TcpListener::bind(config.http).await.map_err(bind_http)?;
     let http = listener.local_addr().map_err(bind_http)?;
-    let port = MediaPort::bind(config.media, config.media_threads).map_err(bind_media)?;
+    let (port, media_tcp) =
+        bind_media_port(config.media, config.media_threads).map_err(bind_media)?;
     let media_addr = port.local_addr();
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(ServeError::Randomness)?;
+    let mut nonce_seed = [0; 32];
+    getrandom::fill(&mut nonce_seed).map_err(ServeError::Randomness)?;
+    let started = (Instant::now(), unix_s());
 
     let closing = CancellationToken::new();
     let drop_all = CancellationToken::new();
@@ -137,13 +146,39 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
             .stun
             .push(format!("stun:{}", SocketAddr::new(ip, media_addr.port())));
     }
-    let (sfu, SfuOutputs { notices, turn }) =
-        Sfu::start(port, config.public_ip).map_err(bind_media)?;
+    let relay = config.relay.and_then(|relay| {
+        RelayPlace::new(media_addr, config.public_ip, relay).map(|place| (relay, place))
+    });
+    if let Some((_, place)) = relay {
+        let name = config.tls.as_ref().and_then(tls::name);
+        let tls = tls.as_ref().map(|_| (name.as_deref(), http.port()));
+        let urls = place.urls(media_tcp.is_some(), tls);
+        rooms.relay_urls.extend(urls);
+    }
+    let (sfu, outputs) = Sfu::start(port, config.public_ip).map_err(bind_media)?;
     let sfu = Arc::new(sfu);
-    // Nobody relays yet: what arrives for TURN is dropped.
-    drop(turn);
-    let rooms = Rooms::new(rooms, seed, (Instant::now(), unix_s()));
-    let actor = tokio::spawn(actor::run(rooms, Arc::clone(&sfu), notices, queue));
+    let rooms = Rooms::new(rooms, seed, started);
+    let actor = tokio::spawn(actor::run(rooms, Arc::clone(&sfu), outputs.notices, queue));
+    let mut relay_tasks = JoinSet::new();
+    let mut turn_streams = None;
+    if let Some((relay, place)) = relay {
+        let (streams, _ice) = turn::start::start(
+            RelayParts {
+                place,
+                config: relay,
+                secret: RelaySecret::new(seed),
+                nonce_seed,
+                started,
+                datagrams: outputs.turn,
+                listener: media_tcp,
+                tls: tls.clone(),
+                tracker: tracker.clone(),
+                closing: closing.clone(),
+            },
+            &mut relay_tasks,
+        );
+        turn_streams = Some(streams);
+    }
     let shared = Arc::new(Shared {
         config,
         commands: commands.clone(),
@@ -155,12 +190,14 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
         listener,
         tls,
         router: router(shared),
+        turn: turn_streams,
         tracker: tracker.clone(),
         closing: closing.clone(),
     }));
     let supervisor = tokio::spawn(supervise(Tasks {
         actor,
         sfu,
+        relay: relay_tasks,
         accept,
         commands,
         tracker,
@@ -177,6 +214,32 @@ pub async fn serve(config: ServerConfig) -> Result<RunningServer, ServeError> {
     })
 }
 
+/// UDP and, where it is free, TCP on the same port.
+fn bind_media_port(
+    addr: SocketAddr,
+    threads: usize,
+) -> io::Result<(MediaPort, Option<TcpListener>)> {
+    let mut tries = 0;
+    loop {
+        let port = MediaPort::bind(addr, threads)?;
+        let bound = port.local_addr();
+        let tcp = std::net::TcpListener::bind(bound).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
+        tries += 1;
+        match tcp {
+            Ok(listener) => return Ok((port, Some(listener))),
+            // A free UDP port was wanted, and the next one may be free for TCP as well.
+            Err(_) if addr.port() == 0 && tries < MEDIA_PORT_TRIES => {}
+            Err(error) => {
+                warn!(%error, "no TCP on the media port: no relay for members without UDP");
+                return Ok((port, None));
+            }
+        }
+    }
+}
+
 fn unix_s() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -186,6 +249,7 @@ fn unix_s() -> u64 {
 struct Tasks {
     actor: JoinHandle<()>,
     sfu: Arc<Sfu>,
+    relay: JoinSet<()>,
     accept: JoinHandle<()>,
     commands: mpsc::Sender<Command>,
     tracker: TaskTracker,
@@ -200,6 +264,7 @@ async fn supervise(tasks: Tasks) {
     info!("draining");
     // A panic of one task must not keep the others from ending.
     let _ = tasks.accept.await;
+    let _ = tasks.relay.join_all().await;
     let _ = tasks.commands.send(Command::Input(Input::Drain)).await;
     tasks.tracker.close();
     if timeout(tasks.drain_timeout, tasks.tracker.wait())

@@ -1,4 +1,4 @@
-//! TLS for the HTTP port, from a certificate chain and a key in PEM files.
+//! TLS for the HTTP port and for TURN on the media port, from a certificate chain and a key in PEM files.
 //!
 //! The files are read once: a renewed certificate takes a restart. Deliberately not here: obtaining
 //! certificates (ACME).
@@ -52,6 +52,20 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// The name under which members may look for this certificate: its first one that is no pattern.
+/// `None`: it has none, or cannot be read, which [`acceptor`] reports.
+pub(crate) fn name(files: &TlsFiles) -> Option<String> {
+    let own = CertificateDer::pem_file_iter(&files.cert)
+        .ok()?
+        .next()?
+        .ok()?;
+    let certificate = webpki::EndEntityCert::try_from(&own).ok()?;
+    let name = certificate
+        .valid_dns_names()
+        .find(|name| !name.starts_with('*'));
+    name.map(str::to_owned)
 }
 
 fn file_error(path: &Path, source: pem::Error) -> TlsError {

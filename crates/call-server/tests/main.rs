@@ -10,5 +10,6 @@ mod client;
 mod conversations;
 mod hostile;
 mod lifecycle;
+mod relay;
 mod sfu;
 mod tls;

@@ -1,14 +1,13 @@
 //! What a caller decides about one link before it is opened.
 
-use call_protocol::VideoCodec;
+use call_protocol::{VideoCodec, limits};
 
 use crate::event::MediaKind;
 
 /// A STUN or TURN server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IceServer {
-    /// `stun:host:port` or `turn:host:port?transport=udp`. TURN over TCP or TLS is not spoken yet:
-    /// such URLs yield no candidate.
+    /// `stun:host:port`, `turn:host:port?transport=udp` or `…tcp`, `turns:host:port?transport=tcp`.
     pub urls: Vec<String>,
     /// User name, required for TURN.
     pub username: String,
@@ -32,7 +31,8 @@ pub struct LinkConfig {
     pub video_codecs: Vec<VideoCodec>,
     /// Which media sections there are.
     pub shape: LinkShape,
-    /// Whether only paths through a relay are used.
+    /// Whether only paths through a relay are used; a link without a TURN server cannot be opened
+    /// then.
     pub relay_only: bool,
 }
 
@@ -50,14 +50,15 @@ pub enum LinkShape {
     },
     /// To a member, data channels only.
     Data,
-    /// To the SFU: a section for our sound, one per layer of our picture, then slots for what
-    /// others send.
+    /// To the SFU: m-line 0 for our sound and m-line 1 + n for layer n of our picture, each sending
+    /// only, then slots for what others send, each receiving only: sound, then pictures. Media ids
+    /// are the m-lines' numbers. Counts beyond the protocol's limits are cut.
     Sfu {
-        /// Simulcast layers we send, layer 0 (largest) first.
+        /// Simulcast layers we send, layer 0 (largest) first; at most [`limits::SFU_LAYERS`].
         video_layers: u8,
-        /// Sections for others' sound.
+        /// Sections for others' sound; at most [`limits::SFU_AUDIO_SLOTS`].
         audio_slots: u8,
-        /// Sections for others' pictures.
+        /// Sections for others' pictures; at most [`limits::SFU_VIDEO_SLOTS`].
         video_slots: u8,
     },
 }
@@ -82,12 +83,52 @@ impl Default for LinkConfig {
 impl LinkConfig {
     /// Whether we may send media of a kind.
     pub(crate) fn sends(&self, kind: MediaKind) -> bool {
-        match (self.shape, kind) {
-            (LinkShape::Peer { send_audio, .. }, MediaKind::Audio) => send_audio,
-            (LinkShape::Peer { send_video, .. }, MediaKind::Video) => send_video,
-            (LinkShape::Data, _) => false,
-            (LinkShape::Sfu { .. }, MediaKind::Audio) => true,
-            (LinkShape::Sfu { video_layers, .. }, MediaKind::Video) => video_layers > 0,
+        match kind {
+            MediaKind::Audio => match self.shape {
+                LinkShape::Peer { send_audio, .. } => send_audio,
+                LinkShape::Data => false,
+                LinkShape::Sfu { .. } => true,
+            },
+            MediaKind::Video => self.video_layers() > 0,
+        }
+    }
+
+    /// Streams of pictures we send, one per layer; at most [`limits::SFU_LAYERS`].
+    pub(crate) fn video_layers(&self) -> usize {
+        let wanted = match self.shape {
+            LinkShape::Peer { send_video, .. } => usize::from(send_video),
+            LinkShape::Data => 0,
+            LinkShape::Sfu { video_layers, .. } => usize::from(video_layers),
+        };
+        if self.video_codecs.is_empty() {
+            return 0;
+        }
+        wanted.min(limits::SFU_LAYERS)
+    }
+
+    /// Media sections that only receive.
+    pub(crate) fn receiving_sections(&self, kind: MediaKind) -> usize {
+        let wanted = match (self.shape, kind) {
+            (LinkShape::Peer { .. }, _) => usize::from(!self.sends(kind)),
+            (LinkShape::Data, _) => 0,
+            (LinkShape::Sfu { audio_slots, .. }, MediaKind::Audio) => {
+                usize::from(audio_slots).min(limits::SFU_AUDIO_SLOTS)
+            }
+            (LinkShape::Sfu { video_slots, .. }, MediaKind::Video) => {
+                usize::from(video_slots).min(limits::SFU_VIDEO_SLOTS)
+            }
+        };
+        if kind == MediaKind::Video && self.video_codecs.is_empty() {
+            return 0;
+        }
+        wanted
+    }
+
+    /// Largest description we make and take, in bytes.
+    pub(crate) fn sdp_bytes(&self) -> usize {
+        match self.shape {
+            LinkShape::Sfu { .. } => limits::SFU_SDP_BYTES,
+            LinkShape::Peer { .. } | LinkShape::Data => limits::SDP_BYTES,
         }
     }
 }

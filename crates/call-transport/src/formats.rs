@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use call_protocol::VideoCodec;
+use call_protocol::{VideoCodec, limits};
 
 use crate::event::Codec;
 use crate::setup;
 
 /// More formats in one description are not read.
 const MAX_FORMATS: usize = 128;
+/// More streams in one description are not read; an SFU announces 21 and 16 for repairs.
+const MAX_STREAMS: usize = 64;
 
 /// Payload types and extension ids as negotiated. Empty before the first answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,8 +23,10 @@ pub(crate) struct Formats {
     pub(crate) codecs: BTreeMap<u8, Codec>,
     /// Payload type to the payload type of its retransmissions.
     pub(crate) rtx: BTreeMap<u8, u8>,
-    /// Id of the audio level extension (RFC 6464).
+    /// Id of the audio level extension (RFC 6464) in sections of sound.
     pub(crate) audio_level_id: Option<u8>,
+    /// Id of the dependency descriptor in sections of pictures.
+    pub(crate) descriptor_id: Option<u8>,
 }
 
 impl Formats {
@@ -32,12 +36,15 @@ impl Formats {
         let mut names: Vec<(u8, &str)> = Vec::new();
         let mut parameters: BTreeMap<u8, &str> = BTreeMap::new();
         let mut is_rejected = false;
+        let mut kind = "";
         for line in sdp.lines() {
             if let Some(media) = line.strip_prefix("m=") {
                 formats.add(&names, &parameters);
                 names.clear();
                 parameters.clear();
-                is_rejected = media.split(' ').nth(1) == Some("0");
+                let mut words = media.split(' ');
+                kind = words.next().unwrap_or_default();
+                is_rejected = words.next() == Some("0");
             } else if is_rejected || names.len() >= MAX_FORMATS {
             } else if let Some((payload_type, name)) = attribute(line, "a=rtpmap:") {
                 names.push((payload_type, name.split('/').next().unwrap_or(name)));
@@ -45,10 +52,14 @@ impl Formats {
                 parameters.insert(payload_type, text);
             } else if let Some(extension) = line.strip_prefix("a=extmap:")
                 && let Some((id, uri)) = extension.trim().split_once(' ')
-                && uri.trim() == setup::AUDIO_LEVEL_URI
             {
                 let id = id.split('/').next().unwrap_or(id);
-                formats.audio_level_id = id.parse().ok().filter(|id| (1..=14).contains(id));
+                let id = id.parse().ok().filter(|id| (1..=14).contains(id));
+                match (kind, uri.trim()) {
+                    ("audio", setup::AUDIO_LEVEL_URI) => formats.audio_level_id = id,
+                    ("video", setup::DESCRIPTOR_URI) => formats.descriptor_id = id,
+                    _ => {}
+                }
             }
         }
         formats.add(&names, &parameters);
@@ -89,6 +100,29 @@ impl Formats {
     }
 }
 
+/// The media id of every stream a description announces, by SSRC.
+pub(crate) fn media_ids(sdp: &str) -> BTreeMap<u32, String> {
+    let mut ids = BTreeMap::new();
+    for section in sdp.split("\nm=").skip(1) {
+        let value = |name: &str| section.lines().find_map(|line| line.strip_prefix(name));
+        let Some(id) = value("a=mid:").map(str::trim) else {
+            continue;
+        };
+        if id.len() > limits::MID_CHARS {
+            continue;
+        }
+        let streams = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("a=ssrc:")?.split(' ').next());
+        for ssrc in streams.filter_map(|ssrc| ssrc.trim().parse().ok()) {
+            if ids.len() < MAX_STREAMS {
+                ids.insert(ssrc, id.to_owned());
+            }
+        }
+    }
+    ids
+}
+
 /// Splits `a=name:<payload type> <rest>`.
 fn attribute<'a>(line: &'a str, name: &str) -> Option<(u8, &'a str)> {
     let (payload_type, rest) = line.strip_prefix(name)?.split_once(' ')?;
@@ -121,7 +155,10 @@ mod tests {
         a=rtpmap:111 opus/48000/2\r\n\
         a=fmtp:111 minptime=10;useinbandfec=1\r\n\
         a=rtpmap:0 PCMU/8000\r\n\
+        a=extmap:7 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension\r\n\
         m=video 9 UDP/TLS/RTP/SAVPF 100 98 96 97 108 102 103 125 107 99\r\n\
+        a=extmap:2 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n\
+        a=extmap:9 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension\r\n\
         a=fmtp:125 packetization-mode=1; profile-level-id=42E034\r\n\
         a=rtpmap:96 VP8/90000\r\n\
         a=rtpmap:97 rtx/90000\r\n\
@@ -161,6 +198,22 @@ mod tests {
             Some(125)
         );
         assert_eq!(formats.audio_level_id, Some(1));
+        assert_eq!(formats.descriptor_id, Some(9));
+    }
+
+    #[test]
+    fn streams_are_found_in_their_sections() {
+        let sdp = "v=0\r\na=mid:no\r\nm=audio 9 X 111\r\na=ssrc:7 cname:x\r\na=mid:4\r\n\
+            m=video 9 X 96\r\na=mid:9\r\na=ssrc:8 cname:x\r\na=ssrc:8 msid:a b\r\n\
+            a=ssrc:9\r\na=ssrc:nonsense x\r\nm=video 9 X 96\r\na=ssrc:10 x\r\n";
+        let want = [(7, "4"), (8, "9"), (9, "9")].map(|(ssrc, id)| (ssrc, id.to_owned()));
+        assert_eq!(media_ids(sdp), BTreeMap::from(want));
+        assert!(media_ids("").is_empty());
+        let many: String = (0..200)
+            .map(|ssrc| format!("a=ssrc:{ssrc} x\r\n"))
+            .collect();
+        let ids = media_ids(&format!("v=0\r\nm=audio 9 X 1\r\na=mid:0\r\n{many}"));
+        assert_eq!(ids.len(), MAX_STREAMS);
     }
 
     #[test]

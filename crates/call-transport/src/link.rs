@@ -32,7 +32,7 @@ pub struct LinkError(#[from] pub(crate) webrtc::error::Error);
 #[derive(Debug)]
 pub(crate) enum Command {
     Signal(PeerSignal),
-    RequestKeyframe,
+    RequestKeyframe(Option<u32>),
     RestartIce,
     Renegotiate,
 }
@@ -45,7 +45,7 @@ pub(crate) const COMMANDS: usize = 512;
 pub struct Link {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) audio: Option<TrackOut>,
-    pub(crate) video: Option<TrackOut>,
+    pub(crate) layers: Vec<TrackOut>,
     pub(crate) channels: [ChannelOut; 3],
     pub(crate) shared: Arc<Shared>,
     pub(crate) connection: Arc<dyn PeerConnection>,
@@ -86,18 +86,18 @@ impl Link {
 
     /// Sends one packet of a video frame, or drops and counts it, as [`send_audio`](Self::send_audio).
     /// The receiver sees a dropped packet as a gap.
-    /// `layer` is the simulcast layer; a peer gets layer 0 only.
+    /// `layer` is the simulcast layer; a peer gets layer 0 only, other layers are dropped.
     pub fn send_video(&self, layer: u8, codec: VideoCodec, packet: RtpOut) {
-        match self.video.as_ref().filter(|_| layer == 0) {
+        match self.layers.get(usize::from(layer)) {
             Some(track) => track.send(Codec::Video(codec), packet),
             None => self.count_dropped(),
         }
     }
 
-    /// Asks the peer for a keyframe on one video stream, or on every one received. Requests within
-    /// 100 ms are one.
-    pub fn request_keyframe(&self, _ssrc: Option<u32>) {
-        self.command(Command::RequestKeyframe);
+    /// Asks the peer for a keyframe on one video stream, or on every one received. Requests for one
+    /// stream within 100 ms are one; unknown streams are ignored.
+    pub fn request_keyframe(&self, ssrc: Option<u32>) {
+        self.command(Command::RequestKeyframe(ssrc));
     }
 
     /// Queues a message for a channel; it is sent as soon as the channel is open.
@@ -111,6 +111,12 @@ impl Link {
     /// Waits until less than half of the channel's queue is taken, or the channel is closed.
     pub async fn channel_writable(&self, channel: ChannelLabel) {
         self.channel(channel).writable().await;
+    }
+
+    /// The media id (RFC 8843) of the section a received stream belongs to: which slot of an SFU
+    /// link. `None` for streams the peer's newest description does not announce.
+    pub fn media_id(&self, ssrc: u32) -> Option<String> {
+        self.shared.media_id(ssrc)
     }
 
     /// Where a received stream stands on the peer's wall clock; `None` before its first report.
@@ -138,6 +144,7 @@ impl Link {
             target_bps: self.target_bitrate_bps(),
             audio_out: sums.audio_out,
             video_out: sums.video_out,
+            video_layers_out: sums.video_layers_out,
             audio_in: sums.audio_in,
             video_in: sums.video_in,
             dropped_out: count(&self.shared.dropped_out),

@@ -8,10 +8,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use call_protocol::limits;
+
 use crate::event::{MediaKind, SenderClock};
 
-/// Two per kind are in use; the rest is room for SSRC changes of foreign peers.
-const MAX_STREAMS: usize = 16;
+/// An SFU link has 21 slots; the rest is room for SSRC changes of foreign peers.
+const MAX_STREAMS: usize = 48;
 /// Sender reports remembered for matching the peer's receiver reports.
 const REPORTS_KEPT: usize = 8;
 /// Shorter windows make rates jump.
@@ -60,6 +62,7 @@ pub struct InStats {
 #[derive(Debug)]
 struct Out {
     kind: MediaKind,
+    layer: Option<u8>,
     clock_rate_hz: u32,
     rtx: Option<u32>,
     stats: OutStats,
@@ -104,6 +107,7 @@ struct Window {
 pub(crate) struct Snapshot {
     pub(crate) audio_out: OutStats,
     pub(crate) video_out: OutStats,
+    pub(crate) video_layers_out: [OutStats; limits::SFU_LAYERS],
     pub(crate) audio_in: InStats,
     pub(crate) video_in: InStats,
 }
@@ -113,12 +117,14 @@ impl Meter {
         &mut self,
         ssrc: u32,
         kind: MediaKind,
+        layer: Option<u8>,
         clock_rate_hz: u32,
         rtx: Option<u32>,
     ) {
         if self.outs.len() < MAX_STREAMS {
             self.outs.entry(ssrc).or_insert(Out {
                 kind,
+                layer,
                 clock_rate_hz: clock_rate_hz.max(1),
                 rtx,
                 stats: OutStats::default(),
@@ -153,13 +159,6 @@ impl Meter {
                 clock: None,
             });
         }
-    }
-
-    /// Whether we send this SSRC as video.
-    pub(crate) fn is_own_video(&self, ssrc: u32) -> bool {
-        self.outs
-            .get(&ssrc)
-            .is_some_and(|stream| stream.kind == MediaKind::Video)
     }
 
     pub(crate) fn handle_sent(&mut self, ssrc: u32, payload_bytes: usize) {
@@ -301,6 +300,10 @@ impl Meter {
         self.update_rates(now);
         let mut sums = Snapshot::default();
         for stream in self.outs.values() {
+            let layer = stream.layer.map(usize::from);
+            if let Some(layer) = layer.and_then(|layer| sums.video_layers_out.get_mut(layer)) {
+                *layer = stream.stats;
+            }
             let sum = if stream.kind == MediaKind::Audio {
                 &mut sums.audio_out
             } else {
@@ -428,7 +431,7 @@ mod tests {
     fn round_trip_time_follows_from_the_reports() {
         let start = Instant::now();
         let mut meter = Meter::default();
-        meter.bind_out(1, MediaKind::Audio, 48_000, None);
+        meter.bind_out(1, MediaKind::Audio, None, 48_000, None);
         let ntp = 0x1122_3344_5566_7788_u64;
         meter.handle_sender_report(start, 1, ntp);
         let at = start + Duration::from_millis(140);

@@ -17,8 +17,8 @@ use rtc::shared::{TransportContext, error::Error};
 use crate::loss::{LossDetector, Verdict};
 use crate::shared::Shared;
 
-/// Streams of one peer that are repaired; later ones are not.
-const MAX_STREAMS: usize = 16;
+/// Streams of one peer that are repaired; later ones are not. An SFU link has 16 picture slots.
+const MAX_STREAMS: usize = 32;
 
 /// See the module's text.
 pub(crate) struct NackGenerator {

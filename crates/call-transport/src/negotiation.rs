@@ -91,6 +91,7 @@ impl Step {
 pub struct Negotiation {
     polite: bool,
     sections: Vec<&'static str>,
+    sdp_bytes: usize,
     outstanding: Option<Outstanding>,
     wanted: Option<Outstanding>,
     is_ignoring: bool,
@@ -113,6 +114,7 @@ impl Negotiation {
         Self {
             polite,
             sections,
+            sdp_bytes: limits::SDP_BYTES,
             outstanding: None,
             wanted: None,
             is_ignoring: false,
@@ -120,6 +122,14 @@ impl Negotiation {
             has_remote: false,
             pending: VecDeque::new(),
             dropped_candidates: 0,
+        }
+    }
+
+    /// The same, taking descriptions of up to `bytes` instead of [`limits::SDP_BYTES`].
+    pub fn with_sdp_bytes(self, bytes: usize) -> Self {
+        Self {
+            sdp_bytes: bytes,
+            ..self
         }
     }
 
@@ -153,7 +163,11 @@ impl Negotiation {
 
     /// A signal of the peer. Signals beyond their limits are ignored.
     pub fn handle_signal(&mut self, signal: PeerSignal) -> Vec<Step> {
-        if !signal.is_within_limits() {
+        let is_within_limits = match &signal {
+            PeerSignal::Description { sdp, .. } => sdp.len() <= self.sdp_bytes,
+            other => other.is_within_limits(),
+        };
+        if !is_within_limits {
             return Vec::new();
         }
         match signal {

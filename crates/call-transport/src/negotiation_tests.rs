@@ -207,8 +207,15 @@ fn oversized_signals_change_nothing() {
         kind: SdpKind::Offer,
         sdp,
     };
-    assert!(machine.handle_signal(huge).is_empty());
+    assert!(machine.handle_signal(huge.clone()).is_empty());
     assert!(!machine.has_remote());
+    let mut machine = machine.with_sdp_bytes(limits::SFU_SDP_BYTES);
+    assert!(!machine.handle_signal(huge).is_empty(), "of an SFU");
+    let huger = PeerSignal::Description {
+        kind: SdpKind::Offer,
+        sdp: "x".repeat(limits::SFU_SDP_BYTES + 1),
+    };
+    assert!(machine.handle_signal(huger).is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodecParameters, RtpCodecKind};
 use rtc::rtp_transceiver::{
     RTCRtpTransceiverDirection, RTCRtpTransceiverId, RTCRtpTransceiverInit,
 };
@@ -15,15 +15,17 @@ use webrtc::peer_connection::{PeerConnection, PeerConnectionBuilder};
 use webrtc::runtime::TokioRuntime;
 
 use crate::channels::{self, ChannelNotice, ChannelOut};
-use crate::config::LinkConfig;
+use crate::config::{LinkConfig, LinkShape};
 use crate::event::{ChannelLabel, LinkEvent, LinkState, MediaKind, RtpIn};
 use crate::handler::{Forwarder, NOTICES, Notice};
 use crate::link::{COMMANDS, Link};
-use crate::outgoing::{self, TrackOut};
+use crate::outgoing::{self, NewTrack, OutStreams, TrackOut};
 use crate::runtime::BufferedRuntime;
 use crate::setup;
 use crate::shared::Shared;
 use crate::task::{Inputs, Task};
+use crate::turn_shim::TurnShims;
+use crate::ws;
 
 /// Messages of the data channels between their tasks and the link's.
 const CHANNEL_NOTICES: usize = 64;
@@ -34,12 +36,17 @@ pub(crate) async fn open(
     events: mpsc::Sender<LinkEvent>,
     media: mpsc::Sender<RtpIn>,
 ) -> Result<Link> {
-    let shared = Arc::new(Shared::new());
+    let mut turn_shims = TurnShims::new(ws::tls());
+    let config = LinkConfig {
+        ice_servers: turn_shims.rewrite(&config.ice_servers),
+        ..config
+    };
+    let shared = Arc::new(Shared::new(OutStreams::new(&config)));
     let (notice_sender, notices) = mpsc::channel(NOTICES);
     let is_flooded = Arc::new(AtomicBool::new(false));
     let connection = PeerConnectionBuilder::new()
         .with_configuration(setup::configuration(&config))
-        .with_media_engine(setup::media_engine(&config.video_codecs)?)
+        .with_media_engine(setup::media_engine(&config)?)
         .with_setting_engine(setup::setting_engine(&config))
         .with_interceptor_registry(setup::interceptors(&shared))
         .with_runtime(Arc::new(BufferedRuntime(TokioRuntime)))
@@ -54,7 +61,8 @@ pub(crate) async fn open(
     let connection: Arc<dyn PeerConnection> = Arc::new(connection);
     match assemble(&config, &connection, &shared).await {
         Ok(parts) => {
-            let task = Task::new(config, &connection, events, media, &shared, is_flooded);
+            let mut task = Task::new(config, &connection, events, media, &shared, is_flooded);
+            task.turn_shims = Some(turn_shims);
             Ok(start(task, parts, connection, shared, notices))
         }
         Err(error) => {
@@ -68,20 +76,111 @@ pub(crate) async fn open(
 /// What a link owns besides its connection.
 struct Parts {
     audio: Option<TrackOut>,
-    video: Option<TrackOut>,
+    layers: Vec<TrackOut>,
     channels: Vec<ChannelOut>,
     channel_notices: mpsc::Receiver<ChannelNotice>,
     children: JoinSet<()>,
 }
 
+/// Adds sections in the order the shape promises: the stack describes them in the order in which
+/// they were added, and data channels last.
 async fn assemble(
     config: &LinkConfig,
     connection: &Arc<dyn PeerConnection>,
     shared: &Arc<Shared>,
 ) -> Result<Parts> {
     let mut children = JoinSet::new();
-    let audio = add_track(MediaKind::Audio, config, connection, shared, &mut children).await?;
-    let video = add_track(MediaKind::Video, config, connection, shared, &mut children).await?;
+    let is_sfu = matches!(config.shape, LinkShape::Sfu { .. });
+    let mut audio = None;
+    if let Some(track) = TrackOut::audio(shared) {
+        audio = Some(add_track(track, None, is_sfu, connection, &mut children).await?);
+    } else {
+        add_receivers(MediaKind::Audio, config, connection).await?;
+    }
+    let mut layers = Vec::new();
+    for track in TrackOut::video(&config.video_codecs, shared) {
+        // The stack would offer the one codec the track was announced with.
+        let codecs = Some(setup::video_parameters(&config.video_codecs));
+        layers.push(add_track(track, codecs, is_sfu, connection, &mut children).await?);
+    }
+    if is_sfu {
+        add_receivers(MediaKind::Audio, config, connection).await?;
+    }
+    add_receivers(MediaKind::Video, config, connection).await?;
+    let (channels, channel_notices) = add_channels(connection, &mut children).await?;
+    Ok(Parts {
+        audio,
+        layers,
+        channels,
+        channel_notices,
+        children,
+    })
+}
+
+/// Adds a section that sends, and receives unless it is towards the SFU.
+async fn add_track(
+    track: NewTrack,
+    codecs: Option<Vec<RTCRtpCodecParameters>>,
+    is_sfu: bool,
+    connection: &Arc<dyn PeerConnection>,
+    children: &mut JoinSet<()>,
+) -> Result<TrackOut> {
+    let NewTrack {
+        local,
+        out,
+        packets,
+    } = track;
+    let stack_track: Arc<dyn TrackLocal> = Arc::clone(&local) as Arc<dyn TrackLocal>;
+    let transceiver = if is_sfu {
+        let init = Some(init(RTCRtpTransceiverDirection::Sendonly));
+        let transceiver = connection
+            .add_transceiver_from_track(stack_track, init)
+            .await?;
+        Some(transceiver)
+    } else {
+        // Unlike a transceiver added as such, one of a track takes the place of the peer's section.
+        let sender = connection.add_track(stack_track).await?;
+        let transceivers = connection.get_transceivers().await;
+        let id = RTCRtpTransceiverId::from(sender.id());
+        transceivers.into_iter().find(|known| known.id() == id)
+    };
+    if let (Some(codecs), Some(transceiver)) = (codecs, transceiver) {
+        transceiver.set_codec_preferences(codecs).await?;
+    }
+    children.spawn(outgoing::run(local, packets));
+    Ok(out)
+}
+
+/// Adds the sections that only receive.
+async fn add_receivers(
+    kind: MediaKind,
+    config: &LinkConfig,
+    connection: &Arc<dyn PeerConnection>,
+) -> Result<()> {
+    let stack_kind = match kind {
+        MediaKind::Audio => RtpCodecKind::Audio,
+        MediaKind::Video => RtpCodecKind::Video,
+    };
+    for _ in 0..config.receiving_sections(kind) {
+        let init = Some(init(RTCRtpTransceiverDirection::Recvonly));
+        connection
+            .add_transceiver_from_kind(stack_kind, init)
+            .await?;
+    }
+    Ok(())
+}
+
+fn init(direction: RTCRtpTransceiverDirection) -> RTCRtpTransceiverInit {
+    RTCRtpTransceiverInit {
+        direction,
+        ..RTCRtpTransceiverInit::default()
+    }
+}
+
+async fn add_channels(
+    connection: &Arc<dyn PeerConnection>,
+    children: &mut JoinSet<()>,
+) -> Result<(Vec<ChannelOut>, mpsc::Receiver<ChannelNotice>)> {
     let (notice_sender, channel_notices) = mpsc::channel(CHANNEL_NOTICES);
     let way = Arc::new(watch::channel(false).0);
     let ready = connection
@@ -106,54 +205,7 @@ async fn assemble(
         ));
         outs.push(out);
     }
-    Ok(Parts {
-        audio,
-        video,
-        channels: outs,
-        channel_notices,
-        children,
-    })
-}
-
-/// Adds one media section: with a track where we may send, else only for receiving.
-async fn add_track(
-    kind: MediaKind,
-    config: &LinkConfig,
-    connection: &Arc<dyn PeerConnection>,
-    shared: &Arc<Shared>,
-    children: &mut JoinSet<()>,
-) -> Result<Option<TrackOut>> {
-    let (may_send, rtp_kind) = match kind {
-        MediaKind::Audio => (config.sends(kind), RtpCodecKind::Audio),
-        MediaKind::Video => (config.sends(kind), RtpCodecKind::Video),
-    };
-    if kind == MediaKind::Video && config.video_codecs.is_empty() {
-        return Ok(None);
-    }
-    if !may_send {
-        let init = RTCRtpTransceiverInit {
-            direction: RTCRtpTransceiverDirection::Recvonly,
-            ..RTCRtpTransceiverInit::default()
-        };
-        connection
-            .add_transceiver_from_kind(rtp_kind, Some(init))
-            .await?;
-        return Ok(None);
-    }
-    let (track, out, packets) = TrackOut::new(kind, &config.video_codecs, shared);
-    let local: Arc<dyn TrackLocal> = Arc::clone(&track) as Arc<dyn TrackLocal>;
-    let sender = connection.add_track(local).await?;
-    if kind == MediaKind::Video {
-        // The stack would offer the one codec the track was announced with.
-        let codecs = setup::video_parameters(&config.video_codecs);
-        for transceiver in connection.get_transceivers().await {
-            if transceiver.id() == RTCRtpTransceiverId::from(sender.id()) {
-                transceiver.set_codec_preferences(codecs.clone()).await?;
-            }
-        }
-    }
-    children.spawn(outgoing::run(track, packets));
-    Ok(Some(out))
+    Ok((outs, channel_notices))
 }
 
 fn start(
@@ -181,7 +233,7 @@ fn start(
     Link {
         commands,
         audio: parts.audio,
-        video: parts.video,
+        layers: parts.layers,
         channels,
         shared,
         connection,

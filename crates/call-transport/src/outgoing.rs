@@ -1,5 +1,6 @@
 //! Media on its way out: numbered in [`TrackOut::send`], queued, handed to the stack by one task
-//! per kind, so that sound never waits behind a picture.
+//! per stream, so that sound never waits behind a picture. A layer of a picture is a stream of its
+//! own, with its own SSRC and its own retransmission stream.
 //!
 //! The queue is bounded and drops the newest packet; as the number is taken before, the receiver
 //! sees a gap and not a damaged picture.
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 
+use crate::config::LinkConfig;
 use crate::event::{Codec, MediaKind, RtpOut};
 use crate::setup;
 use crate::shared::Shared;
@@ -27,6 +29,44 @@ use crate::shared::Shared;
 const AUDIO_PACKETS: usize = 64;
 /// A large keyframe at full quality.
 const VIDEO_PACKETS: usize = 1_024;
+
+/// The SSRCs of what a link sends, drawn once: the interceptors know layers by them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OutStreams {
+    /// Of the sound.
+    pub(crate) audio: Option<u32>,
+    /// Of the pictures and of their retransmissions, layer 0 first.
+    pub(crate) layers: Vec<(u32, u32)>,
+}
+
+impl OutStreams {
+    /// Distinct SSRCs for what the link may send.
+    pub(crate) fn new(config: &LinkConfig) -> Self {
+        let mut taken = Vec::new();
+        let mut next = || {
+            loop {
+                // Zero means "none" in several places of the stack.
+                let ssrc = rand::random::<u32>().max(1);
+                if !taken.contains(&ssrc) {
+                    taken.push(ssrc);
+                    return ssrc;
+                }
+            }
+        };
+        Self {
+            audio: config.sends(MediaKind::Audio).then(&mut next),
+            layers: (0..config.video_layers())
+                .map(|_| (next(), next()))
+                .collect(),
+        }
+    }
+
+    /// The layer whose pictures have this SSRC.
+    pub(crate) fn layer(&self, ssrc: u32) -> Option<u8> {
+        let layer = self.layers.iter().position(|(media, _)| *media == ssrc)?;
+        Some(layer as u8)
+    }
+}
 
 /// One track we send. It lives as long as the link: the stack's `replace_track` leaves a dead
 /// sender, so a source changes by sending its packets here.
@@ -39,25 +79,44 @@ pub(crate) struct TrackOut {
 }
 
 impl TrackOut {
-    /// The track for the stack, its sending end, and its queue for [`run`].
-    pub(crate) fn new(
-        kind: MediaKind,
-        codecs: &[VideoCodec],
-        shared: &Arc<Shared>,
-    ) -> (Arc<TrackLocalStaticRTP>, Self, mpsc::Receiver<rtp::Packet>) {
-        let (codec, rtp_kind, label, capacity) = match kind {
-            MediaKind::Audio => (setup::opus(), RtpCodecKind::Audio, "audio", AUDIO_PACKETS),
-            MediaKind::Video => (
-                bound_codec(codecs),
-                RtpCodecKind::Video,
-                "video",
-                VIDEO_PACKETS,
-            ),
+    /// The track of the sound; `None` if the link sends none.
+    pub(crate) fn audio(shared: &Arc<Shared>) -> Option<NewTrack> {
+        let ssrc = shared.streams.audio?;
+        let (codec, kind) = (setup::opus(), RtpCodecKind::Audio);
+        let label = "audio".to_owned();
+        Some(Self::make(
+            shared,
+            (ssrc, None),
+            codec,
+            kind,
+            label,
+            AUDIO_PACKETS,
+        ))
+    }
+
+    /// The tracks of the pictures, one per layer.
+    pub(crate) fn video(codecs: &[VideoCodec], shared: &Arc<Shared>) -> Vec<NewTrack> {
+        let layers = shared.streams.layers.iter().enumerate();
+        let track = |(layer, &(ssrc, rtx)): (usize, &(u32, u32))| {
+            let label = match layer {
+                0 => "video".to_owned(),
+                _ => format!("video-{layer}"),
+            };
+            let (codec, kind) = (bound_codec(codecs), RtpCodecKind::Video);
+            Self::make(shared, (ssrc, Some(rtx)), codec, kind, label, VIDEO_PACKETS)
         };
-        let ssrc = random_ssrc();
-        let rtx = (kind == MediaKind::Video).then(|| RTCRtpRtxParameters {
-            ssrc: random_ssrc(),
-        });
+        layers.map(track).collect()
+    }
+
+    fn make(
+        shared: &Arc<Shared>,
+        (ssrc, rtx): (u32, Option<u32>),
+        codec: RTCRtpCodec,
+        kind: RtpCodecKind,
+        label: String,
+        capacity: usize,
+    ) -> NewTrack {
+        let rtx = rtx.map(|ssrc| RTCRtpRtxParameters { ssrc });
         let encoding = RTCRtpEncodingParameters {
             rtp_coding_parameters: RTCRtpCodingParameters {
                 ssrc: Some(ssrc),
@@ -71,8 +130,8 @@ impl TrackOut {
         let track = MediaStreamTrack::new(
             "visavis".to_owned(),
             format!("visavis-{label}"),
-            label.to_owned(),
-            rtp_kind,
+            label,
+            kind,
             vec![encoding],
         );
         let (queue, packets) = mpsc::channel(capacity);
@@ -82,11 +141,11 @@ impl TrackOut {
             queue,
             shared: Arc::clone(shared),
         };
-        (
-            Arc::new(TrackLocalStaticRTP::new(track)),
-            track_out,
+        NewTrack {
+            local: Arc::new(TrackLocalStaticRTP::new(track)),
+            out: track_out,
             packets,
-        )
+        }
     }
 
     /// Numbers and queues a packet, or drops and counts it.
@@ -117,16 +176,37 @@ impl TrackOut {
             },
             payload: packet.payload,
         };
-        if let (Some(level), Some(id)) = (packet.level_dbov, formats.audio_level_id) {
-            let level = Bytes::copy_from_slice(&[level.min(127)]);
-            if let Err(error) = rtp.header.set_extension(id, level) {
-                tracing::debug!(%error, "audio level not attached");
+        let level = packet
+            .level_dbov
+            .map(|level| Bytes::copy_from_slice(&[level.min(127)]))
+            .filter(|_| codec.kind() == MediaKind::Audio);
+        let descriptor = packet
+            .descriptor
+            .filter(|_| codec.kind() == MediaKind::Video);
+        // The first extension decides the form of all (RFC 8285): a descriptor with a structure is
+        // too long for the one-byte form, so it has to come before any other.
+        let extensions = [
+            (descriptor, formats.descriptor_id),
+            (level, formats.audio_level_id),
+        ];
+        for (value, id) in extensions {
+            if let (Some(value), Some(id)) = (value, id)
+                && let Err(error) = rtp.header.set_extension(id, value)
+            {
+                tracing::debug!(%error, "header extension not attached");
             }
         }
         if self.queue.try_send(rtp).is_err() {
             self.shared.dropped_out.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// A track for the stack, its sending end, and its queue for [`run`].
+pub(crate) struct NewTrack {
+    pub(crate) local: Arc<TrackLocalStaticRTP>,
+    pub(crate) out: TrackOut,
+    pub(crate) packets: mpsc::Receiver<rtp::Packet>,
 }
 
 /// Hands queued packets to the stack until the queue's other end is gone.
@@ -148,9 +228,4 @@ fn bound_codec(codecs: &[VideoCodec]) -> RTCRtpCodec {
     let everywhere = [VideoCodec::Vp8, VideoCodec::H264];
     let codec = everywhere.into_iter().find(|codec| codecs.contains(codec));
     setup::video(codec.or(codecs.first().copied()).unwrap_or(VideoCodec::Vp8))
-}
-
-/// Zero means "none" in several places of the stack.
-fn random_ssrc() -> u32 {
-    rand::random::<u32>().max(1)
 }

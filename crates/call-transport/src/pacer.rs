@@ -1,7 +1,8 @@
 //! Spreads video over time so that a keyframe does not fill the bottleneck's queue at once: the
 //! clock comes in with the packets.
 //!
-//! Sound and RTCP pass at once; retransmissions go before new video. Replaces the stack's pacer,
+//! Sound and RTCP pass at once; retransmissions go before new video, and smaller layers of a
+//! picture before larger ones, so that what runs short is the largest. Replaces the stack's pacer,
 //! which holds everything, sound included, in one queue at exactly the target rate.
 //!
 //! Invariants: the queue empties within [`DRAIN`], whatever the target; at most [`MAX_PACKETS`]
@@ -10,12 +11,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use call_protocol::limits;
 use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 use rtc::shared::marshal::MarshalSize;
 
 use crate::estimator::START_BPS;
+use crate::outgoing::OutStreams;
 
 /// Multiple of the target video may leave at. Higher delays less, lower queues less in the
 /// network (libwebrtc: 2.5).
@@ -36,23 +39,26 @@ pub(crate) struct Pacer {
     queued_bits: f64,
     /// What empties the queue in time, kept until it is empty.
     drain_bps: f64,
+    streams: OutStreams,
     repairs: VecDeque<TaggedPacket>,
-    queue: VecDeque<TaggedPacket>,
+    /// By layer; what leaves first is at the end.
+    queues: [VecDeque<TaggedPacket>; limits::SFU_LAYERS],
     unpaced: BTreeSet<u32>,
     inbound: VecDeque<TaggedPacket>,
     outbound: VecDeque<TaggedPacket>,
 }
 
 impl Pacer {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(streams: OutStreams) -> Self {
         Self {
+            streams,
             target_bps: START_BPS,
             budget_bits: 0.0,
             refilled_at: None,
             queued_bits: 0.0,
             drain_bps: 0.0,
             repairs: VecDeque::new(),
-            queue: VecDeque::new(),
+            queues: Default::default(),
             unpaced: BTreeSet::new(),
             inbound: VecDeque::new(),
             outbound: VecDeque::new(),
@@ -64,7 +70,18 @@ impl Pacer {
     }
 
     fn is_empty(&self) -> bool {
-        self.repairs.is_empty() && self.queue.is_empty()
+        self.repairs.is_empty() && self.queues.iter().all(VecDeque::is_empty)
+    }
+
+    fn waiting(&self) -> usize {
+        self.queues.iter().map(VecDeque::len).sum()
+    }
+
+    fn pop(&mut self) -> Option<TaggedPacket> {
+        let mut queues = self.queues.iter_mut().rev();
+        self.repairs
+            .pop_front()
+            .or_else(|| queues.find_map(VecDeque::pop_front))
     }
 
     fn release(&mut self, now: Instant) {
@@ -75,9 +92,8 @@ impl Pacer {
         self.refilled_at = Some(now);
         let burst_bits = rate_bps * BURST.as_secs_f64();
         self.budget_bits = (self.budget_bits + elapsed.as_secs_f64() * rate_bps).min(burst_bits);
-        while self.budget_bits > 0.0 || self.queue.len() > MAX_PACKETS {
-            let Some(mut packet) = self.repairs.pop_front().or_else(|| self.queue.pop_front())
-            else {
+        while self.budget_bits > 0.0 || self.waiting() > MAX_PACKETS {
+            let Some(mut packet) = self.pop() else {
                 break;
             };
             let bits = bits_of(&packet);
@@ -121,21 +137,22 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Pacer {
     }
 
     fn handle_write(&mut self, msg: TaggedPacket) -> Result<(), Error> {
-        let is_paced = match &msg.message.packet {
-            Packet::Rtp(packet) => !self.unpaced.contains(&packet.header.ssrc),
-            _ => false,
+        let paced = match &msg.message.packet {
+            Packet::Rtp(packet) => Some(packet.header.ssrc),
+            _ => None,
         };
-        if !is_paced {
+        let Some(ssrc) = paced.filter(|ssrc| !self.unpaced.contains(ssrc)) else {
             self.outbound.push_back(msg);
             return Ok(());
-        }
+        };
         let now = msg.now;
         self.queued_bits += bits_of(&msg);
         self.drain_bps = self.drain_bps.max(self.queued_bits / DRAIN.as_secs_f64());
         if msg.message.has(&Attribute::Retransmission) {
             self.repairs.push_back(msg);
         } else {
-            self.queue.push_back(msg);
+            let layer = self.streams.layer(ssrc).map_or(0, usize::from);
+            self.queues[layer.min(limits::SFU_LAYERS - 1)].push_back(msg);
         }
         self.release(now);
         Ok(())
@@ -187,6 +204,7 @@ mod tests {
 
     const AUDIO: u32 = 1;
     const VIDEO: u32 = 2;
+    const LAYER_1: u32 = 3;
 
     fn packet(now: Instant, ssrc: u32, sequence: u16, bytes: usize) -> TaggedPacket {
         let packet = rtp::Packet {
@@ -206,7 +224,11 @@ mod tests {
     }
 
     fn pacer() -> Pacer {
-        let mut pacer = Pacer::new();
+        let streams = OutStreams {
+            audio: Some(AUDIO),
+            layers: vec![(VIDEO, 12), (LAYER_1, 13)],
+        };
+        let mut pacer = Pacer::new(streams);
         pacer.bind_local_stream(&StreamInfo {
             ssrc: AUDIO,
             mime_type: "audio/opus".into(),
@@ -282,11 +304,33 @@ mod tests {
                 .unwrap();
         }
         drain(&mut pacer);
-        let mut repair = packet(start, 3, 99, 1_100);
+        let mut repair = packet(start, 12, 99, 1_100);
         repair.message.add(Attribute::Retransmission);
         pacer.handle_write(repair).unwrap();
         let at = pacer.poll_timeout().unwrap();
         pacer.handle_timeout(at).unwrap();
-        assert_eq!(drain(&mut pacer).first().map(|entry| entry.0), Some(3));
+        assert_eq!(drain(&mut pacer).first().map(|entry| entry.0), Some(12));
+    }
+
+    #[test]
+    fn smaller_layers_go_before_larger_ones() {
+        let start = Instant::now();
+        let mut pacer = pacer();
+        for sequence in 0..50 {
+            for ssrc in [VIDEO, LAYER_1] {
+                pacer
+                    .handle_write(packet(start, ssrc, sequence, 1_100))
+                    .unwrap();
+            }
+        }
+        let mut order = Vec::new();
+        drain(&mut pacer);
+        while let Some(at) = pacer.poll_timeout() {
+            pacer.handle_timeout(at).unwrap();
+            order.extend(drain(&mut pacer).iter().map(|entry| entry.0));
+        }
+        let small = order.iter().filter(|ssrc| **ssrc == LAYER_1).count();
+        assert!(order[..small].iter().all(|ssrc| *ssrc == LAYER_1));
+        assert!(small > 45 && order.len() - small > 45);
     }
 }

@@ -108,6 +108,11 @@ impl History {
                 sequence_number: self.rtx_sequence,
                 timestamp: original.header.timestamp,
                 marker: original.header.marker,
+                // An SFU reads the descriptor of a repaired packet as of any other.
+                extension: original.header.extension,
+                extension_profile: original.header.extension_profile,
+                extensions: original.header.extensions.clone(),
+                extensions_padding: original.header.extensions_padding,
                 ..rtp::Header::default()
             },
             payload: payload.into(),
@@ -137,7 +142,9 @@ impl NackResponder {
         let Some(stream) = self.streams.get_mut(&nack.media_ssrc) else {
             return;
         };
-        let not_before = self.shared.rtt().mul_f32(0.9).max(REPEAT_MIN);
+        // Before the first measurement the peer may know the round trip better than we do.
+        let rtt = self.shared.measured_rtt().unwrap_or_default();
+        let not_before = rtt.mul_f32(0.9).max(REPEAT_MIN);
         let formats = self.shared.formats();
         for pair in &nack.nacks {
             let following = (0..16_u16).filter(|bit| pair.lost_packets & (1 << bit) != 0);

@@ -12,6 +12,7 @@ use rtc::interceptor::{
     TwccReceiverBuilder, TwccSenderBuilder,
 };
 use rtc::mdns::MulticastSocket;
+use rtc::peer_connection::configuration::RTCIceTransportPolicy;
 use rtc::peer_connection::configuration::media_engine::{
     MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9, MediaEngine,
 };
@@ -27,8 +28,9 @@ use webrtc::peer_connection::{
     SrtpProtectionProfile,
 };
 
-use crate::config::LinkConfig;
+use crate::config::{LinkConfig, LinkShape};
 use crate::estimator::Estimator;
+use crate::event::MediaKind;
 use crate::nack::NackGenerator;
 use crate::pacer::Pacer;
 use crate::responder::NackResponder;
@@ -54,12 +56,23 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// The audio level extension, RFC 6464.
 pub(crate) const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
+/// The dependency descriptor of a frame (AV1 RTP specification, appendix A).
+pub(crate) const DESCRIPTOR_URI: &str =
+    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+/// Transport-wide sequence numbers, which the bandwidth estimators of both ends need.
+const TWCC_URI: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+/// Media ids: a bundled description is not well-formed without them (RFC 8843).
+const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+
+/// What of [`HEADER_EXTENSIONS`] an SFU link offers; each costs bytes in 25 sections. Only our own
+/// server answers, so the numbering does not matter.
+const SFU_EXTENSIONS: [&str; 4] = [AUDIO_LEVEL_URI, TWCC_URI, MID_URI, DESCRIPTOR_URI];
+
 /// Header extensions in the order Chromium numbers them, and whether (audio, video) use them.
 ///
 /// The stack numbers by order of registration. When two offers cross and the polite side rolls
 /// back, both numberings meet in one session; a URI under two ids, or an id with two URIs, makes
-/// Chromium refuse the description. The ninth place is dependency descriptors in other Chromium
-/// builds; it is kept free with a URI nobody answers.
+/// Chromium refuse the description.
 const HEADER_EXTENSIONS: [(&str, bool, bool); 14] = [
     (AUDIO_LEVEL_URI, true, false),
     (
@@ -67,12 +80,8 @@ const HEADER_EXTENSIONS: [(&str, bool, bool); 14] = [
         true,
         true,
     ),
-    (
-        "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
-        true,
-        true,
-    ),
-    ("urn:ietf:params:rtp-hdrext:sdes:mid", true, true),
+    (TWCC_URI, true, true),
+    (MID_URI, true, true),
     (
         "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
         false,
@@ -93,7 +102,7 @@ const HEADER_EXTENSIONS: [(&str, bool, bool); 14] = [
         false,
         true,
     ),
-    ("urn:visavis:reserved", false, true),
+    (DESCRIPTOR_URI, false, true),
     ("urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id", false, true),
     (
         "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
@@ -194,7 +203,7 @@ pub(crate) fn video_parameters(codecs: &[VideoCodec]) -> Vec<RTCRtpCodecParamete
 }
 
 /// The codecs and extensions of one connection.
-pub(crate) fn media_engine(codecs: &[VideoCodec]) -> Result<MediaEngine> {
+pub(crate) fn media_engine(config: &LinkConfig) -> Result<MediaEngine> {
     let mut engine = MediaEngine::default();
     engine.register_codec(
         RTCRtpCodecParameters {
@@ -203,10 +212,14 @@ pub(crate) fn media_engine(codecs: &[VideoCodec]) -> Result<MediaEngine> {
         },
         RtpCodecKind::Audio,
     )?;
-    for parameters in video_parameters(codecs) {
+    for parameters in video_parameters(&config.video_codecs) {
         engine.register_codec(parameters, RtpCodecKind::Video)?;
     }
+    let is_sfu = matches!(config.shape, LinkShape::Sfu { .. });
     for (uri, audio, video) in HEADER_EXTENSIONS {
+        if is_sfu && !SFU_EXTENSIONS.contains(&uri) {
+            continue;
+        }
         for (wanted, kind) in [(audio, RtpCodecKind::Audio), (video, RtpCodecKind::Video)] {
             if wanted {
                 let extension = RTCRtpHeaderExtensionCapability {
@@ -255,24 +268,31 @@ fn multicast_dns_mode() -> MulticastDnsMode {
     }
 }
 
-/// The ICE servers.
+/// The ICE servers, and which candidates count.
 pub(crate) fn configuration(config: &LinkConfig) -> RTCConfiguration {
     let servers = config.ice_servers.iter().map(|server| RTCIceServer {
         urls: server.urls.clone(),
         username: server.username.clone(),
         credential: server.credential.clone(),
     });
+    let policy = if config.relay_only {
+        RTCIceTransportPolicy::Relay
+    } else {
+        RTCIceTransportPolicy::All
+    };
     RTCConfigurationBuilder::new()
         .with_ice_servers(servers.collect())
+        .with_ice_transport_policy(policy)
         .build()
 }
 
 /// Kinds of media sections every description of ours has.
 pub(crate) fn sections(config: &LinkConfig) -> Vec<&'static str> {
-    let video = (!config.video_codecs.is_empty()).then_some("video");
-    ["audio"]
+    let kinds = [(MediaKind::Audio, "audio"), (MediaKind::Video, "video")];
+    kinds
         .into_iter()
-        .chain(video)
+        .filter(|(kind, _)| config.sends(*kind) || config.receiving_sections(*kind) > 0)
+        .map(|(_, name)| name)
         .chain(["application"])
         .collect()
 }
@@ -296,7 +316,7 @@ pub(crate) fn interceptors(shared: &Arc<Shared>) -> Registry {
             CongestionControlBuilder::new(estimator).build(),
         )
         .with(Slot::TwccSender, TwccSenderBuilder::new().build())
-        .with(Slot::Pacer, Pacer::new())
+        .with(Slot::Pacer, Pacer::new(shared.streams.clone()))
         .with(Slot::NackResponder, NackResponder::new(Arc::clone(shared)))
         .with(Slot::NackGenerator, NackGenerator::new(Arc::clone(shared)))
         .with(Slot::TwccReceiver, TwccReceiverBuilder::new().build())

@@ -1,7 +1,8 @@
 //! What the interceptors (on the connection's driver task), the link's tasks and its handle share:
 //! counters, the negotiated formats, wake-ups. Locks are held for a few instructions only.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +11,7 @@ use tokio::sync::Notify;
 use crate::estimator::START_BPS;
 use crate::formats::Formats;
 use crate::meter::Meter;
+use crate::outgoing::OutStreams;
 
 /// Assumed until the first measurement; between a LAN and another continent.
 const RTT_UNKNOWN_US: u32 = 100_000;
@@ -17,18 +19,24 @@ const RTT_UNKNOWN_US: u32 = 100_000;
 /// One link's shared state.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// What we send.
+    pub(crate) streams: OutStreams,
     /// Counts every packet.
     meter: Mutex<Meter>,
     /// What was negotiated last.
     formats: Mutex<Arc<Formats>>,
+    /// The peer's streams and the media ids of their sections.
+    media_ids: Mutex<BTreeMap<u32, String>>,
     /// The congestion controller's target, bits per second.
     pub(crate) target_bps: Arc<AtomicU64>,
     rtt_us: AtomicU32,
     wall_clock: WallClock,
     /// Whether packets may be handed to the stack.
     pub(crate) is_connected: AtomicBool,
-    /// The peer asked for a keyframe.
+    /// Wakes the link's task when the peer asked for a keyframe.
     pub(crate) keyframe_wanted: Notify,
+    /// Of which layers: a bit each.
+    keyframe_layers: AtomicU8,
     /// PLI and FIR that arrived.
     pub(crate) keyframe_requests_in: AtomicU64,
     /// PLI that we sent.
@@ -40,15 +48,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(streams: OutStreams) -> Self {
         Self {
+            streams,
             meter: Mutex::default(),
             formats: Mutex::default(),
+            media_ids: Mutex::default(),
             target_bps: Arc::new(AtomicU64::new(START_BPS as u64)),
             rtt_us: AtomicU32::new(0),
             wall_clock: WallClock::new(Instant::now(), SystemTime::now()),
             is_connected: AtomicBool::new(false),
             keyframe_wanted: Notify::new(),
+            keyframe_layers: AtomicU8::new(0),
             keyframe_requests_in: AtomicU64::new(0),
             keyframe_requests_out: AtomicU64::new(0),
             dropped_out: AtomicU64::new(0),
@@ -67,6 +78,36 @@ impl Shared {
 
     pub(crate) fn set_formats(&self, formats: Formats) {
         *self.formats.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(formats);
+    }
+
+    /// The media id of the section a stream of the peer belongs to.
+    pub(crate) fn media_id(&self, ssrc: u32) -> Option<String> {
+        let ids = self
+            .media_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        ids.get(&ssrc).cloned()
+    }
+
+    pub(crate) fn set_media_ids(&self, ids: BTreeMap<u32, String>) {
+        *self
+            .media_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = ids;
+    }
+
+    /// The peer asks for a keyframe of a layer.
+    pub(crate) fn want_keyframe(&self, layer: u8) {
+        self.keyframe_requests_in.fetch_add(1, Ordering::Relaxed);
+        self.keyframe_layers
+            .fetch_or(1 << (layer & 7), Ordering::AcqRel);
+        self.keyframe_wanted.notify_one();
+    }
+
+    /// The layers asked for since the previous call.
+    pub(crate) fn take_wanted_keyframes(&self) -> impl Iterator<Item = u8> + use<> {
+        let layers = self.keyframe_layers.swap(0, Ordering::AcqRel);
+        (0..8).filter(move |layer| layers & (1 << layer) != 0)
     }
 
     /// The NTP time our sender reports give for `now`.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use call_protocol::limits;
 use webrtc::peer_connection::{PeerConnection, RTCIceCandidateType};
 
 use crate::event::{LinkState, PathKind};
@@ -21,8 +22,10 @@ pub struct LinkStats {
     pub target_bps: u64,
     /// Sound we send.
     pub audio_out: OutStats,
-    /// Pictures we send.
+    /// Pictures we send, all layers together.
     pub video_out: OutStats,
+    /// Pictures we send, by layer; zero for layers the link does not have.
+    pub video_layers_out: [OutStats; limits::SFU_LAYERS],
     /// Sound we receive.
     pub audio_in: InStats,
     /// Pictures we receive.

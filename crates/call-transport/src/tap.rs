@@ -8,7 +8,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
@@ -58,16 +57,9 @@ impl Tap {
         }
     }
 
-    fn handle_keyframe_request(&self, mut ssrcs: impl Iterator<Item = u32>) {
-        let is_ours = {
-            let meter = self.shared.meter();
-            ssrcs.any(|ssrc| meter.is_own_video(ssrc))
-        };
-        if is_ours {
-            self.shared
-                .keyframe_requests_in
-                .fetch_add(1, Ordering::Relaxed);
-            self.shared.keyframe_wanted.notify_one();
+    fn handle_keyframe_request(&self, ssrcs: impl Iterator<Item = u32>) {
+        for layer in ssrcs.filter_map(|ssrc| self.shared.streams.layer(ssrc)) {
+            self.shared.want_keyframe(layer);
         }
     }
 
@@ -168,9 +160,10 @@ fn kind(info: &StreamInfo) -> MediaKind {
 
 impl Interceptor for Tap {
     fn bind_local_stream(&mut self, info: &StreamInfo) {
+        let layer = self.shared.streams.layer(info.ssrc);
         self.shared
             .meter()
-            .bind_out(info.ssrc, kind(info), info.clock_rate, info.ssrc_rtx);
+            .bind_out(info.ssrc, kind(info), layer, info.clock_rate, info.ssrc_rtx);
     }
 
     fn unbind_local_stream(&mut self, _info: &StreamInfo) {}

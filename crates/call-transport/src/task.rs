@@ -13,13 +13,10 @@ use std::time::{Duration, Instant};
 use call_protocol::VideoCodec;
 use call_protocol::peer::{PeerSignal, SdpKind};
 use rtc::peer_connection::configuration::RTCOfferOptions;
-use rtc::rtcp;
-use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use webrtc::error::Result;
-use webrtc::media_stream::track_remote::TrackRemote;
 use webrtc::peer_connection::{
     PeerConnection, RTCIceCandidateInit, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
     RTCSessionDescription,
@@ -28,7 +25,7 @@ use webrtc::peer_connection::{
 use crate::channels::ChannelNotice;
 use crate::config::LinkConfig;
 use crate::event::{Codec, LinkEvent, LinkState, MediaKind, RtpIn};
-use crate::formats::Formats;
+use crate::formats::{self, Formats};
 use crate::handler::Notice;
 use crate::incoming;
 use crate::link::Command;
@@ -37,15 +34,13 @@ use crate::recovery::{Action, PathState, Recovery};
 use crate::setup;
 use crate::shared::Shared;
 use crate::stats;
+use crate::tracks::VideoTracks;
+use crate::turn_shim::TurnShims;
 
 /// Events that may wait before the peer is held back.
 const OUTBOX: usize = 256;
-/// Between keyframe requests; an encoder needs longer than this to answer one.
-const KEYFRAME_EVERY: Duration = Duration::from_millis(100);
 /// How long a hang-up waits for room for its last events.
 const FAREWELL: Duration = Duration::from_millis(200);
-/// Remote video tracks keyframes are asked from.
-const MAX_TRACKS: usize = 4;
 /// Candidates of ours kept for a peer that dropped them.
 const MAX_CANDIDATES: usize = 64;
 
@@ -76,12 +71,12 @@ pub(crate) struct Task {
     recovery: Recovery,
     outbox: VecDeque<LinkEvent>,
     pub(crate) children: JoinSet<()>,
+    /// Held for as long as the connection may use them.
+    pub(crate) turn_shims: Option<TurnShims>,
     pub(crate) state: watch::Sender<LinkState>,
     codecs: Option<(Vec<VideoCodec>, bool)>,
     local_candidates: VecDeque<Candidate>,
-    video_tracks: Vec<Arc<dyn TrackRemote>>,
-    keyframe_asked_at: Option<Instant>,
-    is_keyframe_due: bool,
+    video_tracks: VideoTracks,
     is_hung_up: bool,
 }
 
@@ -94,8 +89,10 @@ impl Task {
         shared: &Arc<Shared>,
         is_flooded: Arc<AtomicBool>,
     ) -> Self {
+        let negotiation = Negotiation::new(config.polite, setup::sections(&config))
+            .with_sdp_bytes(config.sdp_bytes());
         Self {
-            negotiation: Negotiation::new(config.polite, setup::sections(&config)),
+            negotiation,
             recovery: Recovery::new(Instant::now(), config.polite),
             config,
             connection: Arc::clone(connection),
@@ -105,12 +102,11 @@ impl Task {
             is_flooded,
             outbox: VecDeque::new(),
             children: JoinSet::new(),
+            turn_shims: None,
             state: watch::channel(LinkState::Connecting).0,
             codecs: None,
             local_candidates: VecDeque::new(),
-            video_tracks: Vec::new(),
-            keyframe_asked_at: None,
-            is_keyframe_due: false,
+            video_tracks: VideoTracks::new(Arc::clone(shared)),
             is_hung_up: false,
         }
     }
@@ -162,32 +158,24 @@ impl Task {
             }
             Some(notice) = inputs.notices.recv(), if has_room => self.handle_notice(notice).await,
             Some(notice) = inputs.channels.recv(), if has_room => self.handle_channel(notice),
-            () = shared.keyframe_wanted.notified() => {
-                let is_waiting = self.outbox.iter().any(|event| matches!(event, LinkEvent::KeyframeRequested { .. }));
-                if !is_waiting {
-                    self.outbox.push_back(LinkEvent::KeyframeRequested { layer: 0 });
-                }
-            }
+            () = shared.keyframe_wanted.notified() => self.handle_keyframes_wanted(),
             () = sleep_until(wake_at) => return self.handle_timeout(Instant::now()).await,
         }
         Flow::Continue
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let keyframe_at = self
-            .keyframe_asked_at
-            .filter(|_| self.is_keyframe_due)
-            .map(|asked_at| asked_at + KEYFRAME_EVERY);
-        [self.recovery.poll_timeout(), keyframe_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.recovery.poll_timeout(),
+            self.video_tracks.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     async fn handle_timeout(&mut self, now: Instant) -> Flow {
-        if self.is_keyframe_due {
-            self.request_keyframe(now).await;
-        }
+        self.video_tracks.handle_timeout(now).await;
         match self.recovery.handle_timeout(now) {
             Some(Action::GiveUp) => return Flow::End(LinkState::Failed),
             Some(Action::RestartIce) => {
@@ -209,7 +197,10 @@ impl Task {
                 }
                 self.execute(steps).await;
             }
-            Command::RequestKeyframe => self.request_keyframe(Instant::now()).await,
+            Command::RequestKeyframe(ssrc) => {
+                let now = Instant::now();
+                self.video_tracks.request_keyframe(now, ssrc).await;
+            }
             Command::RestartIce => {
                 let steps = self.negotiation.handle_wish(true);
                 self.execute(steps).await;
@@ -233,9 +224,8 @@ impl Task {
                 }
             }
             Notice::Track(track) => {
-                let is_video = track.kind().await == RtpCodecKind::Video;
-                if is_video && self.video_tracks.len() < MAX_TRACKS {
-                    self.video_tracks.push(Arc::clone(&track));
+                if track.kind().await == RtpCodecKind::Video {
+                    self.video_tracks.add(&track);
                 }
                 let (media, shared) = (self.media.clone(), Arc::clone(&self.shared));
                 self.children.spawn(incoming::run(track, media, shared));
@@ -370,6 +360,7 @@ impl Task {
             } => {
                 let offer = RTCSessionDescription::offer(sdp.clone())?;
                 self.connection.set_remote_description(offer).await?;
+                self.shared.set_media_ids(formats::media_ids(sdp));
                 self.recovery.handle_restart(Instant::now());
             }
             Step::SetRemote {
@@ -378,6 +369,7 @@ impl Task {
             } => {
                 let answer = RTCSessionDescription::answer(sdp.clone())?;
                 self.connection.set_remote_description(answer).await?;
+                self.shared.set_media_ids(formats::media_ids(sdp));
                 self.handle_answered(sdp);
             }
             Step::Answer { resend_candidates } => {
@@ -432,27 +424,14 @@ impl Task {
         }
     }
 
-    async fn request_keyframe(&mut self, now: Instant) {
-        let is_early = self
-            .keyframe_asked_at
-            .is_some_and(|asked_at| now.saturating_duration_since(asked_at) < KEYFRAME_EVERY);
-        self.is_keyframe_due = is_early;
-        if is_early {
-            return;
-        }
-        for track in &self.video_tracks {
-            for media_ssrc in track.ssrcs().await {
-                let request = PictureLossIndication {
-                    sender_ssrc: 0,
-                    media_ssrc,
-                };
-                let packets: Vec<Box<dyn rtcp::Packet>> = vec![Box::new(request)];
-                if track.write_rtcp(packets).await.is_ok() {
-                    self.keyframe_asked_at = Some(now);
-                    self.shared
-                        .keyframe_requests_out
-                        .fetch_add(1, Ordering::Relaxed);
-                }
+    fn handle_keyframes_wanted(&mut self) {
+        for wanted in self.shared.take_wanted_keyframes() {
+            let is_waiting = self.outbox.iter().any(
+                |event| matches!(event, LinkEvent::KeyframeRequested { layer } if *layer == wanted),
+            );
+            if !is_waiting {
+                self.outbox
+                    .push_back(LinkEvent::KeyframeRequested { layer: wanted });
             }
         }
     }
@@ -488,6 +467,8 @@ impl Task {
             tracing::debug!(%error, "closing the peer connection");
         }
         self.children.shutdown().await;
+        // Only now: closing gives relays back.
+        self.turn_shims = None;
     }
 }
 

@@ -173,7 +173,7 @@ fn request(url: &str) -> Option<Request<()>> {
 
 /// TLS with the public web's roots. The provider is named, because a process in which several are
 /// compiled in has no default one and would panic.
-fn tls() -> Arc<rustls::ClientConfig> {
+pub(crate) fn tls() -> Arc<rustls::ClientConfig> {
     let roots = rustls::RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };

@@ -8,5 +8,8 @@ mod lifecycle;
 mod media;
 mod negotiation;
 mod recovery;
+mod sfu;
+mod sfu_peer;
+mod shapes;
 mod support;
 mod ws;

@@ -247,7 +247,7 @@ impl Relay {
                     sdp: lines.collect(),
                 })
             }
-            PeerSignal::Bye => Some(PeerSignal::Bye),
+            PeerSignal::Bye | PeerSignal::Settled { .. } => Some(signal),
         })
     }
 

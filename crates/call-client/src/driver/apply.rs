@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::Instant;
 
 use call_core::{Input, LinkOp, MediaOp, Output, SocketOp};
+use call_e2ee::MediaSealer;
 use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{SettingsView, SoundTestState};
 use call_protocol::{MediaSource, MemberId};
@@ -31,17 +32,21 @@ impl Driver {
                 link,
                 polite,
                 initiator,
-                ..
+                purpose,
             }) => {
-                self.open_link(link, polite, initiator);
+                self.open_link(link, polite, initiator, purpose);
             }
-            Output::Link(LinkOp::UseIceServers { stun, .. }) => self.stun = stun,
+            Output::Link(LinkOp::UseIceServers { stun, relay }) => {
+                self.stun = stun;
+                self.relay = relay;
+            }
             Output::Link(LinkOp::Signal { link, signal }) => self.signal_link(link, signal),
             Output::Link(LinkOp::Restart { link }) => self.restart_link(link),
-            Output::Link(LinkOp::Close { link }) => self.close_link(link),
+            Output::Link(LinkOp::Close { link }) => self.close_link(now, link),
             Output::Media(op) => self.apply_media(now, op),
             Output::Ui(event) => self.ui.event(event),
             Output::Call(event) => {
+                self.follow_members(&event);
                 self.end_of_call(&event);
                 self.observe(Observed::Call(event));
             }
@@ -84,14 +89,21 @@ impl Driver {
                     encoder.request_keyframe(layer);
                 }
             }
-            MediaOp::ForceKeyframe { .. }
-            | MediaOp::SetLayers { .. }
-            | MediaOp::SealAs { .. }
-            | MediaOp::OpenMember { .. }
-            | MediaOp::ForgetMember { .. } => {}
+            MediaOp::SetLayers {
+                source: MediaSource::Camera,
+                wanted,
+            } => {
+                self.layers_wanted = wanted;
+                self.update_encoder();
+            }
+            // No screen is shared from here yet.
+            MediaOp::ForceKeyframe { .. } | MediaOp::SetLayers { .. } => {}
+            MediaOp::SealAs { member, salt } => self.seal_as(member, salt),
+            MediaOp::OpenMember { member, salt } => self.hub.open_member(member, salt),
+            MediaOp::ForgetMember { member } => self.hub.forget_member(member),
             MediaOp::RequestKeyframe { member, source } => {
                 self.pump.handle_need_keyframe(now, (member, source));
-                self.request_keyframe(now, member);
+                self.hub.request_keyframe(now, member, source);
             }
             MediaOp::SetVisibleTiles { tiles } => {
                 self.pump.set_visible(now, &tiles);
@@ -112,7 +124,21 @@ impl Driver {
         }
     }
 
+    /// A seat has its sealer for good: a second one would use the same nonces again.
+    fn seal_as(&mut self, member: MemberId, salt: [u8; 16]) {
+        if self.sealed_as == Some((member, salt)) {
+            return;
+        }
+        let Some((_, keys)) = &self.keys else {
+            return tracing::error!("a seat before the keys");
+        };
+        let sealer = MediaSealer::new(keys, member, salt);
+        self.outlet.set_sealer(sealer);
+        self.sealed_as = Some((member, salt));
+    }
+
     fn set_member_sound(&self, member: MemberId, volume_percent: u16, muted_here: bool) {
+        self.hub.add_member(member);
         let mut mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(receiver) = mixer.receiver_mut(member) {
             receiver.set_volume(f32::from(volume_percent) / 100.0);

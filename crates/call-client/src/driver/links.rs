@@ -1,39 +1,45 @@
-//! Peer connections: opening and closing them, what they report, and the encoder that feeds them.
+//! Peer connections: opening and closing them, what they report, and the frames that came over them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use call_core::{Input, LinkEvent as SessionEvent, LinkId, LinkState as SessionState};
-use call_media::video::codec::{DEFAULT_VIDEO_CODEC, EncoderConfig};
-use call_media::video::send::{VideoSender, VideoSenderConfig};
-use call_media::video::source_config::VideoSourceConfig;
+use bytes::Bytes;
+use call_core::{
+    CallEvent, Input, LinkEvent as SessionEvent, LinkId, LinkPeer, LinkPurpose,
+    LinkState as SessionState,
+};
+use call_media::video::codec::DEFAULT_VIDEO_CODEC;
 use call_protocol::peer::PeerSignal;
 use call_protocol::ui::Delivery;
-use call_protocol::{MediaSource, MemberId, VideoCodec};
-use call_transport::{IceServer, Link, LinkConfig, LinkEvent, LinkState};
+use call_protocol::{MediaSource, MemberId, VideoCodec, limits};
+use call_transport::{ChannelLabel, IceServer, Link, LinkConfig, LinkEvent, LinkShape, LinkState};
 
 use super::Driver;
+use crate::channels;
 use crate::config::Observed;
 use crate::frames::EncodedFrame;
-use crate::inbound::{self, LinkReport, ReceivedFrame};
+use crate::inbound::{self, LinkReport, Received, ReceivedFrame, Report};
 use crate::pictures::Decoding;
-use crate::stats::{FrameMeter, RateMeter, ShareMeter, picture_bitrate_bps};
+use crate::stats::{FrameMeter, RateMeter, ShareMeter};
 
 /// Signals kept until the connection object exists, some milliseconds; more are dropped and the
 /// negotiation fails and is repeated.
 const PENDING_SIGNALS: usize = 128;
-/// Shortest time between two keyframe requests for a decoder.
-const KEYFRAME_REQUEST: Duration = Duration::from_millis(300);
 
 /// A peer connection.
 pub(super) struct LinkSlot {
     pub(super) link: Option<Arc<Link>>,
     pending: VecDeque<PeerSignal>,
+    pub(super) purpose: LinkPurpose,
     pub(super) state: LinkState,
     pub(super) rtt_ms: Option<f64>,
+}
+
+/// What is measured of a member, from joining to leaving.
+#[derive(Debug, Default)]
+pub(super) struct MemberFigures {
     codec: Option<VideoCodec>,
-    keyframe_asked: Option<Instant>,
     pub(super) frames: FrameMeter,
     pub(super) sound: RateMeter,
     pub(super) concealed: ShareMeter,
@@ -41,17 +47,25 @@ pub(super) struct LinkSlot {
 
 impl Driver {
     fn ice_servers(&self) -> Vec<IceServer> {
-        if self.stun.is_empty() {
-            return Vec::new();
-        }
-        vec![IceServer {
+        let stun = (!self.stun.is_empty()).then(|| IceServer {
             urls: self.stun.clone(),
             ..IceServer::default()
-        }]
+        });
+        let relay = self.relay.as_ref().map(|grant| IceServer {
+            urls: grant.urls.clone(),
+            username: grant.username.clone(),
+            credential: grant.credential.clone(),
+        });
+        stun.into_iter().chain(relay).collect()
     }
 
-    pub(super) fn open_link(&mut self, id: LinkId, polite: bool, initiator: bool) {
-        let Some(member) = id.member() else { return };
+    pub(super) fn open_link(
+        &mut self,
+        id: LinkId,
+        polite: bool,
+        initiator: bool,
+        purpose: LinkPurpose,
+    ) {
         let mut codecs = vec![VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264];
         codecs.sort_by_key(|codec| *codec != DEFAULT_VIDEO_CODEC);
         let config = LinkConfig {
@@ -60,33 +74,17 @@ impl Driver {
             include_loopback: self.include_loopback,
             ice_servers: self.ice_servers(),
             video_codecs: codecs,
-            ..LinkConfig::default()
+            shape: shape(id.peer, purpose),
+            relay_only: self.relay_only,
         };
-        let mut mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
-        // A new link starts its sound anew: sequence numbers and timestamps begin elsewhere.
-        mixer.remove_member(member);
-        if let Err(error) = mixer.add_member(member) {
-            tracing::error!(?error, "no sound decoder");
-        }
-        drop(mixer);
-        let run = inbound::run(
-            id,
-            member,
-            config,
-            Arc::clone(&self.mixer),
-            self.reports.clone(),
-        );
+        let run = inbound::run(id, config, self.hub.clone(), self.reports.clone());
         self.link_tasks.spawn(run);
         let slot = LinkSlot {
             link: None,
             pending: VecDeque::new(),
+            purpose,
             state: LinkState::Connecting,
             rtt_ms: None,
-            codec: None,
-            keyframe_asked: None,
-            frames: FrameMeter::default(),
-            sound: RateMeter::default(),
-            concealed: ShareMeter::default(),
         };
         self.links.insert(id, slot);
     }
@@ -108,21 +106,12 @@ impl Driver {
         }
     }
 
-    pub(super) fn close_link(&mut self, id: LinkId) {
+    pub(super) fn close_link(&mut self, now: Instant, id: LinkId) {
         let Some(slot) = self.links.remove(&id) else {
             return;
         };
         self.outlet.remove(id);
-        if let Some(member) = id.member()
-            && !self.links.keys().any(|other| other.peer == id.peer)
-        {
-            self.mixer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove_member(member);
-            self.pictures.remove(member);
-            self.pump.remove((member, MediaSource::Camera));
-        }
+        self.hub.remove_link(now, id);
         self.update_encoder();
         // A link that is still being opened reports itself later and is closed then: stopping the
         // opening halfway would leave its sockets behind.
@@ -140,7 +129,44 @@ impl Driver {
         });
     }
 
-    pub(super) fn handle_link(&mut self, now: Instant, id: LinkId, report: LinkReport) {
+    /// Members are heard and seen from joining to leaving, whatever links they have meanwhile.
+    pub(super) fn follow_members(&mut self, event: &CallEvent) {
+        match event {
+            // A new seat: ids may mean other people.
+            CallEvent::Joined { .. } | CallEvent::Left { .. } => self.remove_members(),
+            CallEvent::MemberJoined { member, .. } => {
+                self.hub.add_member(*member);
+                self.members.entry(*member).or_default();
+            }
+            CallEvent::MemberLeft { member, .. } => self.remove_member(*member),
+            _ => {}
+        }
+    }
+
+    fn remove_members(&mut self) {
+        let known: Vec<_> = self.members.keys().copied().collect();
+        for member in known {
+            self.remove_member(member);
+        }
+    }
+
+    fn remove_member(&mut self, member: MemberId) {
+        self.members.remove(&member);
+        self.hub.remove_member(member);
+        for source in [MediaSource::Camera, MediaSource::Screen] {
+            self.pictures.remove((member, source));
+            self.pump.remove((member, source));
+        }
+    }
+
+    pub(super) fn handle_report(&mut self, now: Instant, report: Report) {
+        match report {
+            Report::Link(id, report) => self.handle_link(now, id, report),
+            Report::Received(received) => self.handle_received(now, received),
+        }
+    }
+
+    fn handle_link(&mut self, now: Instant, id: LinkId, report: LinkReport) {
         match report {
             LinkReport::Opened(link) => match self.links.get_mut(&id) {
                 Some(slot) => {
@@ -148,7 +174,10 @@ impl Driver {
                         link.handle_signal(signal);
                     }
                     slot.link = Some(Arc::clone(&link));
-                    self.outlet.add(id, link);
+                    self.hub.add_link(id, &link);
+                    if slot.purpose == LinkPurpose::Call {
+                        self.outlet.add(id, link);
+                    }
                 }
                 None => self.hang_up(link),
             },
@@ -159,10 +188,7 @@ impl Driver {
             LinkReport::Event(event) if self.links.contains_key(&id) => {
                 self.handle_link_event(now, id, event);
             }
-            LinkReport::Frame(frame) if self.links.contains_key(&id) => {
-                self.handle_frame(now, id, frame);
-            }
-            LinkReport::Event(_) | LinkReport::Frame(_) => {}
+            LinkReport::Event(_) => {}
         }
     }
 
@@ -175,15 +201,13 @@ impl Driver {
             LinkEvent::Signal(signal) => self.tell_session(now, id, SessionEvent::Signal(signal)),
             LinkEvent::State(state) => {
                 // An interrupted link keeps its media: what comes through shortens the gap.
-                let carries =
-                    matches!(state, LinkState::Connected { .. } | LinkState::Reconnecting);
-                self.outlet.set_connected(id, carries);
-                self.update_encoder();
+                self.outlet.set_connected(id, carries(state));
                 let mut rtt_ms = None;
                 if let Some(slot) = self.links.get_mut(&id) {
                     slot.state = state;
                     rtt_ms = slot.rtt_ms;
                 }
+                self.update_encoder();
                 self.observe(Observed::Link {
                     peer: id.peer,
                     state,
@@ -199,28 +223,101 @@ impl Driver {
                 let source = MediaSource::Camera;
                 self.tell_session(now, id, SessionEvent::KeyframeRequested { source, layer });
             }
-            // Chat and files travel here once they exist.
-            LinkEvent::ChannelOpen(_)
-            | LinkEvent::ChannelMessage { .. }
-            | LinkEvent::ChannelClosed(_) => {}
+            LinkEvent::ChannelMessage {
+                channel,
+                data,
+                is_text: _,
+            } => {
+                if let Some((from, data)) = channels::received(id, data) {
+                    self.handle_channel_message(from, channel, &data);
+                }
+            }
+            LinkEvent::ChannelOpen(_) | LinkEvent::ChannelClosed(_) => {}
         }
     }
 
-    fn handle_frame(&mut self, now: Instant, id: LinkId, received: ReceivedFrame) {
+    /// A message of a member, whichever way it came. Chat and files begin here once they exist.
+    fn handle_channel_message(&self, from: MemberId, channel: ChannelLabel, data: &Bytes) {
+        if self.members.contains_key(&from) {
+            tracing::debug!(%from, channel = channel.name(), bytes = data.len(), "message");
+        }
+    }
+
+    /// Sends a message to a member or to everybody, whichever way leads there. Returns how many
+    /// links took it; what a full or closed channel refuses is dropped.
+    #[expect(dead_code, reason = "chat and files will send here")]
+    pub(super) fn send_channel(
+        &self,
+        to: Option<MemberId>,
+        channel: ChannelLabel,
+        data: &Bytes,
+    ) -> usize {
+        let members: Vec<_> = self.members.keys().copied().collect();
+        let open = self.links.iter().filter(|(_, slot)| carries(slot.state));
+        let links: Vec<_> = open.map(|(id, _)| *id).collect();
+        let ways = channels::route(to, data, &members, &links).into_iter();
+        let taken = ways.filter(|way| {
+            let link = self
+                .links
+                .get(&way.link)
+                .and_then(|slot| slot.link.as_ref());
+            link.is_some_and(|link| link.send_channel(channel, way.data.clone()).is_ok())
+        });
+        taken.count()
+    }
+
+    fn handle_received(&mut self, now: Instant, received: Received) {
+        match received {
+            Received::Frame {
+                member,
+                source,
+                frame,
+            } => self.handle_frame(now, member, source, frame),
+            Received::NeedsKeyframe { link, ssrc } => {
+                let slot = self.links.get(&link);
+                if let Some(link) = slot.and_then(|slot| slot.link.as_ref()) {
+                    link.request_keyframe(Some(ssrc));
+                }
+            }
+            Received::Flows {
+                link,
+                member,
+                source,
+            } => self.session.handle_input(
+                now,
+                Input::MediaFlows {
+                    link,
+                    member,
+                    source,
+                },
+            ),
+        }
+    }
+
+    fn handle_frame(
+        &mut self,
+        now: Instant,
+        member: MemberId,
+        source: MediaSource,
+        received: ReceivedFrame,
+    ) {
         let ReceivedFrame {
             frame,
             timestamp_us,
         } = received;
-        let (Some(slot), Some(member)) = (self.links.get_mut(&id), id.member()) else {
+        let Some(figures) = self.members.get_mut(&member) else {
             return;
         };
-        slot.frames
-            .handle_frame(now, frame.width, frame.height, frame.data.len());
-        if slot.codec != Some(frame.codec) {
-            slot.codec = Some(frame.codec);
-            self.tell_session(now, id, SessionEvent::Codec(frame.codec));
+        if source == MediaSource::Camera {
+            figures
+                .frames
+                .handle_frame(now, frame.width, frame.height, frame.data.len());
+            if figures.codec != Some(frame.codec) {
+                figures.codec = Some(frame.codec);
+                self.tell_codec(now, member, frame.codec);
+            }
         }
-        let key = (member, MediaSource::Camera);
+        let key = (member, source);
         let demand = self.pump.demand(key);
         if demand.is_some_and(|(_, delivery)| delivery == Delivery::Encoded) {
             let encoded = EncodedFrame {
@@ -239,88 +336,41 @@ impl Driver {
         let raw = demand
             .filter(|(_, delivery)| *delivery == Delivery::I420)
             .map(|(size, _)| size);
-        if raw.is_none() && !self.pictures.observed() {
-            self.pictures.remove(member);
-        } else if self.pictures.decode(member, frame, raw) == Decoding::NeedsKeyframe {
-            self.request_keyframe(now, member);
+        let is_observed = self.pictures.observed() && source == MediaSource::Camera;
+        if raw.is_none() && !is_observed {
+            self.pictures.remove(key);
+        } else if self.pictures.decode(key, frame, raw) == Decoding::NeedsKeyframe {
+            self.hub.request_keyframe(now, member, source);
         }
     }
 
-    /// Asks a member for a keyframe, not too often.
-    pub(super) fn request_keyframe(&mut self, now: Instant, member: MemberId) {
-        for (id, slot) in &mut self.links {
-            let early = slot
-                .keyframe_asked
-                .is_some_and(|asked| now.saturating_duration_since(asked) < KEYFRAME_REQUEST);
-            if id.member() == Some(member)
-                && !early
-                && let Some(link) = &slot.link
-            {
-                slot.keyframe_asked = Some(now);
-                link.request_keyframe(None);
-            }
-        }
-    }
-
-    /// Encodes exactly while a picture is captured and somebody receives it.
-    pub(super) fn update_encoder(&mut self) {
-        let wanted = self.devices.camera_runs() && self.outlet.has_receivers();
-        let codec = self.outlet.codec();
-        if self.encoder.is_none() && wanted {
-            self.encoder = self.start_encoder(codec);
-            self.encoder_codec = codec;
-        }
-        let Some(encoder) = &self.encoder else { return };
-        if codec != self.encoder_codec {
-            self.encoder_codec = codec;
-            encoder.set_codec(codec);
-        }
-        let (width, height, fps) = picture_box(self.devices.video());
-        encoder.set_max_size(width, height);
-        encoder.set_framerate(fps);
-        encoder.set_paused(!wanted);
-    }
-
-    fn start_encoder(&self, codec: VideoCodec) -> Option<VideoSender> {
-        let (width, height, fps) = picture_box(self.devices.video());
-        let bitrate_bps = picture_bitrate_bps(width, height, fps);
-        let config = VideoSenderConfig {
-            codec,
-            encoder: EncoderConfig {
-                width,
-                height,
-                fps,
-                bitrate_bps,
-                ..EncoderConfig::default()
-            },
-            timestamp_offset: self.timestamp_offset,
-        };
-        let (outlet, meter) = (self.outlet.clone(), Arc::clone(&self.sent_frames));
-        let on_frame = move |frame: call_media::video::codec::EncodedFrame| {
-            let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
-            meter.handle_frame(Instant::now(), frame.width, frame.height, frame.data.len());
-            drop(meter);
-            outlet.send_video(&frame);
-        };
-        let on_error = |error| tracing::warn!(?error, "the picture was not encoded");
-        match VideoSender::start(self.camera_out.clone(), config, on_frame, on_error) {
-            Ok(encoder) => Some(encoder),
-            Err(error) => {
-                tracing::error!(%error, "no encoder thread");
-                None
-            }
+    /// The session keeps codecs by direct link.
+    fn tell_codec(&mut self, now: Instant, member: MemberId, codec: VideoCodec) {
+        let mut links = self.links.keys();
+        if let Some(link) = links.find(|id| id.member() == Some(member)).copied() {
+            self.tell_session(now, link, SessionEvent::Codec(codec));
         }
     }
 }
 
-/// Largest picture sent and its rate.
-pub(super) fn picture_box(config: &VideoSourceConfig) -> (u32, u32, u32) {
-    match config {
-        VideoSourceConfig::Pattern { width, height, fps }
-        | VideoSourceConfig::Camera {
-            width, height, fps, ..
-        } => (*width, *height, *fps),
-        VideoSourceConfig::File(_) | VideoSourceConfig::None => (1280, 720, 30),
+/// Whether a link in this state carries anything.
+fn carries(state: LinkState) -> bool {
+    matches!(state, LinkState::Connected { .. } | LinkState::Reconnecting)
+}
+
+fn shape(peer: LinkPeer, purpose: LinkPurpose) -> LinkShape {
+    let slots = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
+    match (peer, purpose) {
+        (LinkPeer::Sfu, _) => LinkShape::Sfu {
+            video_layers: slots(limits::SFU_LAYERS),
+            audio_slots: slots(limits::SFU_AUDIO_SLOTS),
+            video_slots: slots(limits::SFU_VIDEO_SLOTS),
+        },
+        (LinkPeer::Member(_), LinkPurpose::Data) => LinkShape::Data,
+        (LinkPeer::Member(_), LinkPurpose::Call) => LinkShape::Peer {
+            send_audio: true,
+            send_video: true,
+        },
     }
 }
 

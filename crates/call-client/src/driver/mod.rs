@@ -3,16 +3,17 @@
 //! It waits in one `select!` for the closed set of [`Wake`]s, hands each to its part, and drains
 //! the session's and the frame pump's outputs until both are quiet. Nothing in here waits for
 //! anything else: work that takes time runs elsewhere and comes back as an [`Answer`] or a
-//! [`LinkReport`].
+//! [`Report`].
 //!
 //! * `apply`: what each output does; `chosen`: which devices it begins with.
 //! * `listing`: lists of devices, and the watcher that keeps them current.
 //! * `network`: server connections, finding and hosting rooms, keys.
-//! * `links`: peer connections, their frames, the encoder.
+//! * `links`: peer connections, members, their frames; `encoder`: one's own picture.
 //! * `report`: levels ten times and figures once a second.
 
 mod apply;
 mod chosen;
+mod encoder;
 mod links;
 mod listing;
 mod network;
@@ -28,11 +29,13 @@ use call_core::{
 use call_e2ee::RoomKeys;
 use call_media::audio::{AudioSourceConfig, Mixer};
 use call_media::frame::{I420Frame, LatestSlot};
+use call_media::video::layers::LAYERS;
 use call_media::video::send::VideoSender;
 use call_media::watch::{DeviceChange, DeviceEntry, DeviceWatcher};
 use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{Delivery, DeviceKind, DeviceState, UiCommand, UiEvent, VoiceView};
-use call_protocol::{ErrorCode, MediaSource, VideoCodec};
+use call_protocol::wire::RelayGrant;
+use call_protocol::{ErrorCode, MediaSource, MemberId, VideoCodec};
 use call_transport::{LinkStats, ServerEvent, ServerSender};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -44,8 +47,9 @@ use crate::config::{
 use crate::devices::{DeviceStates, Devices, Wiring};
 use crate::frames::FrameSink;
 use crate::frames::pump::{FramePump, PumpOutput};
-use crate::inbound::LinkReport;
+use crate::inbound::{Hub, Report};
 use crate::lan::Announcement;
+use crate::layer_plan::LayerPlan;
 use crate::outbound::Outlet;
 use crate::pictures::Pictures;
 use crate::settings::Settings;
@@ -53,7 +57,7 @@ use crate::sound_test::{SoundTest, SoundTestReport};
 
 /// Answers of background work waiting for the driver; the work waits when it is full.
 const ANSWERS: usize = 256;
-/// Link reports waiting for the driver; the links' tasks wait when it is full.
+/// Reports of links and hub waiting for the driver; their tasks wait when it is full.
 const REPORTS: usize = 256;
 /// How long the engine waits at its end for goodbyes to leave.
 const GOODBYE: Duration = Duration::from_millis(1_500);
@@ -70,7 +74,7 @@ enum Wake {
     /// `None`: every handle is gone.
     Request(Option<Request>),
     Answer(Answer),
-    Link(LinkId, LinkReport),
+    Report(Report),
     DeviceStates,
     Pictures,
     Timeout,
@@ -131,13 +135,25 @@ struct Driver {
     sound_test: Option<SoundTest>,
     active_speaker: ActiveSpeaker,
     mixer: Arc<Mutex<Mixer>>,
+    hub: Hub,
     outlet: Outlet,
     camera_out: LatestSlot<I420Frame>,
     encoder: Option<VideoSender>,
     encoder_codec: VideoCodec,
-    sent_frames: Arc<Mutex<crate::stats::FrameMeter>>,
+    /// Of each layer.
+    sent_frames: Arc<Mutex<[crate::stats::FrameMeter; LAYERS]>>,
+    layers_wanted: [bool; LAYERS],
+    layer_plan: LayerPlan,
+    shortage: encoder::Shortage,
     timestamp_offset: u32,
 
+    /// The run whose keys count, and they themselves.
+    deriving: Option<AttemptId>,
+    keys: Option<(AttemptId, RoomKeys)>,
+    /// What the present sealer was made from.
+    sealed_as: Option<(MemberId, [u8; 16])>,
+
+    members: BTreeMap<MemberId, links::MemberFigures>,
     links: BTreeMap<LinkId, links::LinkSlot>,
     sockets: BTreeMap<SocketId, network::Connection>,
     locating: Option<AbortHandle>,
@@ -145,9 +161,11 @@ struct Driver {
     hosted_tags: BTreeSet<String>,
     include_loopback: bool,
     stun: Vec<String>,
+    relay: Option<RelayGrant>,
+    relay_only: bool,
 
     answers: mpsc::Sender<Answer>,
-    reports: mpsc::Sender<(LinkId, LinkReport)>,
+    reports: mpsc::Sender<Report>,
     /// Work the engine waits for at its end, for a moment.
     goodbyes: JoinSet<()>,
     /// One per link; each ends with its link.
@@ -177,7 +195,7 @@ pub(crate) async fn run(config: EngineConfig, mut requests: mpsc::Receiver<Reque
         let wake = tokio::select! {
             request = requests.recv() => Wake::Request(request),
             Some(answer) = answered.recv() => Wake::Answer(answer),
-            Some((id, report)) = reported.recv() => Wake::Link(id, report),
+            Some(report) = reported.recv() => Wake::Report(report),
             Ok(()) = states_changed.changed() => Wake::DeviceStates,
             () = pictures_ready.notified() => Wake::Pictures,
             () = sleep_until(deadline) => Wake::Timeout,
@@ -210,7 +228,7 @@ impl Driver {
         settings: Settings,
         states: watch::Sender<DeviceStates>,
         answers: mpsc::Sender<Answer>,
-        reports: mpsc::Sender<(LinkId, LinkReport)>,
+        reports: mpsc::Sender<Report>,
     ) -> Self {
         let now = Instant::now();
         let name = config.name.clone().unwrap_or_else(|| settings.name.clone());
@@ -228,12 +246,17 @@ impl Driver {
                 voice,
                 muted: config.audio == AudioSourceConfig::None,
                 camera_on: !config.video.is_none(),
+                sealed_media: config.sealed_media,
+                topology_wish: config.topology,
             },
             now,
         );
         let pictures = Pictures::new(config.observer.clone());
-        let outlet = Outlet::new(u16::from_le_bytes(random()));
+        let outlet = Outlet::new(u16::from_le_bytes(random()), config.sealed_media);
         let mixer = Arc::new(Mutex::new(Mixer::new()));
+        let (hub, packets) = Hub::new(Arc::clone(&mixer), config.sealed_media);
+        let mut background = JoinSet::new();
+        background.spawn(hub.clone().run(packets, reports.clone()));
         let camera_out = LatestSlot::new();
         let self_view = pictures.self_view();
         if let Err(error) = &self_view {
@@ -279,12 +302,20 @@ impl Driver {
             sound_test: None,
             active_speaker: ActiveSpeaker::new(),
             mixer,
+            hub,
             encoder_codec: outlet.codec(),
             outlet,
             camera_out,
             encoder: None,
             sent_frames: Arc::default(),
+            layers_wanted: [false; LAYERS],
+            layer_plan: LayerPlan::default(),
+            shortage: encoder::Shortage::default(),
             timestamp_offset: u32::from_le_bytes(random()),
+            deriving: None,
+            keys: None,
+            sealed_as: None,
+            members: BTreeMap::new(),
             links: BTreeMap::new(),
             sockets: BTreeMap::new(),
             locating: None,
@@ -292,11 +323,13 @@ impl Driver {
             hosted_tags: BTreeSet::new(),
             include_loopback: false,
             stun: Vec::new(),
+            relay: None,
+            relay_only: config.relay_only,
             answers,
             reports,
             goodbyes: JoinSet::new(),
             link_tasks: JoinSet::new(),
-            background: JoinSet::new(),
+            background,
             ticks: report::Ticks::new(now),
         };
         if let Some(sink) = config.frames {
@@ -311,7 +344,7 @@ impl Driver {
             Wake::Request(Some(Request::Attach(sink))) => self.attach(now, sink),
             Wake::Request(Some(Request::Command(command))) => self.command(now, command),
             Wake::Answer(answer) => self.handle_answer(now, answer),
-            Wake::Link(id, report) => self.handle_link(now, id, report),
+            Wake::Report(report) => self.handle_report(now, report),
             Wake::DeviceStates => self.handle_device_states(now),
             Wake::Pictures => {
                 for (key, picture) in self.pictures.poll() {
@@ -360,7 +393,9 @@ impl Driver {
                             sink.send(message);
                         }
                     }
-                    PumpOutput::NeedKeyframe((member, _)) => self.request_keyframe(now, member),
+                    PumpOutput::NeedKeyframe((member, source)) => {
+                        self.hub.request_keyframe(now, member, source);
+                    }
                 }
             } else {
                 return;
@@ -456,6 +491,8 @@ impl Driver {
             CallEvent::Room { .. } => self.in_call = true,
             CallEvent::Left { .. } => {
                 self.in_call = false;
+                self.layers_wanted = [false; LAYERS];
+                (self.deriving, self.keys) = (None, None);
                 if let Some(encoder) = self.encoder.take() {
                     // Its thread is joined when it is dropped.
                     tokio::task::spawn_blocking(move || drop(encoder));

@@ -34,6 +34,7 @@ pub(super) struct Located {
 impl Driver {
     pub(super) fn derive_keys(&mut self, attempt: AttemptId, code: RoomCode) {
         let answers = self.answers.clone();
+        self.deriving = Some(attempt);
         self.background.spawn_blocking(move || {
             let keys = RoomKeys::derive(&code);
             // The driver being gone is the only failure, and then nobody waits for keys.
@@ -44,6 +45,10 @@ impl Driver {
     pub(super) fn handle_answer(&mut self, now: Instant, answer: Answer) {
         match answer {
             Answer::Keys { attempt, keys } => {
+                if self.deriving == Some(attempt) {
+                    self.hub.set_keys(&keys);
+                    self.keys = Some((attempt, keys.clone()));
+                }
                 self.session
                     .handle_input(now, Input::KeysReady { attempt, keys });
             }

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use call_core::{LinkId, SpeakerSample};
+use call_media::video::layers::LAYERS;
 use call_protocol::ui::{MemberLevel, UiEvent};
 use call_transport::LinkStats;
 
@@ -11,8 +12,7 @@ use super::{Answer, Driver};
 use crate::config::Observed;
 use crate::devices::NO_LEVEL_DBOV;
 use crate::stats::{
-    AudioStats, CallStats, LayerStats, MemberStats, RateMeter, UpStats, camera_bitrate_bps,
-    meter_level, picture_bitrate_bps,
+    AudioStats, CallStats, LayerStats, MemberStats, RateMeter, UpStats, meter_level,
 };
 
 /// Ten times a second is as fast as a meter is read.
@@ -24,7 +24,7 @@ const FIGURES: Duration = Duration::from_secs(1);
 pub(super) struct Ticks {
     levels: Instant,
     figures: Instant,
-    sent_video: RateMeter,
+    sent_video: [RateMeter; LAYERS],
     sent_audio: RateMeter,
 }
 
@@ -33,7 +33,7 @@ impl Ticks {
         Self {
             levels: now,
             figures: now,
-            sent_video: RateMeter::default(),
+            sent_video: Default::default(),
             sent_audio: RateMeter::default(),
         }
     }
@@ -111,11 +111,7 @@ impl Driver {
             }
             let _ = answers.send(Answer::LinkStats(stats)).await;
         });
-        if let Some(encoder) = &self.encoder {
-            let (width, height, fps) = super::links::picture_box(self.devices.video());
-            let worth_bps = picture_bitrate_bps(width, height, fps);
-            encoder.set_bitrate_bps(camera_bitrate_bps(worth_bps, &self.outlet.targets_bps()));
-        }
+        self.update_encoder();
     }
 
     pub(super) fn handle_link_stats(&mut self, now: Instant, stats: &[(LinkId, LinkStats)]) {
@@ -130,60 +126,71 @@ impl Driver {
                 .loss
                 .max(stats.video_out.loss)
                 .max(stats.audio_out.loss);
-            let Some(member) = id.member() else {
-                continue;
-            };
-            let mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+        figures.members = self.member_stats(now);
+        figures.up = self.up_stats(now);
+        figures.unopened = self.hub.dropped();
+        figures.playout_delay_ms = self.devices.playout_delay().as_secs_f64() * 1e3;
+        let largest = figures.up.video_layers.first();
+        let sent_bps = largest.map_or(0, |layer| layer.bitrate_bps);
+        self.observe(Observed::Stats(Box::new(figures)));
+        self.report_paths(now, sent_bps);
+    }
+
+    fn member_stats(&mut self, now: Instant) -> Vec<MemberStats> {
+        let mut stats = Vec::with_capacity(self.members.len());
+        for (member, meters) in &mut self.members {
+            let counters = self.hub.counters(*member);
             let mut audio = AudioStats {
-                bitrate_bps: slot.sound.sample_bps(now, stats.audio_in.bytes),
+                bitrate_bps: meters.sound.sample_bps(now, counters.sound_bytes),
                 level_dbov: -i32::from(NO_LEVEL_DBOV),
                 ..AudioStats::default()
             };
-            if let Some(receiver) = mixer.receiver(member) {
+            let mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(receiver) = mixer.receiver(*member) {
                 let jitter = receiver.stats();
-                audio.concealed_ratio = slot.concealed.sample(jitter.concealed, jitter.played);
+                audio.concealed_ratio = meters.concealed.sample(jitter.concealed, jitter.played);
                 audio.jitter_ms = f64::from(jitter.jitter_ms);
                 audio.delay_ms = f64::from(jitter.delay_ms);
                 audio.level_dbov = -i32::from(receiver.level_dbov());
             }
             drop(mixer);
-            let video = slot.frames.sample(now, stats.video_in.missing_packets);
-            figures.members.push(MemberStats {
-                member,
-                video,
+            stats.push(MemberStats {
+                member: *member,
+                video: meters.frames.sample(now, counters.lost),
                 audio,
             });
         }
-        figures.up = self.up_stats(now);
-        figures.playout_delay_ms = self.devices.playout_delay().as_secs_f64() * 1e3;
-        self.observe(Observed::Stats(Box::new(figures)));
+        stats
     }
 
     fn up_stats(&mut self, now: Instant) -> UpStats {
         let sent = self.outlet.sent();
-        let mut meter = self
+        let mut meters = self
             .sent_frames
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let frames = meter.sample(now, 0);
-        drop(meter);
-        let video_bps = self.ticks.sent_video.sample_bps(now, sent.video_bytes);
-        let audio_bps = self.ticks.sent_audio.sample_bps(now, sent.audio_bytes);
-        let layer = LayerStats {
-            width: frames.width,
-            height: frames.height,
-            fps: frames.fps,
-            bitrate_bps: video_bps,
-        };
+        let frames = meters.each_mut().map(|meter| meter.sample(now, 0));
+        drop(meters);
+        let mut video_layers = Vec::with_capacity(LAYERS);
+        let mut bitrate_bps = self.ticks.sent_audio.sample_bps(now, sent.audio_bytes);
+        for (layer, frames) in frames.iter().enumerate() {
+            let video_bps = self.ticks.sent_video[layer].sample_bps(now, sent.video_bytes[layer]);
+            bitrate_bps += video_bps;
+            if frames.fps > 0.0 {
+                video_layers.push(LayerStats {
+                    width: frames.width,
+                    height: frames.height,
+                    fps: frames.fps,
+                    bitrate_bps: video_bps,
+                });
+            }
+        }
         UpStats {
-            video_layers: if frames.fps > 0.0 {
-                vec![layer]
-            } else {
-                Vec::new()
-            },
-            bitrate_bps: video_bps + audio_bps,
+            video_layers,
+            bitrate_bps,
             audio_delay_ms: sent.audio_delay.as_secs_f64() * 1e3,
-            target_bps: self.outlet.targets_bps().into_iter().min().unwrap_or(0),
+            target_bps: self.outlet.targets().least_bps(),
         }
     }
 }

@@ -1,66 +1,92 @@
 //! One half of a peer connection, as far as a session can tell.
 
-use call_core::{LinkId, LinkPeer, LinkState};
+use call_core::{LinkId, LinkPeer, LinkPurpose, LinkState};
 use call_protocol::MemberId;
 use call_protocol::peer::{PeerSignal, SdpKind};
 
-/// Its SDP is its identity (as a DTLS fingerprint is): `client member generation`.
+/// Who is at the other end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remote {
+    /// The half of another client.
+    Half(usize, LinkId),
+    /// This instance of the SFU's end.
+    Sfu(u64),
+}
+
+/// Its SDP is its identity (as a DTLS fingerprint is): `client member generation`, or `sfu`.
 pub(crate) struct FakeLink {
     own: (usize, LinkId),
-    remote: Option<(usize, LinkId)>,
+    pub(crate) purpose: LinkPurpose,
+    polite: bool,
+    /// An offer of one's own waits for its answer.
+    offers: bool,
+    remote: Option<Remote>,
     state: LinkState,
 }
 
 impl FakeLink {
-    pub(crate) fn new(client: usize, link: LinkId) -> Self {
+    pub(crate) fn new(client: usize, link: LinkId, purpose: LinkPurpose, polite: bool) -> Self {
         Self {
             own: (client, link),
+            purpose,
+            polite,
+            offers: false,
             remote: None,
             state: LinkState::Connecting,
         }
     }
 
-    pub(crate) fn offer(&self) -> PeerSignal {
+    pub(crate) fn offer(&mut self) -> PeerSignal {
+        self.offers = true;
         self.description(SdpKind::Offer)
     }
 
     fn description(&self, kind: SdpKind) -> PeerSignal {
         let (client, link) = self.own;
-        let sdp = format!("{client} {} {}", link.member().unwrap(), link.generation);
+        let section = match self.purpose {
+            LinkPurpose::Call => "m=audio 9 X",
+            LinkPurpose::Data => "m=application 9 X",
+        };
+        let member = link.member().unwrap_or(MemberId(0));
+        let sdp = format!("{client} {member} {}\r\n{section}\r\n", link.generation);
         PeerSignal::Description { kind, sdp }
     }
 
-    pub(crate) fn remote(&self) -> Option<(usize, LinkId)> {
+    pub(crate) fn remote(&self) -> Option<Remote> {
         self.remote
     }
 
     pub(crate) fn is_to(&self, other: usize) -> bool {
-        self.remote.is_some_and(|(client, _)| client == other)
+        matches!(self.remote, Some(Remote::Half(client, _)) if client == other)
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.state == LinkState::Connected
     }
 
     /// Takes a description; gives the answer to an offer. Another identity than before fails the
-    /// link, as another fingerprint does.
+    /// link, as another fingerprint does, and so does one of another purpose.
     pub(crate) fn take(&mut self, signal: &PeerSignal) -> Result<Option<PeerSignal>, LinkState> {
         let PeerSignal::Description { kind, sdp } = signal else {
             return Ok(None);
         };
-        let numbers: Vec<u32> = sdp.split(' ').filter_map(|n| n.parse().ok()).collect();
-        let [client, member, generation] = numbers[..] else {
+        let Some(remote) = identity(sdp) else {
             return Ok(None);
         };
-        let remote = (
-            client as usize,
-            LinkId {
-                peer: LinkPeer::Member(MemberId(member)),
-                generation,
-            },
-        );
-        if self.remote.is_some_and(|known| known != remote) {
+        let is_offer = *kind == SdpKind::Offer;
+        if is_offer && self.offers && self.remote.is_none() && !self.polite {
+            return Ok(None);
+        }
+        self.offers = false;
+        let is_call = sdp.contains("m=audio");
+        let fits =
+            matches!(remote, Remote::Sfu(_)) || is_call == (self.purpose == LinkPurpose::Call);
+        if !fits || self.remote.is_some_and(|known| known != remote) {
             self.state = LinkState::Failed;
             return Err(LinkState::Failed);
         }
         self.remote = Some(remote);
-        Ok((*kind == SdpKind::Offer).then(|| self.description(SdpKind::Answer)))
+        Ok(is_offer.then(|| self.description(SdpKind::Answer)))
     }
 
     /// Whether this is news.
@@ -83,4 +109,17 @@ impl FakeLink {
         }
         is_new
     }
+}
+
+fn identity(sdp: &str) -> Option<Remote> {
+    let first = sdp.lines().next()?;
+    if let Some(instance) = first.strip_prefix("sfu ") {
+        return instance.parse().ok().map(Remote::Sfu);
+    }
+    let numbers: Vec<u32> = first.split(' ').filter_map(|n| n.parse().ok()).collect();
+    let [client, member, generation] = numbers[..] else {
+        return None;
+    };
+    let peer = LinkPeer::Member(MemberId(member));
+    Some(Remote::Half(client as usize, LinkId { peer, generation }))
 }

@@ -1,24 +1,28 @@
 //! Sessions, a server and the links between members, all in virtual time.
 //!
-//! The server is the real `Rooms`; sockets and links are modelled: messages take [`LATENCY`] and
-//! keep their order, a link connects once offer and answer met and the path between the two is up.
+//! The server is the real `Rooms`; sockets, links, the SFU and, unless a test wants the server's own,
+//! the choice of topology are modelled: messages take [`LATENCY`] and keep their order, a link connects once offer and answer met and
+//! the path between the two is up, and media flows wherever a link is connected at both ends.
 
 mod link;
 mod network;
+mod sfu;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use call_core::{
     CallEvent, Input, LinkEvent, LinkId, LinkOp, LinkState, LocatePurpose, MediaOp, Output,
-    Session, SessionConfig, SocketId,
+    Session, SessionConfig, SocketId, TopologyWish,
 };
 use call_e2ee::RoomKeys;
 use call_protocol::ui::{AppView, CallPhase, CallView, UiCommand, UiEvent, VoiceView};
-use call_protocol::wire::{ClientMessage, ServerMessage};
+use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MemberId};
 use call_room::{ConnId, Rooms, RoomsConfig};
 use link::FakeLink;
+use sfu::FakeSfu;
+pub(crate) use sfu::SFU;
 
 pub(crate) const LATENCY: Duration = Duration::from_millis(10);
 pub(crate) const SERVER: &str = "ws://server.test:1";
@@ -42,6 +46,14 @@ enum Event {
         client: usize,
         link: LinkId,
         outage: u64,
+        state: LinkState,
+    },
+    /// The SFU says something to a seat.
+    SfuSays(call_room::Input),
+    /// The other end was closed some time ago.
+    Lonely {
+        client: usize,
+        link: LinkId,
         state: LinkState,
     },
 }
@@ -74,6 +86,24 @@ pub(crate) struct World {
     /// Pairs of clients (smaller first) that cannot reach each other, with the outage's number.
     outages: BTreeMap<(usize, usize), u64>,
     roots: BTreeMap<String, RoomKeys>,
+    sfu: FakeSfu,
+    mode: TopologyMode,
+    /// The server chooses the topology by its own rule; otherwise the test does.
+    pub(crate) auto: bool,
+    /// Clients that never send anything, whatever their view says.
+    pub(crate) quiet: BTreeSet<usize>,
+    /// Clients that no sealed signal reaches.
+    pub(crate) deaf: BTreeSet<usize>,
+    /// Demands that no pair that has a path ever loses it. Not while a test breaks paths.
+    pub(crate) strict: bool,
+    /// By client: over which link whose media flowed already.
+    flowing: BTreeSet<(usize, LinkId, MemberId)>,
+    /// Pairs that have a path, with their ids and since when.
+    paths: BTreeMap<(usize, usize), ((MemberId, MemberId), Instant)>,
+}
+
+fn rooms(now: Instant, seed: u8) -> Rooms {
+    Rooms::new(RoomsConfig::default(), [seed; 32], (now, 1_767_225_600))
 }
 
 impl World {
@@ -93,6 +123,8 @@ impl World {
                     voice: VoiceView::default(),
                     muted: false,
                     camera_on: true,
+                    sealed_media: true,
+                    topology_wish: TopologyWish::Auto,
                 },
                 now,
             ),
@@ -111,7 +143,7 @@ impl World {
         let mut world = Self {
             now,
             clients: (0..count).map(client).collect(),
-            rooms: Rooms::new(RoomsConfig::default(), [1; 32], (now, 0)),
+            rooms: rooms(now, 1),
             server_up: true,
             server_silent: false,
             queue: BTreeMap::new(),
@@ -119,6 +151,14 @@ impl World {
             owners: BTreeMap::new(),
             outages: BTreeMap::new(),
             roots: BTreeMap::new(),
+            sfu: FakeSfu::default(),
+            mode: TopologyMode::Mesh,
+            auto: false,
+            quiet: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            strict: false,
+            flowing: BTreeSet::new(),
+            paths: BTreeMap::new(),
         };
         (0..count).for_each(|client| world.drain(client));
         world
@@ -212,20 +252,25 @@ impl World {
         assert_eq!(it.session.poll_timeout(), None, "client {client}");
     }
 
-    /// Breaks or mends the path between two clients.
+    /// Breaks or mends the path between two clients, or between one and the [`SFU`].
     pub(crate) fn set_path(&mut self, a: usize, b: usize, up: bool) {
         let pair = (a.min(b), a.max(b));
         if up {
             self.outages.remove(&pair);
+            if b == SFU {
+                return self.meet_sfu(a);
+            }
             return self.meet(a, b);
         }
         self.count += 1;
         let outage = self.count;
         self.outages.insert(pair, outage);
         for (client, other) in [(a, b), (b, a)] {
-            let fakes = self.clients[client].links.iter();
+            let Some(fakes) = self.clients.get(client).map(|it| it.links.iter()) else {
+                continue;
+            };
             let hit: Vec<LinkId> = fakes
-                .filter(|(_, fake)| fake.is_to(other))
+                .filter(|(link, fake)| fake.is_to(other) || other == SFU && link.member().is_none())
                 .map(|(link, _)| *link)
                 .collect();
             for link in hit {
@@ -263,12 +308,9 @@ impl World {
     /// A new server process without any memory of the old one.
     pub(crate) fn restart_server(&mut self) {
         self.cut_server(false);
+        self.forget_sfu();
         self.count += 1;
-        self.rooms = Rooms::new(
-            RoomsConfig::default(),
-            [self.count as u8; 32],
-            (self.now, 0),
-        );
+        self.rooms = rooms(self.now, self.count as u8);
     }
 
     /// What a server (or somebody in its place) says to a client.
@@ -300,6 +342,7 @@ impl World {
             assert!(steps < 200_000, "something spins");
             self.now = self.now.max(at);
             self.step(queued == Some(at));
+            self.flow();
         }
         self.now = end;
     }
@@ -339,7 +382,9 @@ impl World {
             Event::ToSession { client, input } => {
                 // A link that was closed meanwhile reports nothing, like a socket that was.
                 let is_gone = match &input {
-                    Input::Link { link, .. } => !self.clients[client].links.contains_key(link),
+                    Input::Link { link, .. } | Input::MediaFlows { link, .. } => {
+                        !self.clients[client].links.contains_key(link)
+                    }
                     Input::Server { socket, .. } | Input::SocketOpened { socket } => {
                         !self.clients[client].sockets.contains_key(socket)
                     }
@@ -373,29 +418,17 @@ impl World {
                     self.link_event(client, link, LinkEvent::State(state));
                 }
             }
-        }
-    }
-
-    fn server(&mut self, input: call_room::Input) {
-        self.rooms.handle_input(self.now, input);
-        while let Some(output) = self.rooms.poll_output() {
-            match output {
-                call_room::Output::Send { conn, message } => {
-                    let text = serde_json::to_string(&message).unwrap();
-                    let message = ServerMessage::parse(&text).unwrap();
-                    if let Some((client, socket)) = self.owners.get(&conn).copied() {
-                        let input = Input::Server { socket, message };
-                        self.at(LATENCY, Event::ToSession { client, input });
-                    }
+            Event::SfuSays(input) => self.server(input),
+            Event::Lonely {
+                client,
+                link,
+                state,
+            } => {
+                let is_lonely = self.is_lonely(client, link);
+                let fake = self.clients[client].links.get_mut(&link);
+                if is_lonely && fake.is_some_and(|fake| fake.lose(state)) {
+                    self.link_event(client, link, LinkEvent::State(state));
                 }
-                call_room::Output::Close { conn, .. } => {
-                    if let Some((client, socket)) = self.owners.remove(&conn) {
-                        let input = Input::SocketClosed { socket, code: None };
-                        self.at(LATENCY, Event::ToSession { client, input });
-                        self.at(LATENCY, Event::HangUp { conn });
-                    }
-                }
-                call_room::Output::Sfu(_) => {}
             }
         }
     }

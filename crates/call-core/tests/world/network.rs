@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkState, SocketOp};
+use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkPurpose, LinkState, SocketOp};
 use call_protocol::ErrorCode;
 use call_protocol::peer::PeerSignal;
+use call_protocol::wire::ServerMessage;
 use call_room::ConnId;
 
-use super::link::FakeLink;
+use super::link::{FakeLink, Remote};
 use super::{Event, LATENCY, World};
 
 impl World {
@@ -44,6 +45,43 @@ impl World {
         }
     }
 
+    /// Hands something to the server and delivers what it says.
+    pub(super) fn server(&mut self, input: call_room::Input) {
+        self.rooms.handle_input(self.now, input);
+        while let Some(output) = self.rooms.poll_output() {
+            match output {
+                call_room::Output::Send { conn, message } => {
+                    let text = serde_json::to_string(&message).unwrap();
+                    let mut message = ServerMessage::parse(&text).unwrap();
+                    match &mut message {
+                        ServerMessage::Topology { mode, .. } if self.auto => self.mode = *mode,
+                        ServerMessage::Topology { .. } => continue,
+                        ServerMessage::Joined { topology, .. } if self.auto => {
+                            self.mode = *topology;
+                        }
+                        ServerMessage::Joined { topology, .. } => *topology = self.mode,
+                        _ => {}
+                    }
+                    let is_signal = matches!(message, ServerMessage::Signal { .. });
+                    if let Some((client, socket)) = self.owners.get(&conn).copied()
+                        && !(is_signal && self.deaf.contains(&client))
+                    {
+                        let input = Input::Server { socket, message };
+                        self.at(LATENCY, Event::ToSession { client, input });
+                    }
+                }
+                call_room::Output::Sfu(command) => self.sfu_command(command),
+                call_room::Output::Close { conn, .. } => {
+                    if let Some((client, socket)) = self.owners.remove(&conn) {
+                        let input = Input::SocketClosed { socket, code: None };
+                        self.at(LATENCY, Event::ToSession { client, input });
+                        self.at(LATENCY, Event::HangUp { conn });
+                    }
+                }
+            }
+        }
+    }
+
     pub(super) fn link_op(&mut self, client: usize, op: LinkOp) {
         self.clients[client].ops.push(op.clone());
         match op {
@@ -51,16 +89,22 @@ impl World {
                 link,
                 polite,
                 initiator,
-                ..
+                purpose,
             } => {
-                assert_eq!(polite, !initiator);
+                match link.peer {
+                    LinkPeer::Sfu => assert!(initiator && !polite),
+                    LinkPeer::Member(_) if purpose == LinkPurpose::Call => {
+                        assert_eq!(polite, !initiator);
+                    }
+                    LinkPeer::Member(_) => {}
+                }
                 assert!(
                     self.clients[client]
                         .links
                         .keys()
                         .all(|open| open.peer != link.peer)
                 );
-                let fake = FakeLink::new(client, link);
+                let mut fake = FakeLink::new(client, link, purpose, polite);
                 if initiator {
                     self.link_event(client, link, LinkEvent::Signal(fake.offer()));
                 }
@@ -69,14 +113,16 @@ impl World {
             LinkOp::UseIceServers { .. } => {}
             LinkOp::Signal { link, signal } => self.link_signal(client, link, &signal),
             LinkOp::Restart { link } => {
-                let offer = self.clients[client].links[&link].offer();
+                let fake = self.clients[client].links.get_mut(&link);
+                let offer = fake.expect("only open links are restarted").offer();
                 self.link_event(client, link, LinkEvent::Signal(offer));
             }
             LinkOp::Close { link } => {
-                self.clients[client]
-                    .links
-                    .remove(&link)
-                    .expect("only open links are closed");
+                let fake = self.clients[client].links.remove(&link);
+                let remote = fake.expect("only open links are closed").remote();
+                if let Some(Remote::Half(other, id)) = remote {
+                    self.leave_lonely(other, id);
+                }
             }
         }
     }
@@ -90,12 +136,14 @@ impl World {
         match taken {
             Err(state) => self.link_event(client, link, LinkEvent::State(state)),
             Ok(answer) => {
-                let remote = fake.remote().map(|(other, _)| other);
+                let remote = fake.remote();
                 if let Some(signal) = answer {
                     self.link_event(client, link, LinkEvent::Signal(signal));
                 }
-                if let Some(other) = remote {
-                    self.meet(client, other);
+                match remote {
+                    Some(Remote::Half(other, _)) => self.meet(client, other),
+                    Some(Remote::Sfu(_)) => self.meet_sfu(client),
+                    None => {}
                 }
             }
         }
@@ -117,14 +165,8 @@ impl World {
             .collect();
         for (client, link) in &halves {
             let remote = self.clients[*client].links[link].remote();
-            let knows = |(other, id): (usize, LinkId)| {
-                let back = self.clients[other]
-                    .links
-                    .get(&id)
-                    .and_then(FakeLink::remote);
-                back == Some((*client, *link))
-            };
-            if remote.is_some_and(knows)
+            if remote.is_some()
+                && !self.is_lonely(*client, *link)
                 && self.clients[*client]
                     .links
                     .get_mut(link)

@@ -52,6 +52,7 @@ pub struct VideoPlayout<F> {
 #[derive(Debug)]
 struct Waiting<F> {
     due: Instant,
+    timestamp: u32,
     frame: F,
 }
 
@@ -83,7 +84,26 @@ impl<F> VideoPlayout<F> {
         // A stream that starts over must not wait for where the old one stood.
         let due = due.min(now + Duration::from_millis(u64::from(MAX_DELAY_MS)));
         self.last_due = Some(due);
-        self.queue.push_back(Waiting { due, frame });
+        self.queue.push_back(Waiting {
+            due,
+            timestamp,
+            frame,
+        });
+    }
+
+    /// Takes back the frames waiting at the end that are not older than `timestamp`: another way
+    /// to go on was found there. Returns how many.
+    pub fn retract(&mut self, timestamp: u32) -> usize {
+        let is_newer =
+            |waiting: &Waiting<F>| waiting.timestamp.wrapping_sub(timestamp).cast_signed() >= 0;
+        let mut count = 0;
+        while self.queue.pop_back_if(|last| is_newer(last)).is_some() {
+            count += 1;
+        }
+        if count > 0 {
+            self.last_due = self.queue.back().map(|last| last.due);
+        }
+        count
     }
 
     /// The next frame that is to be shown by `now`.

@@ -148,3 +148,21 @@ fn a_stream_that_starts_over_is_not_held_back() {
         assert_eq!(playout.poll_frame(at), Some(n));
     }
 }
+
+#[test]
+fn what_waits_is_taken_back_from_a_timestamp_on() {
+    let now = Instant::now() + Duration::from_secs(60);
+    let mut playout = VideoPlayout::default();
+    playout.set_sync_delay_us(500_000);
+    // Beyond the wrap of the timestamps as well.
+    let first = u32::MAX - 5_000;
+    for n in 0..6 {
+        playout.handle_frame(now + FRAME * n, first.wrapping_add(n * 3_000), n);
+    }
+    let late = now + Duration::from_secs(1);
+    assert_eq!(playout.poll_frame(late), Some(0));
+    assert_eq!(playout.retract(first.wrapping_add(3 * 3_000)), 3);
+    assert_eq!(playout.retract(first.wrapping_add(3 * 3_000)), 0);
+    let rest: Vec<_> = std::iter::from_fn(|| playout.poll_frame(late)).collect();
+    assert_eq!(rest, [1, 2]);
+}

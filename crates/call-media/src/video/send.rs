@@ -11,6 +11,7 @@
 //! Deliberately not here: what bit rate, size and rate are right (call-core decides), packets
 //! ([`super::rtp`]).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,6 +46,7 @@ pub struct VideoSenderConfig {
 /// An encoder thread. Dropping it stops it; the source slot stays open.
 pub struct VideoSender {
     settings: Arc<Mutex<Settings>>,
+    busy_us: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -76,14 +78,17 @@ impl VideoSender {
             wants_keyframe: [false; LAYERS],
         }));
         let shared = Arc::clone(&settings);
+        let busy_us = Arc::new(AtomicU64::new(0));
+        let busy = Arc::clone(&busy_us);
         let thread = std::thread::Builder::new()
             .name("video-send".to_owned())
             .spawn(move || {
                 let encoder = LayeredEncoder::new(config.timestamp_offset);
-                run(&source, &shared, encoder, on_frame, on_error);
+                run(&source, &shared, &busy, encoder, on_frame, on_error);
             })?;
         Ok(Self {
             settings,
+            busy_us,
             thread: Some(thread),
         })
     }
@@ -151,6 +156,12 @@ impl VideoSender {
         settings.is_paused = is_paused;
     }
 
+    /// Time spent on scaling and encoding since the start. Where it grows nearly as fast as time
+    /// passes, pictures are left out.
+    pub fn busy(&self) -> Duration {
+        Duration::from_micros(self.busy_us.load(Ordering::Relaxed))
+    }
+
     fn settings(&self) -> MutexGuard<'_, Settings> {
         lock(&self.settings)
     }
@@ -176,6 +187,7 @@ fn lock(settings: &Mutex<Settings>) -> MutexGuard<'_, Settings> {
 fn run(
     source: &LatestSlot<I420Frame>,
     settings: &Mutex<Settings>,
+    busy_us: &AtomicU64,
     mut encoder: LayeredEncoder,
     mut on_frame: impl FnMut(EncodedFrame),
     mut on_error: impl FnMut(CodecError),
@@ -200,7 +212,10 @@ fn run(
         for layer in (0..LAYERS).filter(|layer| current.wants_keyframe[*layer]) {
             encoder.request_keyframe(layer);
         }
-        encoder.handle_picture(Instant::now(), &picture, &current.encode);
+        let began = Instant::now();
+        encoder.handle_picture(began, &picture, &current.encode);
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        busy_us.fetch_add(took_us, Ordering::Relaxed);
         drop(picture);
         while let Some(result) = encoder.poll_frame() {
             match result {

@@ -272,10 +272,15 @@ impl SfuRoom {
         slot.base_only = step.base_only;
         // Until a smaller layer begins, the current one goes on with less.
         slot.makes_room = current.is_some_and(|current| current < step.layer);
+        let tracks = &self.tracks;
+        let is_overdue = slot
+            .target
+            .and_then(|target| tracks.get(target))
+            .is_some_and(|track| track.is_overdue(now));
         slot.fallbacks = fallbacks(picture, step.layer, |track| {
-            self.tracks
+            tracks
                 .get(track)
-                .is_some_and(|track| track.is_live(now))
+                .is_some_and(|track| track.is_live(now) || (is_overdue && track.is_usable(now)))
         });
         for track in slot
             .fallbacks
@@ -331,6 +336,10 @@ impl SfuRoom {
         let mut used: Vec<usize> = Vec::new();
         for (_, slot) in self.slots.iter() {
             used.extend(slot.current.iter().chain(&slot.target));
+            let target = slot.target.and_then(|target| self.tracks.get(target));
+            if slot.current.is_none() && target.is_some_and(|target| target.is_overdue(now)) {
+                used.extend(slot.fallbacks.iter().flatten());
+            }
         }
         used.sort_unstable();
         used.dedup();
@@ -368,16 +377,16 @@ impl SfuRoom {
 }
 
 /// What a slot without a picture may begin with while its target is silent: the next smaller layers
-/// that flow, or else the next larger one.
+/// there are, or else the next larger one.
 fn fallbacks(
     picture: &Picture,
     target: usize,
-    is_live: impl Fn(usize) -> bool,
+    is_there: impl Fn(usize) -> bool,
 ) -> [Option<usize>; 2] {
-    let live = |layer: usize| picture.layers[layer].filter(|track| is_live(*track));
-    let mut smaller = (target + 1..SFU_LAYERS).filter_map(live);
+    let there = |layer: usize| picture.layers[layer].filter(|track| is_there(*track));
+    let mut smaller = (target + 1..SFU_LAYERS).filter_map(there);
     let first = smaller.next();
     let second = smaller.next();
-    let larger = || (0..target).rev().find_map(live);
+    let larger = || (0..target).rev().find_map(there);
     [first.or_else(larger), second]
 }

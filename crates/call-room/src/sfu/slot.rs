@@ -184,3 +184,119 @@ impl Slot {
         is_left_out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use call_protocol::MediaSource;
+    use call_protocol::dependency_descriptor::Mandatory;
+
+    use super::super::io::SlotId;
+    use super::*;
+
+    struct Fixture {
+        slot: Slot,
+        now: Instant,
+        sequence: u64,
+    }
+
+    impl Fixture {
+        /// A slot that waits for track 1.
+        fn new() -> Self {
+            let now = Instant::now();
+            let spec = SlotSpec {
+                slot: SlotId(1),
+                kind: SlotKind::Video,
+            };
+            let mut slot = Slot::new(now, spec, MemberId(2));
+            slot.assign(now, Some((MemberId(1), MediaSource::Camera)));
+            slot.target = Some(1);
+            Self {
+                slot,
+                now,
+                sequence: 100,
+            }
+        }
+
+        /// The next packet of a track; whether it goes out.
+        fn packet(&mut self, track: usize, frame_number: u16, temporal_id: u8, key: bool) -> bool {
+            self.sequence += 1;
+            let packet = PacketIn {
+                sequence: self.sequence,
+                timestamp: 0,
+                marker: false,
+                payload_bytes: 100,
+                level_dbov: None,
+                descriptor: Some(&[0, 0, 0]),
+            };
+            let info = FrameInfo {
+                mandatory: Some(Mandatory {
+                    start_of_frame: false,
+                    end_of_frame: false,
+                    template_id: 0,
+                    frame_number,
+                }),
+                temporal_id,
+                is_keyframe: key,
+            };
+            let tail = Bytes::new();
+            self.slot
+                .forward(self.now, track, MemberId(1), &packet, &info, &tail)
+                .is_some()
+        }
+    }
+
+    #[test]
+    fn frames_are_left_out_whole_and_come_back_where_decoding_allows() {
+        let mut fixture = Fixture::new();
+        assert!(!fixture.packet(1, 9, 0, false), "no keyframe yet");
+        // Frame, temporal layer, whether upper layers are to be left out, whether it goes out.
+        let cases = [
+            (10, 0, false, true),
+            (11, 1, false, true),
+            (11, 1, true, true),
+            (12, 0, true, true),
+            (13, 1, true, false),
+            (13, 1, false, false),
+            // Layer 2 may depend on the frame of layer 1 that was left out.
+            (14, 2, false, false),
+            (15, 0, false, true),
+            (16, 2, false, false),
+            (17, 1, false, true),
+            (18, 2, false, true),
+        ];
+        for (frame, temporal_id, base_only, want) in cases {
+            fixture.slot.base_only = base_only;
+            let got = fixture.packet(1, frame, temporal_id, frame == 10);
+            assert_eq!(got, want, "frame {frame}");
+        }
+    }
+
+    #[test]
+    fn a_track_goes_on_with_less_until_the_target_begins() {
+        let mut fixture = Fixture::new();
+        assert!(fixture.packet(1, 1, 0, true));
+        fixture.slot.target = Some(2);
+        fixture.slot.makes_room = true;
+        assert!(!fixture.packet(2, 50, 0, false));
+        assert!(!fixture.packet(1, 2, 1, false));
+        assert!(fixture.packet(1, 3, 0, false));
+        assert!(fixture.packet(2, 51, 0, true));
+        assert!(!fixture.packet(1, 4, 0, false), "not any more");
+        assert!(fixture.packet(2, 52, 1, false), "all of the target");
+    }
+
+    #[test]
+    fn a_slot_is_content_with_another_layer_only_while_it_has_none() {
+        let mut fixture = Fixture::new();
+        fixture.slot.fallbacks = [Some(2), None];
+        assert!(fixture.packet(2, 1, 0, true));
+        fixture.slot.fallbacks = [Some(3), None];
+        assert!(!fixture.packet(3, 1, 0, true));
+        assert!(fixture.packet(1, 1, 0, true), "the target");
+        fixture.slot.forget_track(1);
+        assert!(!fixture.packet(1, 2, 0, true));
+        assert!(fixture.packet(3, 2, 0, true));
+        fixture.slot.stop();
+        assert!(!fixture.packet(3, 3, 0, true));
+    }
+}

@@ -13,6 +13,8 @@ use super::keyframe::KeyframeThrottle;
 const SILENCE: Duration = Duration::from_millis(1_500);
 /// How long a silent layer may take to start once somebody waits for it.
 const START_PATIENCE: Duration = Duration::from_secs(4);
+/// How long to wait for a silent layer alone; then another one is asked for as well.
+const START_USUAL: Duration = Duration::from_millis(500);
 /// How long a layer that did not start is left alone.
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// Bytes of each packet besides its payload: RTP with extensions, SRTP, UDP, IP.
@@ -152,6 +154,12 @@ impl Track {
     /// Whether it makes sense to choose it: it flows, or may start when it is asked to.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
         self.is_live(now) || self.given_up_until.is_none_or(|until| now >= until)
+    }
+
+    /// Somebody waits for it, and longer than usual.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.awaited_since
+            .is_some_and(|since| now >= since + START_USUAL)
     }
 
     /// Somebody waits for it.

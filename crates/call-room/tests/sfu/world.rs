@@ -80,6 +80,8 @@ pub(crate) struct World {
     pub(crate) loss_permille: u64,
     /// Packets that arrive a few milliseconds late, in permille.
     pub(crate) reorder_permille: u64,
+    /// Layers their senders cannot encode.
+    pub(crate) broken: BTreeSet<TrackId>,
     flight: BTreeMap<(Instant, u64), Packet>,
     structures: BTreeMap<TrackId, call_protocol::dependency_descriptor::Structure>,
     random: u64,
@@ -106,6 +108,7 @@ impl World {
             speaking: BTreeSet::new(),
             loss_permille: 0,
             reorder_permille: 0,
+            broken: BTreeSet::new(),
             flight: BTreeMap::new(),
             structures: BTreeMap::new(),
             random: 0x9e37_79b9_7f4a_7c15,
@@ -117,11 +120,20 @@ impl World {
         }
     }
 
-    fn chance(&mut self, permille: u64) -> bool {
+    pub(crate) fn seed(&mut self, seed: u64) {
+        self.random ^= seed.wrapping_mul(0xd134_2543_de82_ef95);
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        self.random % 1_000 < permille
+        self.random % bound
+    }
+
+    fn chance(&mut self, permille: u64) -> bool {
+        self.below(1_000) < permille
     }
 
     fn id(&mut self) -> u32 {
@@ -179,9 +191,28 @@ impl World {
         self.drain();
     }
 
+    /// The same tracks and no slots, as when a member only sends.
+    pub(crate) fn renegotiate(&mut self, member: u32) {
+        let member = MemberId(member);
+        let tracks = self.senders[&member]
+            .iter()
+            .map(|stream| stream.spec)
+            .collect();
+        self.layers.retain(|(owner, _), _| *owner != member);
+        self.room.handle_link(self.now, member, tracks, Vec::new());
+        self.drain();
+    }
+
     pub(crate) fn leave(&mut self, member: u32) {
         self.senders.remove(&MemberId(member));
         self.room.handle_member_gone(self.now, MemberId(member));
+        self.drain();
+    }
+
+    /// The link fails; the member stays.
+    pub(crate) fn lose_link(&mut self, member: u32) {
+        self.senders.remove(&MemberId(member));
+        self.room.handle_link_gone(self.now, MemberId(member));
         self.drain();
     }
 
@@ -269,7 +300,7 @@ impl World {
                 let Some(layer) = stream.spec.layer.map(usize::from) else {
                     continue;
                 };
-                if !stream.is_wanted {
+                if !stream.is_wanted || self.broken.contains(&stream.spec.track) {
                     continue;
                 }
                 let keyframe = std::mem::take(&mut stream.keyframe_due);

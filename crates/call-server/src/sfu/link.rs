@@ -45,6 +45,9 @@ pub(super) const RTX_SHARE: f32 = 0.4;
 const QUEUE_BYTES: usize = 1024 * 1024;
 /// Largest payload forwarded, in bytes. What is larger fits no path once a header is before it.
 const PAYLOAD_BYTES: usize = 1_460;
+/// How often, and in what steps of its time, a closed link is asked for its last words.
+const GOODBYE_STEPS: u32 = 10;
+const GOODBYE_STEP: Duration = Duration::from_millis(1);
 /// Addresses one link is known by.
 const MAX_ADDRESSES: usize = 16;
 
@@ -506,7 +509,21 @@ impl Link {
             if let Err(error) = link.rtc.close() {
                 debug!(%error, "no goodbye");
             }
-            link.poll_guarded(now, key, egress, &mut events, &mut sent)
+            // What is still to be acknowledged or paced comes before it. The link has no other
+            // use of the time that passes here.
+            for step in 0..GOODBYE_STEPS {
+                let is_polled = link.poll_guarded(now, key, egress, &mut events, &mut sent);
+                if !is_polled || !link.rtc.is_alive() {
+                    return;
+                }
+                if let Err(error) = link
+                    .rtc
+                    .handle_input(Input::Timeout(now + step * GOODBYE_STEP))
+                {
+                    debug!(%error, "no goodbye");
+                    return;
+                }
+            }
         });
     }
 

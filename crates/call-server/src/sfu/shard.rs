@@ -35,6 +35,7 @@ use super::routes::{Routes, ShardIndex};
 use super::socket::MediaSocket;
 use super::{Handed, Neighbour, Notice, ShardInput};
 use crate::stun::handle_stun;
+use crate::turn::is_turn;
 
 /// Between the answer and the first media.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -254,7 +255,7 @@ impl Core {
                     self.egress.push(usize::MAX, to, from, answer.into());
                 }
             }
-            Datagram::Turn => {
+            Datagram::Turn if is_turn(bytes) => {
                 // Full or gone: the client asks again.
                 if self
                     .turn
@@ -264,7 +265,7 @@ impl Core {
                     add(&self.counters.dropped_garbage, 1);
                 }
             }
-            Datagram::Garbage => add(&self.counters.dropped_garbage, 1),
+            Datagram::Turn | Datagram::Garbage => add(&self.counters.dropped_garbage, 1),
         }
     }
 

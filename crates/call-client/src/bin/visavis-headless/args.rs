@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use call_client::{AudioSourceConfig, SpeakerConfig, VideoSourceConfig};
 use call_e2ee::RoomCode;
-use call_protocol::ErrorCode;
+use call_protocol::{ErrorCode, limits};
 use clap::{Parser, ValueEnum};
 
 /// A call without windows: for tests, bots and hosts. Prints one JSON object per line.
@@ -45,9 +45,17 @@ pub(crate) struct Args {
     /// {"type":"set_muted","muted":true}
     #[arg(long)]
     pub(crate) commands: bool,
-    /// How media shall flow
+    /// How media shall flow; what the room does is the server's choice
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) topology: Topology,
+    /// Do not seal media from end to end: for tests of interoperability. Who seals and who does not
+    /// neither hear nor see each other
+    #[arg(long)]
+    pub(crate) unsealed: bool,
+    /// Show every member's picture at this size, so that the server sends a layer that fits; none
+    /// shows nobody. NAME=WxH and NAME=none say so of members of that name
+    #[arg(long, value_name = "WxH", value_parser = tile)]
+    pub(crate) tile: Vec<Tile>,
     /// Not supported yet
     #[arg(long, value_name = "FILE")]
     pub(crate) send_file: Vec<PathBuf>,
@@ -67,12 +75,53 @@ pub(crate) struct Args {
 pub(crate) enum Topology {
     /// As the room decides.
     Auto,
-    /// Directly.
+    /// Directly: nothing is reported that speaks against it.
     Mesh,
-    /// Through the server. Not supported yet.
+    /// Through the server: the uplink is reported to be too narrow for anything else.
     Sfu,
-    /// Through TURN only. Not supported yet.
+    /// Over paths through the server's relay only.
     Relay,
+}
+
+/// At which size pictures are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tile {
+    /// Whose; `None`: of everybody who is not named.
+    pub(crate) name: Option<String>,
+    /// Width and height in pixels; `None` is not shown.
+    pub(crate) size: Option<(u32, u32)>,
+}
+
+/// The size without `--tile`.
+const TILE: (u32, u32) = (1_280, 720);
+
+/// The size at which a member of this name is shown, if at all. The last that fits counts.
+pub(crate) fn tile_size(tiles: &[Tile], name: &str) -> Option<(u32, u32)> {
+    let named = |tile: &&Tile| tile.name.as_deref() == Some(name);
+    let general = |tile: &&Tile| tile.name.is_none();
+    let of_name = tiles.iter().rfind(named);
+    let tile = of_name.or_else(|| tiles.iter().rfind(general));
+    tile.map_or(Some(TILE), |tile| tile.size)
+}
+
+fn tile(text: &str) -> Result<Tile, String> {
+    let (name, size) = match text.rsplit_once('=') {
+        Some((name, size)) => (Some(name.to_owned()), size),
+        None => (None, text),
+    };
+    let side = |text: &str| {
+        let side = text.parse::<u32>().ok();
+        side.filter(|side| (1..=limits::PICTURE_PX).contains(side))
+    };
+    let size = match size {
+        "none" => None,
+        size => {
+            let sides = size.split_once('x');
+            let sides = sides.and_then(|(width, height)| Some((side(width)?, side(height)?)));
+            Some(sides.ok_or_else(|| "none, WxH, or either behind NAME=".to_owned())?)
+        }
+    };
+    Ok(Tile { name, size })
 }
 
 fn speaker(text: &str) -> Result<SpeakerConfig, String> {
@@ -102,8 +151,6 @@ impl Args {
             ("--accept-files", self.accept_files.is_some()),
             ("--say", self.say.is_some()),
             ("--share", self.share.is_some()),
-            ("--topology sfu", self.topology == Topology::Sfu),
-            ("--topology relay", self.topology == Topology::Relay),
         ];
         if let Some((flag, _)) = unsupported.into_iter().find(|(_, given)| *given) {
             return Err((
@@ -179,13 +226,10 @@ mod tests {
                 Some(ErrorCode::NotSupported),
             ),
             (
-                format!("{server} --topology sfu"),
-                Some(ErrorCode::NotSupported),
+                format!("{server} --topology sfu --tile 320x180 --tile none --tile Bo=640x360"),
+                None,
             ),
-            (
-                format!("{server} --topology relay"),
-                Some(ErrorCode::NotSupported),
-            ),
+            (format!("{server} --topology relay --unsealed"), None),
         ];
         for (arguments, want) in cases {
             assert_eq!(check(&arguments), want, "{arguments}");
@@ -196,10 +240,31 @@ mod tests {
             "--duration x",
             "--speaker=",
             "--video 1x",
+            "--tile 0x9",
+            "--tile 640",
+            "--tile 640x9000",
+            "--topology star",
             "--what",
         ] {
             let words = std::iter::once("visavis-headless").chain(bad.split_whitespace());
             assert!(Args::try_parse_from(words).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tiles_are_of_everybody_or_of_a_name() {
+        let tiles = ["320x180", "Bo=640x360", "a=b=none", "none"].map(|text| tile(text).unwrap());
+        let cases = [
+            (&tiles[..0], "Bo", Some((1_280, 720))),
+            (&tiles[..1], "Bo", Some((320, 180))),
+            (&tiles[..2], "Bo", Some((640, 360))),
+            (&tiles[..2], "Cy", Some((320, 180))),
+            (&tiles[..3], "a=b", None),
+            (&tiles, "Cy", None),
+            (&tiles, "Bo", Some((640, 360))),
+        ];
+        for (tiles, name, want) in cases {
+            assert_eq!(tile_size(tiles, name), want, "{name} in {tiles:?}");
         }
     }
 }

@@ -11,16 +11,20 @@ use call_protocol::ErrorCode;
 use call_protocol::ui::UiCommand;
 
 use crate::lines::{Line, Lines};
+use crate::tiles::Tiles;
 
 /// Longest line, in bytes: a command with every tile of the largest room takes under 16 KiB.
 const LINE_BYTES: u64 = 64 * 1024;
 
 /// Reads commands on a thread of its own until the input ends. The thread is never joined: nothing
 /// interrupts a read.
-pub(crate) fn start(engine: Engine, lines: Arc<Lines>) {
+pub(crate) fn start(engine: Engine, lines: Arc<Lines>, tiles: Arc<Tiles>) {
     let work = move || {
         read(std::io::stdin().lock(), |command| {
             let refused = command.and_then(|command| {
+                if matches!(command, UiCommand::SetVisibleTiles { .. }) {
+                    tiles.replace();
+                }
                 let result = engine.dispatch(command);
                 result.map_err(|code| (code, "the command was refused".to_owned()))
             });

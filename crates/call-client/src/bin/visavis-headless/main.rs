@@ -8,15 +8,16 @@ mod args;
 mod commands;
 mod lines;
 mod record;
+mod tiles;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use args::Args;
+use args::{Args, Topology};
 use call_client::{
     AudioSourceConfig, CallObserver, Engine, EngineConfig, NoUi, Observed, SpeakerConfig,
-    VoiceOptions,
+    TopologyWish, VoiceOptions,
 };
 use call_core::CallEvent;
 use call_media::frame::I420Frame;
@@ -25,6 +26,7 @@ use call_protocol::{ErrorCode, MemberId};
 use clap::Parser;
 use lines::{Line, Lines};
 use record::Recorder;
+use tiles::Tiles;
 use tokio::sync::watch;
 
 /// The recording, until its end takes it.
@@ -42,6 +44,7 @@ enum End {
 struct Reporter {
     lines: Arc<Lines>,
     recorder: SharedRecorder,
+    tiles: Arc<Tiles>,
     end: watch::Sender<End>,
 }
 
@@ -57,6 +60,9 @@ impl Reporter {
 
 impl CallObserver for Reporter {
     fn observe(&self, observed: Observed) {
+        if let Observed::Call(event) = &observed {
+            self.tiles.handle(event);
+        }
         match &observed {
             Observed::Call(CallEvent::MemberJoined { member, name }) => {
                 self.record(|recorder| recorder.name(*member, name));
@@ -137,9 +143,11 @@ async fn call(
 ) -> std::io::Result<End> {
     let mut stop = StopSignals::new()?;
     let (end, mut ended) = watch::channel(End::NotYet);
+    let tiles = Arc::new(Tiles::new(args.tile));
     let observer = Reporter {
         lines: Arc::clone(lines),
         recorder: Arc::clone(recorder),
+        tiles: Arc::clone(&tiles),
         end,
     };
     // Real devices are opened by choice only; nobody listens to a headless client.
@@ -155,10 +163,18 @@ async fn call(
         voice: args.raw_microphone.then_some(VoiceOptions::OFF),
         speaker,
         observer: Some(Arc::new(observer)),
+        topology: match args.topology {
+            Topology::Auto | Topology::Relay => TopologyWish::Auto,
+            Topology::Mesh => TopologyWish::Mesh,
+            Topology::Sfu => TopologyWish::Sfu,
+        },
+        relay_only: args.topology == Topology::Relay,
+        sealed_media: !args.unsealed,
         ..EngineConfig::new(Arc::new(NoUi))
     });
+    tiles.start(engine.clone());
     if args.commands {
-        commands::start(engine.clone(), Arc::clone(lines));
+        commands::start(engine.clone(), Arc::clone(lines), tiles);
     }
     let command = match args.code {
         Some(code) => UiCommand::JoinCall { code },

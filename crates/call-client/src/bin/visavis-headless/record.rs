@@ -1,5 +1,7 @@
 //! `--record`: decoded pictures as NAME.y4m, decoded sound as NAME.wav.
 //!
+//! A y4m file has one size, that of the first picture; pictures of other sizes are scaled to it.
+//!
 //! Two threads write; a slow disk costs pictures ([`PENDING_PICTURES`]) or sound
 //! ([`PENDING_BLOCKS`]), which are counted, and never stops the call.
 
@@ -14,6 +16,7 @@ use std::thread::JoinHandle;
 
 use call_media::audio::WavWriter;
 use call_media::frame::I420Frame;
+use call_media::video::scale::Scaler;
 use call_media::video::y4m::Y4mWriter;
 use call_protocol::MemberId;
 
@@ -189,6 +192,8 @@ fn write_all<T, F: MediaFile<T>>(
 
 struct PictureFile {
     path: PathBuf,
+    size: (u32, u32),
+    scaler: Scaler,
     writer: Option<Y4mWriter<BufWriter<File>>>,
 }
 
@@ -196,6 +201,8 @@ impl PictureFile {
     fn create(directory: &Path, stem: &str) -> Self {
         Self {
             path: directory.join(format!("{stem}.y4m")),
+            size: (0, 0),
+            scaler: Scaler::new(),
             writer: None,
         }
     }
@@ -209,10 +216,12 @@ impl MediaFile<I420Frame> for PictureFile {
             let writer =
                 file.and_then(|f| Y4mWriter::new(f, picture.width(), picture.height(), HEADER_FPS));
             self.writer = writer.ok();
+            self.size = (picture.width(), picture.height());
         }
+        let picture = self.scaler.resize(picture, self.size.0, self.size.1);
         self.writer
             .as_mut()
-            .is_some_and(|writer| writer.write(picture).is_ok())
+            .is_some_and(|writer| writer.write(&picture).is_ok())
     }
 
     fn finish(self) -> bool {
@@ -340,8 +349,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let recorder = Recorder::start(&directory.path().join("new")).unwrap();
         recorder.name(MemberId(1), "Ann");
-        for _ in 0..3 {
-            recorder.picture(MemberId(1), &I420Frame::black(32, 16, Instant::now()));
+        for scale in [1, 2, 1] {
+            let picture = I420Frame::black(32 * scale, 16 * scale, Instant::now());
+            recorder.picture(MemberId(1), &picture);
             recorder.sound(MemberId(1), &[0.25; 480]);
         }
         let recorded = recorder.finish();
@@ -355,6 +365,7 @@ mod tests {
         let y4m = std::fs::metadata(directory.path().join("new/Ann.y4m"))
             .unwrap()
             .len();
-        assert!(y4m > 3 * (32 * 16 * 3 / 2));
+        let picture_bytes = 32 * 16 * 3 / 2;
+        assert!((3 * picture_bytes..4 * picture_bytes).contains(&y4m));
     }
 }

@@ -23,9 +23,10 @@ pub use assembler::{AssembledFrame, AssemblerStats, REORDER_WAIT, VideoAssembler
 use super::codec::EncodedFrame;
 use crate::pool::BytesPool;
 
-/// Largest payload produced, in bytes. Leaves room for RTP header and extensions, SRTP tag,
-/// end-to-end seal and TURN inside a 1280-byte IPv6 packet.
-pub const MAX_PAYLOAD_BYTES: usize = 1150;
+/// Largest payload produced, in bytes. With the end-to-end seal (at most 43 bytes) it is at most
+/// 1179; RTP header and extensions, SRTP tag and TURN still fit beside that in a 1280-byte IPv6
+/// packet.
+pub const MAX_PAYLOAD_BYTES: usize = 1136;
 
 /// A received RTP packet of a video stream, opened and without its header.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,150 @@
+//! Messages on data channels, whichever way they take. Pure.
+//!
+//! A link to a member carries the message as it is. The link to the SFU carries four bytes in front,
+//! big-endian: to whom (0 is everybody) on the way there, from whom on the way here; the SFU writes
+//! the latter, so nobody speaks in another's name.
+//!
+//! Deliberately not here: what is said, and sealing it (files and chat seal their own).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use call_core::{LinkId, LinkPeer};
+use call_protocol::MemberId;
+
+/// Bytes in front of a message on the link to the SFU.
+const ADDRESS_BYTES: usize = 4;
+/// Everybody else in the room.
+const EVERYBODY: MemberId = MemberId(0);
+
+/// Which message goes over which link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub(crate) link: LinkId,
+    pub(crate) data: Bytes,
+}
+
+/// The ways of a message to one member, or to all of `members`. `links` are those whose channels
+/// carry messages. A direct link is preferred, and nobody is addressed twice; who can be reached in
+/// no way gets nothing.
+pub(crate) fn route(
+    to: Option<MemberId>,
+    data: &Bytes,
+    members: &[MemberId],
+    links: &[LinkId],
+) -> Vec<Outgoing> {
+    let direct = |member: MemberId| {
+        let of_member = links.iter().filter(|link| link.member() == Some(member));
+        of_member.max_by_key(|link| link.generation).copied()
+    };
+    let sfu = links.iter().filter(|link| link.peer == LinkPeer::Sfu);
+    let sfu = sfu.max_by_key(|link| link.generation).copied();
+    let has_direct = members.iter().any(|member| direct(*member).is_some());
+    let only = to.map(|member| vec![member]);
+    if let (None, Some(link), false) = (to, sfu, has_direct) {
+        let data = addressed(EVERYBODY, data);
+        return vec![Outgoing { link, data }];
+    }
+    let receivers = only.as_deref().unwrap_or(members).iter();
+    let way = |member: &MemberId| match (direct(*member), sfu) {
+        (Some(link), _) => Some(Outgoing {
+            link,
+            data: data.clone(),
+        }),
+        (None, Some(link)) => Some(Outgoing {
+            link,
+            data: addressed(*member, data),
+        }),
+        (None, None) => None,
+    };
+    receivers.filter_map(way).collect()
+}
+
+/// Who sent a message that came over a link, and what. `None`: too short to say.
+pub(crate) fn received(link: LinkId, data: Bytes) -> Option<(MemberId, Bytes)> {
+    match link.peer {
+        LinkPeer::Member(member) => Some((member, data)),
+        LinkPeer::Sfu => {
+            let (address, _) = data.split_first_chunk::<ADDRESS_BYTES>()?;
+            let from = MemberId(u32::from_be_bytes(*address));
+            (from != EVERYBODY).then(|| (from, data.slice(ADDRESS_BYTES..)))
+        }
+    }
+}
+
+fn addressed(member: MemberId, data: &Bytes) -> Bytes {
+    let mut message = BytesMut::with_capacity(ADDRESS_BYTES + data.len());
+    message.put_u32(member.0);
+    message.extend_from_slice(data);
+    message.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SFU: LinkId = LinkId {
+        peer: LinkPeer::Sfu,
+        generation: 9,
+    };
+
+    fn direct(member: u32, generation: u32) -> LinkId {
+        let peer = LinkPeer::Member(MemberId(member));
+        LinkId { peer, generation }
+    }
+
+    #[test]
+    fn messages_find_their_way_in_a_mesh_through_the_sfu_and_in_between() {
+        let data = Bytes::from_static(b"hi");
+        let members = [2, 3].map(MemberId);
+        let plain = |link| (link, b"hi".to_vec());
+        let through = |to: u8| (SFU, vec![0, 0, 0, to, b'h', b'i']);
+        type Sent = Vec<(LinkId, Vec<u8>)>;
+        let cases: [(Option<u32>, Vec<LinkId>, Sent); 9] = [
+            (None, vec![], vec![]),
+            (
+                None,
+                vec![direct(2, 1), direct(3, 2)],
+                vec![plain(direct(2, 1)), plain(direct(3, 2))],
+            ),
+            (None, vec![SFU], vec![through(0)]),
+            (
+                None,
+                vec![SFU, direct(3, 2)],
+                vec![through(2), plain(direct(3, 2))],
+            ),
+            (Some(2), vec![SFU, direct(3, 2)], vec![through(2)]),
+            (Some(3), vec![SFU, direct(3, 2)], vec![plain(direct(3, 2))]),
+            (
+                Some(3),
+                vec![direct(3, 2), direct(3, 7)],
+                vec![plain(direct(3, 7))],
+            ),
+            (Some(2), vec![direct(3, 2)], vec![]),
+            (Some(4), vec![SFU], vec![through(4)]),
+        ];
+        for (to, links, want) in cases {
+            let got = route(to.map(MemberId), &data, &members, &links);
+            let got: Sent = got
+                .iter()
+                .map(|out| (out.link, out.data.to_vec()))
+                .collect();
+            assert_eq!(got, want, "to {to:?} over {links:?}");
+        }
+    }
+
+    #[test]
+    fn messages_name_their_sender() {
+        let cases: [(LinkId, &[u8], Option<(u32, &[u8])>); 6] = [
+            (direct(2, 1), b"hi", Some((2, b"hi"))),
+            (direct(2, 1), b"", Some((2, b""))),
+            (SFU, &[0, 0, 1, 2, 7], Some((0x102, &[7]))),
+            (SFU, &[0, 0, 0, 2], Some((2, &[]))),
+            (SFU, &[0, 0, 0, 0, 7], None),
+            (SFU, &[0, 0, 2], None),
+        ];
+        for (link, data, want) in cases {
+            let got = received(link, Bytes::copy_from_slice(data));
+            let got = got.as_ref().map(|(from, data)| (from.0, &data[..]));
+            assert_eq!(got, want, "{data:?}");
+        }
+    }
+}
