@@ -65,18 +65,9 @@ pub(crate) async fn start(program: &str, ip: IpAddr) -> Result<(Server, String, 
         directory.path().join("janus.plugin.videoroom.jcfg"),
         "general: { }\n",
     )?;
-    let folders = [
-        ("--configs-folder", directory.path().to_owned()),
-        ("--plugins-folder", libraries.join("plugins")),
-        ("--transports-folder", libraries.join("transports")),
-    ];
     let mut command = Command::new(program);
-    for (flag, folder) in folders {
-        command.arg(format!("{flag}={}", folder.display()));
-    }
+    command.arg(format!("--configs-folder={}", directory.path().display()));
     let mut server = Server::start(&mut command)?;
-    // Nobody reads what it says.
-    server.child().stdout = None;
     let url = format!("ws://127.0.0.1:{port}/");
     let deadline = Instant::now() + START_TIMEOUT;
     while Json::connect(&url, PROTOCOL).await.is_err() {

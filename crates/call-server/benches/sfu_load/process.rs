@@ -79,7 +79,7 @@ pub(crate) fn own_ip() -> Result<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     // Sends nothing.
     socket
-        .connect("192.0.2.255:9")
+        .connect("198.51.100.1:9")
         .context("no network interface but loopback")?;
     Ok(socket.local_addr()?.ip())
 }
