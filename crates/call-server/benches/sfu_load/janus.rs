@@ -143,6 +143,21 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Joins as a subscriber. A feed is there only once its link works.
+    async fn watch(&mut self, handle: u64, join: &Value) -> Result<Value> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            match self.message(handle, join.clone(), None).await {
+                Err(_) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
 fn id_of(answer: &Value) -> Result<u64> {
     answer["data"]["id"].as_u64().context("no id in the answer")
 }
@@ -179,7 +194,6 @@ pub(crate) async fn fill(url: &str, ip: IpAddr, shape: Shape, load: &Load) -> Re
         feeds.extend(feed);
         sessions.push((session, feed));
     }
-    // A feed can be watched once its link works.
     for (mut session, own) in sessions {
         let streams: Vec<Value> = feeds
             .iter()
@@ -192,7 +206,7 @@ pub(crate) async fn fill(url: &str, ip: IpAddr, shape: Shape, load: &Load) -> Re
             let join = json!({
                 "request": "join", "room": ROOM, "ptype": "subscriber", "streams": streams,
             });
-            let attached = session.message(handle, join, None).await?;
+            let attached = session.watch(handle, &join).await?;
             let offer = attached["jsep"]["sdp"].as_str().context("no offer")?;
             let answer = client.answer(offer)?;
             load.add(client)?;
