@@ -139,7 +139,6 @@ mod load {
         let to = server.local_addr().unwrap();
         let state = UdpSocketState::new(UdpSockRef::from(&server)).unwrap();
         let source_state = UdpSocketState::new(UdpSockRef::from(&source)).unwrap();
-        server.set_nonblocking(false).unwrap();
         let crypto = str0m::crypto::from_feature_flags();
         let cipher = crypto.srtp_provider.aead_aes_128_gcm();
         let mut cipher = cipher.create_cipher([7; 16], true);
