@@ -12,9 +12,7 @@ use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, MediaKind, Mid, Pt};
 use str0m::net::{DatagramRecv, Protocol, Receive};
-use str0m::rtp::{
-    Extension, ExtensionMap, ExtensionSerializer, ExtensionValues, RtpWrite,
-};
+use str0m::rtp::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use super::counts::Counts;
@@ -107,7 +105,11 @@ impl Client {
     }
 
     /// An offer to send one stream, where `publishes`, and to receive `slots`.
-    pub(crate) fn offer(&mut self, publishes: bool, slots: usize) -> Result<(String, SdpPendingOffer)> {
+    pub(crate) fn offer(
+        &mut self,
+        publishes: bool,
+        slots: usize,
+    ) -> Result<(String, SdpPendingOffer)> {
         let mut api = self.rtc.sdp_api();
         if publishes {
             let stream = Some("load".to_owned());
@@ -153,7 +155,13 @@ impl Client {
         self.publisher.is_some()
     }
 
-    pub(crate) fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8], counts: &Counts) -> Result<()> {
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        bytes: &[u8],
+        counts: &Counts,
+    ) -> Result<()> {
         let Ok(contents) = DatagramRecv::try_from(bytes) else {
             return Ok(());
         };
@@ -183,7 +191,9 @@ impl Client {
                 }
                 Output::Transmit(transmit) => {
                     // A full buffer is loss, and shows as such.
-                    let _ = self.socket.send_to(&transmit.contents, transmit.destination);
+                    let _ = self
+                        .socket
+                        .send_to(&transmit.contents, transmit.destination);
                 }
                 Output::Event(Event::Connected) => {
                     counts

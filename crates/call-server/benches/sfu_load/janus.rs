@@ -132,7 +132,12 @@ impl Session {
         Ok(answer)
     }
 
-    async fn message(&mut self, handle: u64, body: Value, jsep: Option<(&str, String)>) -> Result<Value> {
+    async fn message(
+        &mut self,
+        handle: u64,
+        body: Value,
+        jsep: Option<(&str, String)>,
+    ) -> Result<Value> {
         let mut message = json!({
             "janus": "message", "session_id": self.id, "handle_id": handle, "body": body,
         });

@@ -125,7 +125,9 @@ fn run(
         let now = Instant::now();
         let next = clients.iter().map(|client| client.deadline);
         let next = next.chain(frames.values().copied()).min();
-        let wait = next.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now));
+        let wait = next.map_or(Duration::from_secs(1), |at| {
+            at.saturating_duration_since(now)
+        });
         match poll.poll(&mut events, Some(wait)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
             _ => {}

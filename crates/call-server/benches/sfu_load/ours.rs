@@ -33,7 +33,8 @@ pub(crate) fn start(ip: IpAddr) -> Result<(Server, String)> {
     let stdout = server.child().stdout.take().context("no output")?;
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
-    let line: serde_json::Value = serde_json::from_str(&line).context("the server did not start")?;
+    let line: serde_json::Value =
+        serde_json::from_str(&line).context("the server did not start")?;
     let http = line["http"].as_str().context("no address")?;
     Ok((server, format!("ws://{http}/v1/ws")))
 }
@@ -44,7 +45,13 @@ pub(crate) async fn fill(url: &str, ip: IpAddr, shape: Shape, load: &Load) -> Re
     for index in 0..shape.members() {
         let publishes = index < shape.publishers;
         let mut socket = Json::connect(url, None).await?;
-        say(&mut socket, &ClientMessage::Hello { version: PROTOCOL_VERSION }).await?;
+        say(
+            &mut socket,
+            &ClientMessage::Hello {
+                version: PROTOCOL_VERSION,
+            },
+        )
+        .await?;
         say(
             &mut socket,
             &ClientMessage::Join {
@@ -108,7 +115,8 @@ async fn say(socket: &mut Json, message: &ClientMessage) -> Result<()> {
 async fn hear<T>(socket: &mut Json, pick: impl Fn(ServerMessage) -> Option<T>) -> Result<T> {
     loop {
         let message = ServerMessage::parse(&socket.hear().await?)?;
-        if let ServerMessage::Error { code, .. } | ServerMessage::SfuClosed { code, .. } = &message {
+        if let ServerMessage::Error { code, .. } | ServerMessage::SfuClosed { code, .. } = &message
+        {
             bail!("the server refuses: {code:?}");
         }
         if let Some(picked) = pick(message) {

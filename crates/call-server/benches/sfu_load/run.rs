@@ -231,7 +231,9 @@ async fn measure(server: &Server, counts: &Counts, shape: Shape, seconds: u64) -
 
 fn print(shape: Shape, outcomes: &[(Contender, Vec<Outcome>)]) {
     let median = |wanted: Contender| {
-        let (_, outcomes) = outcomes.iter().find(|(contender, _)| *contender == wanted)?;
+        let (_, outcomes) = outcomes
+            .iter()
+            .find(|(contender, _)| *contender == wanted)?;
         let mut outcomes = outcomes.clone();
         outcomes.sort_by(|one, other| one.per_cpu_second().total_cmp(&other.per_cpu_second()));
         outcomes.get(outcomes.len() / 2).copied()

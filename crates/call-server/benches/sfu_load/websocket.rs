@@ -24,7 +24,9 @@ impl Json {
         let mut request = url.into_client_request()?;
         if let Some(protocol) = protocol {
             let value = HeaderValue::from_static(protocol);
-            request.headers_mut().insert("Sec-WebSocket-Protocol", value);
+            request
+                .headers_mut()
+                .insert("Sec-WebSocket-Protocol", value);
         }
         let (socket, _) = connect_async(request)
             .await
