@@ -165,13 +165,28 @@ fn apt_packages(system: System, purpose: Purpose) -> Vec<&'static str> {
 }
 
 fn install_with_apt(system: System, purpose: Purpose) -> Result<()> {
-    let wanted = apt_packages(system, purpose);
+    install_packages(&apt_packages(system, purpose))
+}
+
+/// Installs Janus, which only the benchmark of the SFU compares with; elsewhere than on Debian and
+/// Ubuntu it is left out.
+pub(crate) fn install_janus() -> Result<()> {
+    match System::detect() {
+        System::Debian | System::Ubuntu => install_packages(&["janus"]),
+        _ => {
+            println!("xtask: no comparison with Janus unless /usr/bin/janus is there");
+            Ok(())
+        }
+    }
+}
+
+fn install_packages(wanted: &[&str]) -> Result<()> {
     // Ends with failure when a package is unknown, so only what it prints counts.
     let known = Command::new("dpkg-query")
         .args(["--show", "--showformat=${Package} ${db:Status-Status}\n"])
-        .args(&wanted)
+        .args(wanted)
         .output()?;
-    let missing = not_installed(&wanted, &String::from_utf8_lossy(&known.stdout));
+    let missing = not_installed(wanted, &String::from_utf8_lossy(&known.stdout));
     if missing.is_empty() {
         return Ok(());
     }

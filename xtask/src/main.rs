@@ -50,7 +50,7 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Measure what the engine costs against the bare codecs and write docs/benchmarks.md
+    /// Measure what engine or server cost against others and write docs/benchmarks.md
     Bench(bench::Options),
     /// Install what building and testing need, and nothing else
     Install,

@@ -13,19 +13,41 @@ const ONE_BYTE_FORM_BYTES: usize = 16;
 #[derive(Debug)]
 pub(super) struct DescriptorIn(pub(super) Box<[u8]>);
 
-/// A descriptor to send.
+/// A descriptor to send that has more than its first three bytes.
 #[derive(Debug)]
-pub(super) struct DescriptorOut(pub(super) DescriptorBytes);
+struct DescriptorOut(DescriptorBytes);
+
+/// Gives a packet its descriptor. Most have three bytes, which go where str0m keeps the value of an
+/// extension that is never negotiated here (frame marking): user values cost some allocations for
+/// each packet and receiver.
+pub(super) fn set_descriptor(extensions: &mut ExtensionValues, descriptor: DescriptorBytes) {
+    match descriptor.parts() {
+        (&[first, second, third], []) => {
+            extensions.frame_mark = Some(u32::from_be_bytes([0, first, second, third]));
+        }
+        _ => extensions.user_values.set(DescriptorOut(descriptor)),
+    }
+}
 
 #[derive(Debug)]
 struct Descriptor;
 
 impl ExtensionSerializer for Descriptor {
     fn write_to(&self, buf: &mut [u8], ev: &ExtensionValues) -> usize {
-        ev.user_values
-            .get::<DescriptorOut>()
-            .and_then(|descriptor| descriptor.0.copy_to(buf))
-            .unwrap_or(0)
+        let written = match ev.frame_mark {
+            Some(short) => {
+                let [_, short @ ..] = short.to_be_bytes();
+                buf.get_mut(..short.len()).map(|buf| {
+                    buf.copy_from_slice(&short);
+                    short.len()
+                })
+            }
+            None => ev
+                .user_values
+                .get::<DescriptorOut>()
+                .and_then(|descriptor| descriptor.0.copy_to(buf)),
+        };
+        written.unwrap_or(0)
     }
 
     fn parse_value(&self, buf: &[u8], ev: &mut ExtensionValues) -> bool {

@@ -32,7 +32,7 @@ use tracing::{debug, trace};
 use super::channels::{Channel, Channels, Queued};
 use super::clock::SourceClock;
 use super::egress::Egress;
-use super::extension::{DescriptorIn, DescriptorOut};
+use super::extension::{DescriptorIn, set_descriptor};
 use super::negotiate::Format;
 
 /// Sent video packets kept for retransmission per stream: two seconds at 3.5 Mbit/s.
@@ -441,7 +441,7 @@ impl Link {
             ..ExtensionValues::default()
         };
         if let Some(descriptor) = forward.descriptor {
-            extensions.user_values.set(DescriptorOut(descriptor));
+            set_descriptor(&mut extensions, descriptor);
         }
         let packet = RtpWrite::new(
             *payload_type,
