@@ -304,7 +304,7 @@ fn bad_arguments_are_told_and_end_with_2() {
             "not_supported",
         ),
         (
-            &[&server[..], &["--topology", "sfu"]].concat(),
+            &[&server[..], &["--share", "pattern:640x360@5"]].concat(),
             "not_supported",
         ),
     ];
