@@ -444,7 +444,13 @@ impl Member {
 
     fn pump(&mut self) {
         loop {
-            match self.rtc.poll_output().unwrap() {
+            let Ok(output) = self.rtc.poll_output() else {
+                // The SFU hung up in the middle of a handshake. Whoever still waits for this member
+                // finds out.
+                self.rtc.disconnect();
+                return;
+            };
+            match output {
                 Output::Timeout(_) => return,
                 Output::Transmit(transmit) => {
                     match self
