@@ -85,10 +85,12 @@ struct Member {
     estimate_bps: Option<u64>,
     /// Until when its pictures may not grow, after they had to shrink.
     may_grow_at: Option<Instant>,
+    /// When its estimator is told again that more is wanted.
+    ask_again_at: Option<Instant>,
     /// What its pictures were given, in bits per second.
     allocated_bps: u64,
     told_slots: Vec<(SlotId, MemberId, MediaSource)>,
-    told_bps: Option<(u64, u64)>,
+    told_bps: Option<u64>,
     voice: Voice,
 }
 

@@ -45,7 +45,8 @@ fn a_call_outlives_its_server_and_meets_the_next_one() {
             .filter(|line| line["event"] == "stats")
             .collect();
         assert!(stats.len() >= 5, "figures go on: {}", stats.len());
-        for line in stats {
+        // The first second began before the first picture did.
+        for line in stats.into_iter().skip(1) {
             assert!(
                 fps(line) > 10.0,
                 "the picture goes on without the server: {line}"

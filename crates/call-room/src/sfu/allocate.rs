@@ -9,7 +9,7 @@ use call_protocol::limits::SFU_LAYERS;
 
 /// How much more than a larger layer needs must be there to change to it, in percent. More changes
 /// less often; less uses the bandwidth better.
-const UPGRADE_PERCENT: u64 = 115;
+pub(super) const UPGRADE_PERCENT: u64 = 115;
 /// A layer serves a tile up to this much larger than itself, in percent of the tile.
 const GOOD_PERCENT: u64 = 75;
 
@@ -44,13 +44,6 @@ pub(super) struct Request {
     pub(super) layers: [Option<LayerCost>; SFU_LAYERS],
     /// What it gets now.
     pub(super) current: Option<Step>,
-}
-
-/// What the receiver's pictures cost at least and at most, in bits per second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) minimum_bps: u64,
-    pub(super) desired_bps: u64,
 }
 
 /// The largest layer that is of use for a tile, given the layers' sizes: the smallest that nearly
@@ -95,17 +88,10 @@ fn ladder(request: &Request) -> Vec<(Step, u64, u64)> {
     steps
 }
 
-/// What everything costs in its smallest layer, and as large as it is shown.
-pub(super) fn span(requests: &[Request]) -> Span {
-    requests.iter().fold(Span::default(), |sum, request| {
-        let steps = ladder(request);
-        let smallest = steps.iter().find(|(step, ..)| !step.base_only);
-        let bps = |step: Option<&(Step, u64, u64)>| step.map_or(0, |(_, bps, _)| *bps);
-        Span {
-            minimum_bps: sum.minimum_bps + bps(smallest.or(steps.first())),
-            desired_bps: sum.desired_bps + bps(steps.last()),
-        }
-    })
+/// What everything costs as large as it is shown, in bits per second.
+pub(super) fn desired_bps(requests: &[Request]) -> u64 {
+    let largest = |request| ladder(request).last().map_or(0, |(_, bps, _)| *bps);
+    requests.iter().map(largest).sum()
 }
 
 /// Shares `budget_bps`, indifferent to what there was before.
@@ -373,16 +359,9 @@ mod tests {
     }
 
     #[test]
-    fn the_span_is_from_smallest_to_shown() {
-        let got = span(&[request(1, 0), request(1, 2)]);
-        assert_eq!(
-            got,
-            Span {
-                minimum_bps: 240_000,
-                desired_bps: 1_320_000
-            }
-        );
-        assert_eq!(span(&[]), Span::default());
+    fn everything_is_wanted_as_large_as_it_is_shown() {
+        assert_eq!(desired_bps(&[request(1, 0), request(1, 2)]), 1_320_000);
+        assert_eq!(desired_bps(&[]), 0);
     }
 
     #[test]

@@ -150,9 +150,7 @@ pub enum SfuOutput {
     Bitrate {
         /// The receiver.
         member: MemberId,
-        /// Sound, and every picture in its smallest layer.
-        minimum_bps: u64,
-        /// Sound, and every picture as large as it is shown.
+        /// Sound, and what it takes to show every picture as large as its tile.
         desired_bps: u64,
     },
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use call_protocol::limits::SFU_LAYERS;
 use call_protocol::{MediaSource, MemberId};
 
-use super::allocate::{Request, Step, allocate, largest_useful, span};
+use super::allocate::{Request, Step, UPGRADE_PERCENT, allocate, desired_bps, largest_useful};
 use super::assign::{PictureKey, assign_pictures};
 use super::io::SfuOutput;
 use super::track::layer_size;
@@ -15,8 +15,15 @@ use super::{Picture, SfuRoom};
 /// How long pictures do not grow after they had to shrink. Longer keeps a link whose estimate
 /// recovers slowly from being filled again and again.
 const GROWTH_PAUSE: Duration = Duration::from_secs(3);
-/// Bit rates are told rounded up to this, so that they are not told all the time.
-const BITRATE_STEP_BPS: u64 = 100_000;
+/// By how much what is worth probing for must change to be told, in percent. What layers cost
+/// wavers; each increase told is a probe.
+const TOLD_PERCENT: u64 = 25;
+/// By how much more is asked for each time what was asked for is not there, in bits per second.
+const ASK_STEP_BPS: u64 = 1_000;
+/// How often a receiver's estimator is told to look for the bandwidth that is missing. Left alone it
+/// does every 5 s at most, too late for whoever waits for their picture to get sharp again; more
+/// often costs a narrow link a larger part of what it has.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// One receiver's wish for a picture, with the slot that carries it.
 struct Wish {
@@ -239,18 +246,22 @@ impl SfuRoom {
         if shrinks {
             receiver.may_grow_at = Some(now + GROWTH_PAUSE);
         }
-        let rounded = |bps: u64| bps.next_multiple_of(BITRATE_STEP_BPS);
-        let span = span(&requests);
-        let bps = (
-            rounded(span.minimum_bps + sound_bps),
-            rounded(span.desired_bps + sound_bps),
-        );
-        if receiver.told_bps != Some(bps) {
-            receiver.told_bps = Some(bps);
+        let desired = desired_bps(&requests) * UPGRADE_PERCENT / 100 + sound_bps;
+        let told = receiver.told_bps.unwrap_or(0);
+        let lacks = receiver.estimate_bps.is_some_and(|now| now < desired);
+        let asks = lacks && receiver.ask_again_at.is_none_or(|at| now >= at);
+        if asks || desired.abs_diff(told) * 100 > told * TOLD_PERCENT {
+            receiver.ask_again_at = Some(now + ASK_AGAIN);
+            // An estimator looks for more only when more is asked for than before.
+            let step = if asks && desired <= told && told <= desired * 2 {
+                told + ASK_STEP_BPS
+            } else {
+                desired
+            };
+            receiver.told_bps = Some(step);
             self.outputs.push_back(SfuOutput::Bitrate {
                 member,
-                minimum_bps: bps.0,
-                desired_bps: bps.1,
+                desired_bps: step,
             });
         }
         for (wish, step) in wishes.iter().zip(steps) {

@@ -72,7 +72,7 @@ pub(crate) struct World {
     /// Slots as their owners were told.
     pub(crate) told: BTreeMap<MemberId, Vec<(SlotId, MemberId, MediaSource)>>,
     pub(crate) layers: BTreeMap<(MemberId, MediaSource), [bool; 3]>,
-    pub(crate) bitrates: BTreeMap<MemberId, (u64, u64)>,
+    pub(crate) bitrates: BTreeMap<MemberId, u64>,
     pub(crate) requests: BTreeMap<TrackId, Vec<Instant>>,
     /// Who speaks, by level below overload.
     pub(crate) speaking: BTreeSet<MemberId>,
@@ -458,11 +458,9 @@ impl World {
                 }
                 SfuOutput::Bitrate {
                     member,
-                    minimum_bps,
                     desired_bps,
                 } => {
-                    assert!(minimum_bps <= desired_bps);
-                    self.bitrates.insert(member, (minimum_bps, desired_bps));
+                    self.bitrates.insert(member, desired_bps);
                 }
             }
         }

@@ -483,11 +483,11 @@ impl Link {
         true
     }
 
-    /// Tells the estimator what is worth probing for.
-    pub(super) fn set_bitrate(&mut self, minimum_bps: u64, desired_bps: u64) {
-        self.rtc
-            .bwe()
-            .set_bitrate(Bitrate::from(minimum_bps), Bitrate::from(desired_bps));
+    /// Tells the estimator what is worth probing for. A minimum would be filled with padding
+    /// whenever media is less, which a narrow link cannot bear.
+    pub(super) fn set_desired_bitrate(&mut self, desired_bps: u64) {
+        let desired = Bitrate::from(desired_bps);
+        self.rtc.bwe().set_bitrate(Bitrate::ZERO, desired);
     }
 
     /// Charges a message the member sent; false when it sends too much.

@@ -140,12 +140,11 @@ impl Core {
                 }
                 SfuOutput::Bitrate {
                     member,
-                    minimum_bps,
                     desired_bps,
                 } => {
                     if let Some(key) = room.link(member) {
-                        tracing::debug!(%member, minimum_bps, desired_bps, "bitrates");
-                        self.links[key].set_bitrate(minimum_bps, desired_bps);
+                        tracing::debug!(%member, desired_bps, "worth probing for");
+                        self.links[key].set_desired_bitrate(desired_bps);
                         self.touch(key);
                     }
                 }
