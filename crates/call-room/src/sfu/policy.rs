@@ -18,6 +18,10 @@ const GROWTH_PAUSE: Duration = Duration::from_secs(3);
 /// By how much what is worth probing for must change to be told, in percent. What layers cost
 /// wavers; each increase told is a probe.
 const TOLD_PERCENT: u64 = 25;
+/// At most this many times the estimate is told to be worth probing for: an estimator sends probes
+/// of twice what it is told, and a link that is full drops sound then. What is found raises the
+/// next step.
+const PROBE_FACTOR: u64 = 2;
 /// By how much more is asked for each time what was asked for is not there, in bits per second.
 const ASK_STEP_BPS: u64 = 1_000;
 /// How often a receiver's estimator is told to look for the bandwidth that is missing. Left alone it
@@ -249,6 +253,9 @@ impl SfuRoom {
         let desired = desired_bps(&requests) * UPGRADE_PERCENT / 100 + sound_bps;
         let told = receiver.told_bps.unwrap_or(0);
         let lacks = receiver.estimate_bps.is_some_and(|now| now < desired);
+        let desired = receiver
+            .estimate_bps
+            .map_or(desired, |now| desired.min(now.saturating_mul(PROBE_FACTOR)));
         let asks = lacks && receiver.ask_again_at.is_none_or(|at| now >= at);
         if asks || desired.abs_diff(told) * 100 > told * TOLD_PERCENT {
             receiver.ask_again_at = Some(now + ASK_AGAIN);
