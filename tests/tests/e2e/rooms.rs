@@ -429,7 +429,7 @@ fn narrow_receiver() {
     let code = code_of(&mut ann);
     let ann_id = ann.event("joined")["member"].clone();
     let mut bo = member_with(&near, Some(&code), &options("Bo", "tone:660"), &tile);
-    bo.event("joined");
+    let bo_id = bo.event("joined")["member"].clone();
     let far = format!("ws://10.78.0.1:{port}");
     let mut kim = Lines::start_inside(
         &behind,
@@ -445,8 +445,11 @@ fn narrow_receiver() {
     let down = wide(&mut kim, &ann_id, "a smaller layer", |width| {
         (1..1_280).contains(&width)
     });
-    // The queue of the link drains.
-    kim.watch(Duration::from_secs(2));
+    wide(&mut kim, &bo_id, "a smaller layer of both", |width| {
+        (1..1_280).contains(&width)
+    });
+    // The queue of the link drains, with the first pictures of the smaller layers in it.
+    kim.watch(Duration::from_secs(4));
     let from = kim.seen.len();
     kim.watch(Duration::from_secs(15));
     let stats: Vec<&Value> = kim.seen[from..]
@@ -464,7 +467,8 @@ fn narrow_receiver() {
     let concealed: Vec<f64> = figures("concealed_ratio").collect();
     let mean = concealed.iter().sum::<f64>() / concealed.len().max(1) as f64;
     println!(
-        "500 kbit/s: smaller after {:.1} s, {:.2} % of the sound concealed; at the end {:?}",
+        "500 kbit/s: smaller after {:.1} s, {:.2} % of the sound concealed ({concealed:.3?}); at \
+         the end {:?}",
         down.as_secs_f64(),
         mean * 1e2,
         newest_members(&kim)

@@ -15,6 +15,10 @@ use super::{Picture, SfuRoom};
 /// How long pictures do not grow after they had to shrink. Longer keeps a link whose estimate
 /// recovers slowly from being filled again and again.
 const GROWTH_PAUSE: Duration = Duration::from_secs(3);
+/// How much of a receiver's estimate is given out, in percent. The rest is for retransmissions,
+/// padding and probes, and for a queue to drain: without, a narrow link stays full for ten seconds
+/// after its pictures shrank, and sound gets lost in it.
+const USABLE_PERCENT: u64 = 85;
 /// By how much what is worth probing for must change to be told, in percent. What layers cost
 /// wavers; each increase told is a probe.
 const TOLD_PERCENT: u64 = 25;
@@ -139,7 +143,8 @@ impl SfuRoom {
         let estimate = receiver
             .estimate_bps
             .unwrap_or(self.config.initial_estimate_bps);
-        estimate.saturating_sub(self.sound_bps(member))
+        let usable = estimate.saturating_mul(USABLE_PERCENT) / 100;
+        usable.saturating_sub(self.sound_bps(member))
     }
 
     pub(super) fn allocated(&self, member: MemberId) -> u64 {
@@ -250,7 +255,8 @@ impl SfuRoom {
         if shrinks {
             receiver.may_grow_at = Some(now + GROWTH_PAUSE);
         }
-        let desired = desired_bps(&requests) * UPGRADE_PERCENT / 100 + sound_bps;
+        let desired =
+            (desired_bps(&requests) * UPGRADE_PERCENT / 100 + sound_bps) * 100 / USABLE_PERCENT;
         let told = receiver.told_bps.unwrap_or(0);
         let lacks = receiver.estimate_bps.is_some_and(|now| now < desired);
         let desired = receiver
