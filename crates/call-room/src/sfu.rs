@@ -24,6 +24,7 @@ mod io;
 mod keyframe;
 mod links;
 mod policy;
+mod probing;
 mod rewrite;
 mod slot;
 mod track;
@@ -44,6 +45,7 @@ pub use io::{
 
 use arena::Arena;
 use assign::PictureKey;
+use probing::Probing;
 use slot::Slot;
 use track::Track;
 use voice::Voice;
@@ -85,12 +87,10 @@ struct Member {
     estimate_bps: Option<u64>,
     /// Until when its pictures may not grow, after they had to shrink.
     may_grow_at: Option<Instant>,
-    /// When its estimator is told again that more is wanted.
-    ask_again_at: Option<Instant>,
+    probing: Probing,
     /// What its pictures were given, in bits per second.
     allocated_bps: u64,
     told_slots: Vec<(SlotId, MemberId, MediaSource)>,
-    told_bps: Option<u64>,
     voice: Voice,
 }
 

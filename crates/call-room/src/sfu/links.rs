@@ -6,6 +6,7 @@ use call_protocol::limits::{self, SFU_LAYERS};
 use call_protocol::{MediaSource, MemberId};
 
 use super::io::{SlotKind, SlotSpec, TrackSpec};
+use super::probing::Probing;
 use super::slot::Slot;
 use super::track::Track;
 use super::wanted::Wanted;
@@ -48,7 +49,7 @@ impl SfuRoom {
         }
         if let Some(receiver) = self.members.get_mut(&member) {
             receiver.told_slots.clear();
-            receiver.told_bps = None;
+            receiver.probing = Probing::default();
         }
     }
 

@@ -19,20 +19,6 @@ const GROWTH_PAUSE: Duration = Duration::from_secs(3);
 /// padding and probes, and for a queue to drain: without, a narrow link stays full for ten seconds
 /// after its pictures shrank, and sound gets lost in it.
 const USABLE_PERCENT: u64 = 85;
-/// By how much what is worth probing for must change to be told, in percent. What layers cost
-/// wavers; each increase told is a probe.
-const TOLD_PERCENT: u64 = 25;
-/// At most this many times the estimate is told to be worth probing for: an estimator sends probes
-/// of twice what it is told, and a link that is full drops sound then. What is found raises the
-/// next step.
-const PROBE_FACTOR: u64 = 2;
-/// By how much more is asked for each time what was asked for is not there, in bits per second.
-const ASK_STEP_BPS: u64 = 1_000;
-/// How often a receiver's estimator is told to look for the bandwidth that is missing. Left alone it
-/// does every 5 s at most, too late for whoever waits for their picture to get sharp again; more
-/// often costs a narrow link a larger part of what it has.
-const ASK_AGAIN: Duration = Duration::from_secs(2);
-
 /// One receiver's wish for a picture, with the slot that carries it.
 struct Wish {
     slot: usize,
@@ -257,24 +243,11 @@ impl SfuRoom {
         }
         let desired =
             (desired_bps(&requests) * UPGRADE_PERCENT / 100 + sound_bps) * 100 / USABLE_PERCENT;
-        let told = receiver.told_bps.unwrap_or(0);
-        let lacks = receiver.estimate_bps.is_some_and(|now| now < desired);
-        let desired = receiver
-            .estimate_bps
-            .map_or(desired, |now| desired.min(now.saturating_mul(PROBE_FACTOR)));
-        let asks = lacks && receiver.ask_again_at.is_none_or(|at| now >= at);
-        if asks || desired.abs_diff(told) * 100 > told * TOLD_PERCENT {
-            receiver.ask_again_at = Some(now + ASK_AGAIN);
-            // An estimator looks for more only when more is asked for than before.
-            let step = if asks && desired <= told && told <= desired * 2 {
-                told + ASK_STEP_BPS
-            } else {
-                desired
-            };
-            receiver.told_bps = Some(step);
+        let estimate_bps = receiver.estimate_bps;
+        if let Some(desired_bps) = receiver.probing.update(now, desired, estimate_bps) {
             self.outputs.push_back(SfuOutput::Bitrate {
                 member,
-                desired_bps: step,
+                desired_bps,
             });
         }
         for (wish, step) in wishes.iter().zip(steps) {
