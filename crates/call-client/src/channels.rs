@@ -1,19 +1,14 @@
 //! Messages on data channels, whichever way they take. Pure.
 //!
-//! A link to a member carries the message as it is. The link to the SFU carries four bytes in front,
-//! big-endian: to whom (0 is everybody) on the way there, from whom on the way here; the SFU writes
-//! the latter, so nobody speaks in another's name.
+//! A link to a member carries the message as it is; the link to the SFU carries it framed
+//! ([`fanout`]).
 //!
 //! Deliberately not here: what is said, and sealing it (files and chat seal their own).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use call_core::{LinkId, LinkPeer};
 use call_protocol::MemberId;
-
-/// Bytes in front of a message on the link to the SFU.
-const ADDRESS_BYTES: usize = 4;
-/// Everybody else in the room.
-const EVERYBODY: MemberId = MemberId(0);
+use call_protocol::fanout::{self, Target};
 
 /// Which message goes over which link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +35,7 @@ pub(crate) fn route(
     let has_direct = members.iter().any(|member| direct(*member).is_some());
     let only = to.map(|member| vec![member]);
     if let (None, Some(link), false) = (to, sfu, has_direct) {
-        let data = addressed(EVERYBODY, data);
+        let data = Bytes::from(fanout::to_sfu(Target::Everybody, data));
         return vec![Outgoing { link, data }];
     }
     let receivers = only.as_deref().unwrap_or(members).iter();
@@ -51,7 +46,7 @@ pub(crate) fn route(
         }),
         (None, Some(link)) => Some(Outgoing {
             link,
-            data: addressed(*member, data),
+            data: Bytes::from(fanout::to_sfu(Target::Member(*member), data)),
         }),
         (None, None) => None,
     };
@@ -63,18 +58,11 @@ pub(crate) fn received(link: LinkId, data: Bytes) -> Option<(MemberId, Bytes)> {
     match link.peer {
         LinkPeer::Member(member) => Some((member, data)),
         LinkPeer::Sfu => {
-            let (address, _) = data.split_first_chunk::<ADDRESS_BYTES>()?;
-            let from = MemberId(u32::from_be_bytes(*address));
-            (from != EVERYBODY).then(|| (from, data.slice(ADDRESS_BYTES..)))
+            let (from, body) = fanout::at_member(&data)?;
+            let body = data.slice_ref(body);
+            Some((from, body))
         }
     }
-}
-
-fn addressed(member: MemberId, data: &Bytes) -> Bytes {
-    let mut message = BytesMut::with_capacity(ADDRESS_BYTES + data.len());
-    message.put_u32(member.0);
-    message.extend_from_slice(data);
-    message.freeze()
 }
 
 #[cfg(test)]
@@ -96,7 +84,7 @@ mod tests {
         let data = Bytes::from_static(b"hi");
         let members = [2, 3].map(MemberId);
         let plain = |link| (link, b"hi".to_vec());
-        let through = |to: u8| (SFU, vec![0, 0, 0, to, b'h', b'i']);
+        let through = |to: u8| (SFU, vec![to, 0, 0, 0, b'h', b'i']);
         type Sent = Vec<(LinkId, Vec<u8>)>;
         let cases: [(Option<u32>, Vec<LinkId>, Sent); 9] = [
             (None, vec![], vec![]),
@@ -137,10 +125,10 @@ mod tests {
         let cases: [(LinkId, &[u8], Message<'_>); 6] = [
             (direct(2, 1), b"hi", Some((2, b"hi"))),
             (direct(2, 1), b"", Some((2, b""))),
-            (SFU, &[0, 0, 1, 2, 7], Some((0x102, &[7]))),
-            (SFU, &[0, 0, 0, 2], Some((2, &[]))),
-            (SFU, &[0, 0, 0, 0, 7], None),
-            (SFU, &[0, 0, 2], None),
+            (SFU, &[2, 1, 0, 0, 7], Some((0x102, &[7]))),
+            (SFU, &[2, 0, 0, 0], Some((2, &[]))),
+            (SFU, &[0, 0, 0, 0, 7], Some((0, &[7]))),
+            (SFU, &[2, 0, 0], None),
         ];
         for (link, data, want) in cases {
             let got = received(link, Bytes::copy_from_slice(data));

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use call_protocol::ErrorCode;
 use call_protocol::ui::{MOST_VOLUME_PERCENT, UiCommand};
+use call_protocol::{ErrorCode, limits};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::EngineConfig;
@@ -16,6 +16,8 @@ use crate::settings::check_server;
 const COMMANDS: usize = 256;
 /// Longest code, name or address looked at, in bytes.
 const TEXT_BYTES: usize = 1_024;
+/// Longest path of a file or folder, and longest link, in bytes; beyond what systems allow.
+const PATH_BYTES: usize = 4_096;
 /// Most tiles of one `set_visible_tiles`.
 const TILES: usize = 128;
 
@@ -101,7 +103,25 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         UiCommand::SetMemberVolume { volume_percent, .. } => {
             bounded(*volume_percent <= MOST_VOLUME_PERCENT)
         }
+        UiCommand::SendChat { text } => bounded(text.chars().count() <= limits::CHAT_CHARS),
+        UiCommand::SendReaction { emoji } => bounded(emoji.len() <= limits::REACTION_BYTES),
+        UiCommand::OfferFiles { paths, .. } => bounded(
+            (1..=limits::OFFER_FILES).contains(&paths.len())
+                && paths.iter().all(|path| path.len() <= PATH_BYTES),
+        ),
+        UiCommand::AcceptFiles { offer, folder, .. } => bounded(
+            offer.len() <= TEXT_BYTES && folder.as_ref().is_none_or(|it| it.len() <= PATH_BYTES),
+        ),
+        UiCommand::DeclineFiles { offer, .. }
+        | UiCommand::PauseTransfer { offer, .. }
+        | UiCommand::CancelTransfer { offer, .. }
+        | UiCommand::DismissTransfer { offer, .. }
+        | UiCommand::PickFolder { offer, .. } => bounded(offer.len() <= TEXT_BYTES),
+        UiCommand::OpenLink { url } => bounded(url.len() <= PATH_BYTES),
+        UiCommand::RevealFile { path } => bounded(path.len() <= PATH_BYTES),
         UiCommand::Refresh
+        | UiCommand::SetHandRaised { .. }
+        | UiCommand::PickFiles { .. }
         | UiCommand::StartCall
         | UiCommand::LeaveCall
         | UiCommand::SetMuted { .. }

@@ -133,7 +133,7 @@ impl Call {
         self.signalling.as_ref().is_some_and(Signalling::is_joined)
     }
 
-    pub(crate) fn view(&self) -> CallView {
+    pub(crate) fn view(&self, hand_raised: bool) -> CallView {
         CallView {
             code: self.code.to_string(),
             link: self.code.link(),
@@ -141,6 +141,8 @@ impl Call {
             me: self.me,
             members: self.roster.view(|member| self.link_view(member)),
             topology: self.topology,
+            hand_raised,
+            transfers: Vec::new(),
         }
     }
 

@@ -6,6 +6,8 @@ use call_protocol::ui::{DeviceKind, DeviceOption, DeviceState, SoundTestState, U
 use call_protocol::wire::ServerMessage;
 use call_protocol::{ErrorCode, MediaSource, MemberId, VideoCodec};
 
+use crate::files::FileEvent;
+
 /// One run from starting or joining a call to its end. Answers to an older run are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AttemptId(pub u32);
@@ -123,6 +125,21 @@ pub enum Input {
         member: MemberId,
         /// Wanted or no longer.
         wanted: bool,
+    },
+    /// A message of a member on a control channel, as it came, whichever way it came.
+    Channel {
+        /// Who sent it, as link or server say.
+        from: MemberId,
+        /// Sealed.
+        data: Vec<u8>,
+    },
+    /// The disk, or a data link, reports about files.
+    File(FileEvent),
+    /// What the wall clock says. At the start and whenever it may have jumped; between, the session
+    /// counts on by itself.
+    WallClock {
+        /// Milliseconds since 1970.
+        unix_ms: u64,
     },
     /// A device's state changed.
     Device {

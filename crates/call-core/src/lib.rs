@@ -24,6 +24,7 @@
 mod active_speaker;
 mod backoff;
 mod call;
+mod call_channels;
 mod call_links;
 mod call_members;
 mod call_seat;
@@ -32,6 +33,7 @@ mod call_signals;
 mod call_topology;
 mod config;
 mod context;
+mod files;
 mod ice_servers;
 mod input;
 mod keyframes;
@@ -52,6 +54,7 @@ mod view;
 
 pub use active_speaker::{ActiveSpeaker, SpeakerSample};
 pub use config::{SessionConfig, TopologyWish};
+pub use files::{FileEvent, FileOp, FileToReceive, VerifiedFile};
 pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkPeer, LinkState, SocketId};
 pub use output::{
     CallEvent, LinkOp, LinkPurpose, LocatePurpose, MediaOp, Output, Reason, SocketOp,

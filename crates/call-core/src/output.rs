@@ -1,13 +1,17 @@
 //! What a session wants done.
 
+use std::path::PathBuf;
+
 use call_e2ee::RoomCode;
+use call_protocol::channel::file::{Digest, OfferId};
 use call_protocol::peer::PeerSignal;
 use call_protocol::ui::{
-    Delivery, DeviceKind, LinkView, SettingsView, TileSize, UiEvent, VoiceView,
+    Delivery, DeviceKind, LinkView, SettingsView, TileSize, TransferState, UiEvent, VoiceView,
 };
 use call_protocol::wire::{ClientMessage, RelayGrant, TopologyMode};
 use call_protocol::{ErrorCode, MediaSource, MemberId, limits};
 
+use crate::files::FileOp;
 use crate::input::{AttemptId, LinkId, LinkPeer, SocketId};
 
 /// Everything a session can ask for, in the order in which it must be done.
@@ -43,6 +47,15 @@ pub enum Output {
     Link(LinkOp),
     /// For devices, codecs and frames.
     Media(MediaOp),
+    /// Send a message on the control channel, on whichever way leads there. It may get lost.
+    Channel {
+        /// To whom; `None` is everybody.
+        to: Option<MemberId>,
+        /// Sealed, at most [`limits::SEALED_MESSAGE_BYTES`].
+        data: Vec<u8>,
+    },
+    /// For the disk and data links.
+    File(FileOp),
     /// For the UI.
     Ui(UiEvent),
     /// What happened, step by step; for the headless client.
@@ -293,6 +306,64 @@ pub enum CallEvent {
         mode: TopologyMode,
         /// Why.
         reason: String,
+    },
+    /// Somebody said something in the chat. Once for every entry, in the log's order as far as it
+    /// was known.
+    Chat {
+        /// Who, while they are in the room.
+        from: Option<MemberId>,
+        /// Their name.
+        name: String,
+        /// What.
+        text: String,
+    },
+    /// A member offers files.
+    FileOffer {
+        /// Which offer.
+        offer: OfferId,
+        /// Who.
+        from: MemberId,
+        /// As in [`call_protocol::ui::TransferView::name`].
+        name: String,
+        /// All files together.
+        size_bytes: u64,
+    },
+    /// A transfer went on, in either direction.
+    FileProgress {
+        /// Which offer.
+        offer: OfferId,
+        /// The other end.
+        member: MemberId,
+        /// Verified by the receiver.
+        done_bytes: u64,
+        /// All files together.
+        size_bytes: u64,
+    },
+    /// A file arrived whole.
+    FileDone {
+        /// Which offer.
+        offer: OfferId,
+        /// From whom.
+        from: MemberId,
+        /// Its relative path as it was offered, cleaned.
+        name: String,
+        /// Size in bytes.
+        size_bytes: u64,
+        /// Where it is.
+        path: PathBuf,
+        /// Its BLAKE3 hash.
+        root: Digest,
+    },
+    /// A transfer reached a final state, in either direction.
+    TransferEnded {
+        /// Which offer.
+        offer: OfferId,
+        /// The other end.
+        member: MemberId,
+        /// Whether one sent it.
+        outgoing: bool,
+        /// Which state.
+        state: TransferState,
     },
     /// The server's connection was lost.
     Reconnecting,

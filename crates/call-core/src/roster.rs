@@ -21,6 +21,7 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) muted: bool,
     pub(crate) camera_on: bool,
+    pub(crate) hand_raised: bool,
     pub(crate) codec: Option<VideoCodec>,
     pub(crate) volume_percent: u16,
     pub(crate) muted_here: bool,
@@ -48,6 +49,7 @@ impl Member {
             name: clean_name(""),
             muted: false,
             camera_on: false,
+            hand_raised: false,
             codec: None,
             volume_percent: UNCHANGED_PERCENT,
             muted_here: false,
@@ -92,6 +94,7 @@ impl Member {
         self.name = clean_name(&profile.name);
         self.muted = profile.muted;
         self.camera_on = profile.camera_on;
+        self.hand_raised = profile.hand_raised;
     }
 }
 
@@ -156,6 +159,7 @@ impl Roster {
                 codec: member.codec,
                 volume_percent: member.volume_percent,
                 muted_here: member.muted_here,
+                hand_raised: member.hand_raised,
             })
             .collect()
     }
@@ -192,8 +196,10 @@ mod tests {
             muted: true,
             camera_on: true,
             media_salt: String::new(),
+            hand_raised: true,
         });
         assert!(member.name.starts_with("Eve x") && member.muted && member.camera_on);
+        assert!(member.hand_raised);
         assert!(member.name.chars().count() <= limits::NAME_CHARS);
     }
 }

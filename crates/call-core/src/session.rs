@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use call_e2ee::{RoomCode, SeedStream};
+use call_protocol::channel::PeerMessage;
 use call_protocol::peer::{Profile, clean_name};
 use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{
@@ -48,6 +49,9 @@ pub struct Session {
     attempts: u32,
     seed: SeedStream,
     ids: Ids,
+    /// What the wall clock said, and when.
+    wall_clock: (Instant, u64),
+    hand_raised: bool,
     out: VecDeque<Output>,
     run: Option<MediaOp>,
     view_stale: bool,
@@ -55,8 +59,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts without a call. Outputs are waiting already, and nothing is due at `_now`.
-    pub fn new(config: SessionConfig, _now: Instant) -> Self {
+    /// Starts without a call. Outputs are waiting already, and nothing is due at `now`.
+    pub fn new(config: SessionConfig, now: Instant) -> Self {
         let settings = SettingsView {
             name: clean_name(&config.name),
             server: config.server.trim().to_owned(),
@@ -78,6 +82,8 @@ impl Session {
             attempts: 0,
             seed: SeedStream::new(config.seed),
             ids: Ids::default(),
+            wall_clock: (now, config.unix_ms),
+            hand_raised: false,
             out: VecDeque::from([Output::Media(MediaOp::SetMuted { muted })]),
             run: None,
             view_stale: true,
@@ -136,6 +142,11 @@ impl Session {
             Input::WantDirect { member, wanted } => {
                 self.with_call(now, |call, ctx| call.want_direct(ctx, member, wanted));
             }
+            Input::Channel { from, data } => {
+                self.with_call(now, |call, ctx| call.handle_channel(ctx, from, &data));
+            }
+            Input::File(event) => tracing::debug!(?event, "no transfer"),
+            Input::WallClock { unix_ms } => self.wall_clock = (now, unix_ms),
             Input::SoundTest { state } => self.sound_test = state,
             Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
         }
@@ -150,7 +161,7 @@ impl Session {
         if !std::mem::take(&mut self.view_stale) {
             return None;
         }
-        let call = self.call.as_ref().map(Call::view);
+        let call = self.call.as_ref().map(|call| call.view(self.hand_raised));
         let view = self.devices.app_view(
             &self.settings,
             self.muted,
@@ -188,6 +199,7 @@ impl Session {
                 }
                 self.with_call(now, |call, ctx| call.leave(ctx));
                 self.call = None;
+                self.hand_raised = false;
             }
             UiCommand::SetMuted { muted } => {
                 if self.muted != muted {
@@ -294,9 +306,47 @@ impl Session {
                     delivery,
                 });
             }
+            UiCommand::SetHandRaised { raised } => {
+                if !self.is_in_call() {
+                    return self.refuse(ErrorCode::BadState, "set_hand_raised without a call");
+                }
+                self.hand_raised = raised;
+                self.refresh(now);
+            }
+            UiCommand::SendReaction { emoji } => self.react(now, emoji),
+            UiCommand::SendChat { .. }
+            | UiCommand::OfferFiles { .. }
+            | UiCommand::AcceptFiles { .. }
+            | UiCommand::DeclineFiles { .. }
+            | UiCommand::PauseTransfer { .. }
+            | UiCommand::CancelTransfer { .. }
+            | UiCommand::DismissTransfer { .. } => {
+                self.refuse(ErrorCode::NotSupported, "chat and files");
+            }
+            UiCommand::PickFiles { .. }
+            | UiCommand::PickFolder { .. }
+            | UiCommand::OpenLink { .. }
+            | UiCommand::RevealFile { .. } => {
+                self.refuse(ErrorCode::NotSupported, "the shell does this");
+            }
             // A tile of a member who just left.
             UiCommand::NeedKeyframe { .. } | UiCommand::SetDelivery { .. } => {}
         }
+    }
+
+    fn react(&mut self, now: Instant, emoji: String) {
+        let message = PeerMessage::Reaction { emoji };
+        if !message.is_within_limits() {
+            return self.refuse(ErrorCode::BadArgument, "send_reaction");
+        }
+        self.with_call(now, |call, ctx| {
+            call.send_message(ctx, None, &message);
+            if let PeerMessage::Reaction { emoji } = message {
+                let member = SELF_MEMBER;
+                ctx.out
+                    .push_back(Output::Ui(UiEvent::Reaction { member, emoji }));
+            }
+        });
     }
 
     fn media(&mut self, op: MediaOp) {
@@ -359,6 +409,7 @@ impl Session {
             profile,
         };
         let config = self.call_config;
+        self.hand_raised = false;
         let call = Call::start(&mut ctx, attempt, code, purpose, server, config);
         self.call = Some(call);
     }
@@ -398,6 +449,7 @@ impl Session {
             muted: self.muted,
             camera_on: self.camera_on && !self.devices.camera_failed(),
             media_salt: String::new(),
+            hand_raised: self.hand_raised,
         }
     }
 

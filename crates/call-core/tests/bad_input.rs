@@ -39,6 +39,7 @@ fn profile(sealer: &mut SignalSealer, name: &str) -> String {
         muted: false,
         camera_on: false,
         media_salt: String::new(),
+        hand_raised: false,
     };
     sealer
         .seal_profile(&serde_json::to_vec(&profile).unwrap())
@@ -435,6 +436,7 @@ fn media_of_a_member_without_a_usable_salt_stays_closed() {
             muted: false,
             camera_on: false,
             media_salt: media_salt.to_owned(),
+            hand_raised: false,
         };
         let plain = serde_json::to_vec(&profile).unwrap();
         let (member, profile) = (EVE, sealer.seal_profile(&plain).unwrap());

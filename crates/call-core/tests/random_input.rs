@@ -254,6 +254,7 @@ fn random_input_never_panics_and_never_unmutes() {
         let mut dice = Dice(SeedStream::new([run; 32]));
         let mut now = std::time::Instant::now();
         let config = SessionConfig {
+            unix_ms: 0,
             seed: [run; 32],
             name: String::new(),
             server: if run % 2 == 0 {

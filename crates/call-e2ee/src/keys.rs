@@ -44,6 +44,7 @@ pub struct RoomKeys {
     pub(crate) signal: [u8; 32],
     pub(crate) profile: [u8; 32],
     pub(crate) media: [u8; 32],
+    pub(crate) channel: [u8; 32],
 }
 
 impl RoomKeys {
@@ -71,6 +72,7 @@ impl RoomKeys {
             signal: expand(&root, b"visavis signal key v1"),
             profile: expand(&root, b"visavis profile key v1"),
             media: expand(&root, b"visavis media key v1"),
+            channel: expand(&root, b"visavis channel key v1"),
         }
     }
 
@@ -123,6 +125,7 @@ impl Drop for RoomKeys {
         self.signal.zeroize();
         self.profile.zeroize();
         self.media.zeroize();
+        self.channel.zeroize();
     }
 }
 
@@ -146,6 +149,7 @@ mod tests {
             hex(&keys.signal),
             hex(&keys.profile),
             hex(&keys.media),
+            hex(&keys.channel),
         ];
         let text = include_str!("../tests/vectors.txt");
         let want: Vec<&str> = text
@@ -153,7 +157,7 @@ mod tests {
             .filter(|line| !line.starts_with('#'))
             .filter_map(|line| line.split_once(" = ").map(|(_, value)| value))
             .collect();
-        assert_eq!(got.as_slice(), &want[..7]);
+        assert_eq!(got.as_slice(), &want[..8]);
         let docs = include_str!("../../../docs/e2ee.md");
         assert!(
             want.iter().all(|value| docs.contains(value)),

@@ -12,6 +12,7 @@
 //! Deliberately not here: who is in the room (call-core's roster) and how sealed bytes travel.
 //! The server crates must never depend on this one.
 
+pub mod channel;
 pub mod code;
 pub mod keys;
 pub mod media;

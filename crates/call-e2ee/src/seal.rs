@@ -9,6 +9,8 @@
 //! profile: key "profile", AAD "visavis profile v1"
 //! ```
 //!
+//! What goes over data channels is sealed by the same sessions, see [`crate::channel`].
+//!
 //! A profile introduces its sender's session; the first one of a member pins it. From then on only
 //! that session speaks for that member, and only to the session of ours the signal was sealed for.
 //! Invariants:
@@ -32,14 +34,14 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use crate::keys::RoomKeys;
 use crate::replay::ReplayWindow;
 
-const VERSION: u8 = 1;
-const SESSION_BYTES: usize = 16;
-const NONCE_BYTES: usize = SESSION_BYTES + 8;
-const TAG_BYTES: usize = 16;
+pub(crate) const VERSION: u8 = 1;
+pub(crate) const SESSION_BYTES: usize = 16;
+pub(crate) const NONCE_BYTES: usize = SESSION_BYTES + 8;
+pub(crate) const TAG_BYTES: usize = 16;
 const SIGNAL_LABEL: &[u8] = b"visavis signal v1";
 const PROFILE_LABEL: &[u8] = b"visavis profile v1";
 
-type Session = [u8; SESSION_BYTES];
+pub(crate) type Session = [u8; SESSION_BYTES];
 
 /// Why something could not be sealed or opened. Never says what was inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,19 +78,22 @@ impl SealError {
 }
 
 #[derive(Debug)]
-struct Peer {
-    session: Session,
+pub(crate) struct Peer {
+    pub(crate) session: Session,
     signals: ReplayWindow,
+    /// Apart from signals: data channels are slower or faster than the server.
+    pub(crate) messages: ReplayWindow,
     newest_profile: u64,
 }
 
-/// Seals and opens the signals and profiles of one call.
+/// Seals and opens the signals, profiles and data channel messages of one call.
 pub struct SignalSealer {
     signal: XChaCha20Poly1305,
     profile: XChaCha20Poly1305,
-    session: Session,
+    pub(crate) channel: XChaCha20Poly1305,
+    pub(crate) session: Session,
     counter: u64,
-    peers: BTreeMap<MemberId, Peer>,
+    pub(crate) peers: BTreeMap<MemberId, Peer>,
 }
 
 impl SignalSealer {
@@ -98,6 +103,7 @@ impl SignalSealer {
         Self {
             signal: XChaCha20Poly1305::new(&keys.signal.into()),
             profile: XChaCha20Poly1305::new(&keys.profile.into()),
+            channel: XChaCha20Poly1305::new(&keys.channel.into()),
             session,
             counter: 0,
             peers: BTreeMap::new(),
@@ -181,6 +187,7 @@ impl SignalSealer {
                 let peer = Peer {
                     session: sealed.session,
                     signals,
+                    messages: ReplayWindow::default(),
                     newest_profile: sealed.counter,
                 };
                 self.peers.insert(from, peer);
@@ -200,7 +207,7 @@ impl SignalSealer {
         self.peers.clear();
     }
 
-    fn next_header(&mut self) -> [u8; NONCE_BYTES] {
+    pub(crate) fn next_header(&mut self) -> [u8; NONCE_BYTES] {
         let mut header = [0; NONCE_BYTES];
         header[..SESSION_BYTES].copy_from_slice(&self.session);
         header[SESSION_BYTES..].copy_from_slice(&self.counter.to_be_bytes());
@@ -217,9 +224,9 @@ impl fmt::Debug for SignalSealer {
     }
 }
 
-struct Sealed {
-    session: Session,
-    counter: u64,
+pub(crate) struct Sealed {
+    pub(crate) session: Session,
+    pub(crate) counter: u64,
     nonce: [u8; NONCE_BYTES],
     ciphertext: Vec<u8>,
 }
@@ -229,7 +236,10 @@ impl Sealed {
         if text.len() > limit_chars {
             return Err(SealError::TooLong);
         }
-        let bytes = STANDARD.decode(text).map_err(|_| SealError::Malformed)?;
+        Self::parse_bytes(&STANDARD.decode(text).map_err(|_| SealError::Malformed)?)
+    }
+
+    pub(crate) fn parse_bytes(bytes: &[u8]) -> Result<Self, SealError> {
         let (version, rest) = bytes.split_first().ok_or(SealError::Malformed)?;
         let (nonce, ciphertext) = rest
             .split_first_chunk::<NONCE_BYTES>()
@@ -251,7 +261,11 @@ impl Sealed {
         })
     }
 
-    fn decrypt(&self, cipher: &XChaCha20Poly1305, aad: &[u8]) -> Result<Vec<u8>, SealError> {
+    pub(crate) fn decrypt(
+        &self,
+        cipher: &XChaCha20Poly1305,
+        aad: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
         cipher
             .decrypt(
                 &XNonce::from(self.nonce),
@@ -271,18 +285,30 @@ fn encrypt(
     aad: &[u8],
     limit_chars: usize,
 ) -> Result<String, SealError> {
-    let sealed_bytes = 1 + NONCE_BYTES + plain.len() + TAG_BYTES;
-    if sealed_bytes.div_ceil(3) * 4 > limit_chars {
+    if sealed_bytes(plain).div_ceil(3) * 4 > limit_chars {
         return Err(SealError::TooLong);
     }
+    Ok(STANDARD.encode(encrypt_bytes(cipher, header, plain, aad)?))
+}
+
+pub(crate) fn sealed_bytes(plain: &[u8]) -> usize {
+    1 + NONCE_BYTES + plain.len() + TAG_BYTES
+}
+
+pub(crate) fn encrypt_bytes(
+    cipher: &XChaCha20Poly1305,
+    header: [u8; NONCE_BYTES],
+    plain: &[u8],
+    aad: &[u8],
+) -> Result<Vec<u8>, SealError> {
     let ciphertext = cipher
         .encrypt(&XNonce::from(header), Payload { msg: plain, aad })
         .map_err(|_| SealError::TooLong)?;
-    let mut bytes = Vec::with_capacity(sealed_bytes);
+    let mut bytes = Vec::with_capacity(sealed_bytes(plain));
     bytes.push(VERSION);
     bytes.extend_from_slice(&header);
     bytes.extend_from_slice(&ciphertext);
-    Ok(STANDARD.encode(bytes))
+    Ok(bytes)
 }
 
 fn signal_aad(from: MemberId, to: MemberId, session: &Session) -> Vec<u8> {

@@ -81,6 +81,22 @@ pub enum ErrorCode {
     CodecFailed,
     /// A file could not be read or written.
     FileFailed,
+    /// A file or folder is not there, or no longer.
+    FileNotFound,
+    /// The system denied access to a file or folder.
+    FileDenied,
+    /// There is not enough free space for a file.
+    DiskFull,
+    /// A file changed while it was being sent.
+    FileChanged,
+    /// What arrived of a file is not what was offered.
+    FileCorrupt,
+    /// A file, or all that was dropped together, is larger than can be sent.
+    FileTooLarge,
+    /// More files at once than can be offered.
+    TooManyFiles,
+    /// There is nobody to send to, or the member left.
+    ReceiverGone,
 
     /// The command does not fit the state (for example leaving a call one is not in).
     BadState,

@@ -53,3 +53,33 @@ pub const MID_CHARS: usize = 64;
 pub const RELAY_URLS: usize = 4;
 /// Characters of a relay's user name or password.
 pub const RELAY_SECRET_CHARS: usize = 128;
+/// Characters of one chat message.
+pub const CHAT_CHARS: usize = 4_000;
+/// Chat entries in one message. One of the longest takes 16 KiB of JSON at worst.
+pub const CHAT_BATCH: usize = 8;
+/// Authors of one room's chat that are known at once; every run of a client is one.
+pub const CHAT_AUTHORS: usize = 512;
+/// Chat entries a late joiner is given.
+pub const CHAT_HISTORY: usize = 200;
+/// Chat entries kept in a call; beyond it the oldest are forgotten.
+pub const CHAT_ENTRIES: usize = 5_000;
+/// Bytes of a reaction: the longest emoji sequences have about 35.
+pub const REACTION_BYTES: usize = 64;
+/// Bytes of a sealed message on the control channel.
+pub const SEALED_MESSAGE_BYTES: usize = 224 * 1024;
+/// Files of one offer.
+pub const OFFER_FILES: usize = 500;
+/// Characters of a file's relative path.
+pub const FILE_PATH_CHARS: usize = 300;
+/// Bytes of one file, and of all files of an offer: 16 TiB.
+pub const FILE_BYTES: u64 = 1 << 44;
+/// Bytes of the smallest group of a file that is verified as one.
+pub const GROUP_BYTES: u64 = 256 * 1024;
+/// Groups of one file: their chaining values take 2 MiB at most.
+pub const FILE_GROUPS: u32 = 65_536;
+/// Ranges in one request for groups.
+pub const WANT_RANGES: usize = 128;
+/// Offers of one member that wait for an answer; more are declined unseen.
+pub const PENDING_OFFERS: usize = 16;
+/// Offers taken from one member per minute; more are declined unseen.
+pub const OFFERS_PER_MINUTE: usize = 30;

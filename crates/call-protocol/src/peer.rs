@@ -19,6 +19,9 @@ pub struct Profile {
     /// every seat; empty where the room's media is not sealed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub media_salt: String,
+    /// Whether the member's hand is raised.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hand_raised: bool,
 }
 
 /// One step of negotiating a peer connection (JSEP, RFC 8829), carried in a sealed `signal`.

@@ -153,6 +153,7 @@ impl Browser {
             muted: false,
             camera_on: true,
             media_salt: String::new(),
+            hand_raised: false,
         };
         let profile = sealer.seal_profile(&serde_json::to_vec(&profile)?)?;
         let (sender, mut events) = ServerConnection::connect(url, Duration::from_secs(10)).await?;

@@ -82,7 +82,7 @@ impl UiSink for Person {
                 heard.members = members;
                 heard.active_speaker = active_speaker;
             }
-            UiEvent::Failed { .. } | UiEvent::FrameEpoch { .. } => {}
+            _ => {}
         }
     }
 }

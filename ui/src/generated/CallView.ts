@@ -3,6 +3,7 @@ import type { CallPhase } from "./CallPhase";
 import type { MemberId } from "./MemberId";
 import type { MemberView } from "./MemberView";
 import type { TopologyMode } from "./TopologyMode";
+import type { TransferView } from "./TransferView";
 
 /**
  * The call.
@@ -32,4 +33,12 @@ export type CallView = {
    * How media flows.
    */
   topology: TopologyMode;
+  /**
+   * Whether one's own hand is raised.
+   */
+  hand_raised: boolean;
+  /**
+   * Files on their way, oldest first, until they are dismissed.
+   */
+  transfers: Array<TransferView>;
 };

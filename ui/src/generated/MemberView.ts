@@ -39,4 +39,8 @@ export type MemberView = {
    * Whether they are muted on this machine only.
    */
   muted_here: boolean;
+  /**
+   * Whether their hand is raised.
+   */
+  hand_raised: boolean;
 };

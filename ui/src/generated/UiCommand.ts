@@ -149,4 +149,132 @@ export type UiCommand =
        * How.
        */
       delivery: Delivery;
+    }
+  | {
+      type: "send_chat";
+      /**
+       * At most [`crate::limits::CHAT_CHARS`] characters; white space at the ends is cut off, and
+       * nothing is sent where nothing is left.
+       */
+      text: string;
+    }
+  | {
+      type: "send_reaction";
+      /**
+       * One emoji, at most [`crate::limits::REACTION_BYTES`].
+       */
+      emoji: string;
+    }
+  | {
+      type: "set_hand_raised";
+      /**
+       * New state.
+       */
+      raised: boolean;
+    }
+  | {
+      type: "offer_files";
+      /**
+       * To whom.
+       */
+      to: MemberId | null;
+      /**
+       * Absolute paths as the system gave them.
+       */
+      paths: Array<string>;
+    }
+  | {
+      type: "accept_files";
+      /**
+       * As in [`TransferView::offer`].
+       */
+      offer: string;
+      /**
+       * Whose offer.
+       */
+      member: MemberId;
+      /**
+       * An existing folder to put the files into; `None` is the person's downloads folder.
+       */
+      folder: string | null;
+    }
+  | {
+      type: "decline_files";
+      /**
+       * As in [`TransferView::offer`].
+       */
+      offer: string;
+      /**
+       * Whose offer.
+       */
+      member: MemberId;
+    }
+  | {
+      type: "pause_transfer";
+      /**
+       * As in [`TransferView::offer`].
+       */
+      offer: string;
+      /**
+       * The other end.
+       */
+      member: MemberId;
+      /**
+       * New state.
+       */
+      paused: boolean;
+    }
+  | {
+      type: "cancel_transfer";
+      /**
+       * As in [`TransferView::offer`].
+       */
+      offer: string;
+      /**
+       * The other end; `None` ends an own offer for everybody.
+       */
+      member: MemberId | null;
+    }
+  | {
+      type: "dismiss_transfer";
+      /**
+       * As in [`TransferView::offer`].
+       */
+      offer: string;
+      /**
+       * The other end.
+       */
+      member: MemberId | null;
+    }
+  | {
+      type: "pick_files";
+      /**
+       * To whom they will be offered.
+       */
+      to: MemberId | null;
+    }
+  | {
+      type: "pick_folder";
+      /**
+       * As in [`TransferView::offer`].
+       */
+      offer: string;
+      /**
+       * Whose offer.
+       */
+      member: MemberId;
+    }
+  | {
+      type: "open_link";
+      /**
+       * At most 2,048 characters.
+       */
+      url: string;
+    }
+  | {
+      type: "reveal_file";
+      /**
+       * As in [`TransferView::path`].
+       */
+      path: string;
     };

@@ -3,11 +3,13 @@
 use std::sync::PoisonError;
 use std::time::Instant;
 
+use bytes::Bytes;
 use call_core::{Input, LinkOp, MediaOp, Output, SocketOp};
 use call_e2ee::MediaSealer;
 use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{SettingsView, SoundTestState};
 use call_protocol::{MediaSource, MemberId};
+use call_transport::ChannelLabel;
 
 use super::{Answer, Driver};
 use crate::config::{Observed, voice_options};
@@ -43,6 +45,10 @@ impl Driver {
             Output::Link(LinkOp::Signal { link, signal }) => self.signal_link(link, signal),
             Output::Link(LinkOp::Restart { link }) => self.restart_link(link),
             Output::Link(LinkOp::Close { link }) => self.close_link(now, link),
+            Output::Channel { to, data } => {
+                self.send_channel(to, ChannelLabel::Control, &Bytes::from(data));
+            }
+            Output::File(op) => tracing::debug!(?op, "no disk"),
             Output::Media(op) => self.apply_media(now, op),
             Output::Ui(event) => self.ui.event(event),
             Output::Call(event) => {

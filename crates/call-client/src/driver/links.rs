@@ -236,41 +236,45 @@ impl Driver {
                 is_text: _,
             } => {
                 if let Some((from, data)) = channels::received(id, data) {
-                    self.handle_channel_message(from, channel, &data);
+                    self.handle_channel_message(now, from, channel, &data);
                 }
             }
             LinkEvent::ChannelOpen(_) | LinkEvent::ChannelClosed(_) => {}
         }
     }
 
-    /// A message of a member, whichever way it came. Chat and files begin here once they exist.
-    fn handle_channel_message(&self, from: MemberId, channel: ChannelLabel, data: &Bytes) {
-        if self.members.contains_key(&from) {
-            tracing::debug!(%from, channel = channel.name(), bytes = data.len(), "message");
+    /// A message of a member, whichever way it came.
+    fn handle_channel_message(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        channel: ChannelLabel,
+        data: &Bytes,
+    ) {
+        if channel == ChannelLabel::Control {
+            let data = data.to_vec();
+            self.session
+                .handle_input(now, Input::Channel { from, data });
+        } else {
+            tracing::debug!(%from, channel = channel.name(), "message on an unused channel");
         }
     }
 
-    /// Sends a message to a member or to everybody, whichever way leads there. Returns how many
-    /// links took it; what a full or closed channel refuses is dropped.
-    #[expect(dead_code, reason = "chat and files will send here")]
-    pub(super) fn send_channel(
-        &self,
-        to: Option<MemberId>,
-        channel: ChannelLabel,
-        data: &Bytes,
-    ) -> usize {
+    /// Sends a message to a member or to everybody, whichever way leads there. What a full or closed
+    /// channel refuses is dropped.
+    pub(super) fn send_channel(&self, to: Option<MemberId>, channel: ChannelLabel, data: &Bytes) {
         let members: Vec<_> = self.members.keys().copied().collect();
         let open = self.links.iter().filter(|(_, slot)| carries(slot.state));
         let links: Vec<_> = open.map(|(id, _)| *id).collect();
-        let ways = channels::route(to, data, &members, &links).into_iter();
-        let taken = ways.filter(|way| {
-            let link = self
-                .links
-                .get(&way.link)
-                .and_then(|slot| slot.link.as_ref());
-            link.is_some_and(|link| link.send_channel(channel, way.data.clone()).is_ok())
-        });
-        taken.count()
+        for way in channels::route(to, data, &members, &links) {
+            let slot = self.links.get(&way.link);
+            let Some(link) = slot.and_then(|slot| slot.link.as_ref()) else {
+                continue;
+            };
+            if let Err(error) = link.send_channel(channel, way.data) {
+                tracing::debug!(%error, link = ?way.link, "message not taken");
+            }
+        }
     }
 
     fn handle_received(&mut self, now: Instant, received: Received) {

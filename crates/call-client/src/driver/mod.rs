@@ -21,7 +21,7 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use call_core::{
     ActiveSpeaker, AttemptId, CallEvent, Input, LinkId, Session, SessionConfig, SocketId,
@@ -222,6 +222,14 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// The wall clock, in milliseconds since 1970; 0 where it is set before that.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
 impl Driver {
     fn new(
         config: EngineConfig,
@@ -237,6 +245,7 @@ impl Driver {
         let voice = voice_override.unwrap_or_else(|| settings.voice());
         let session = Session::new(
             SessionConfig {
+                unix_ms: unix_ms(),
                 seed: random(),
                 name,
                 server: config

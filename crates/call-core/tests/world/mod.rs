@@ -117,6 +117,7 @@ impl World {
         let client = |index: usize| Client {
             session: Session::new(
                 SessionConfig {
+                    unix_ms: 1_700_000_000_000,
                     seed: [seed.wrapping_mul(31).wrapping_add(index as u8); 32],
                     name: format!("C{index}"),
                     server: server.to_owned(),

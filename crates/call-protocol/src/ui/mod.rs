@@ -13,7 +13,10 @@ use crate::error::ErrorCode;
 use crate::ids::{MediaSource, MemberId, VideoCodec};
 use crate::wire::TopologyMode;
 
+pub mod chat;
 pub mod frame;
+
+pub use chat::{ChatDelivery, ChatMessageView, TransferState, TransferView};
 
 /// Largest [`UiCommand::SetMemberVolume`]: twice the amplitude, +6 dB. More would only make the
 /// limiter work.
@@ -127,6 +130,90 @@ pub enum UiCommand {
         /// How.
         delivery: Delivery,
     },
+    /// Says something in the chat.
+    SendChat {
+        /// At most [`crate::limits::CHAT_CHARS`] characters; white space at the ends is cut off, and
+        /// nothing is sent where nothing is left.
+        text: String,
+    },
+    /// Shows an emoji to everybody for a moment.
+    SendReaction {
+        /// One emoji, at most [`crate::limits::REACTION_BYTES`].
+        emoji: String,
+    },
+    /// Raises or lowers one's hand.
+    SetHandRaised {
+        /// New state.
+        raised: bool,
+    },
+    /// Offers files and folders to one member, or to everybody who is there.
+    OfferFiles {
+        /// To whom.
+        to: Option<MemberId>,
+        /// Absolute paths as the system gave them.
+        paths: Vec<String>,
+    },
+    /// Takes an offered transfer.
+    AcceptFiles {
+        /// As in [`TransferView::offer`].
+        offer: String,
+        /// Whose offer.
+        member: MemberId,
+        /// An existing folder to put the files into; `None` is the person's downloads folder.
+        folder: Option<String>,
+    },
+    /// Refuses an offered transfer.
+    DeclineFiles {
+        /// As in [`TransferView::offer`].
+        offer: String,
+        /// Whose offer.
+        member: MemberId,
+    },
+    /// Pauses or resumes a transfer.
+    PauseTransfer {
+        /// As in [`TransferView::offer`].
+        offer: String,
+        /// The other end.
+        member: MemberId,
+        /// New state.
+        paused: bool,
+    },
+    /// Ends a transfer, or an own offer that is being prepared; what arrived of it is removed.
+    CancelTransfer {
+        /// As in [`TransferView::offer`].
+        offer: String,
+        /// The other end; `None` ends an own offer for everybody.
+        member: Option<MemberId>,
+    },
+    /// Takes a transfer in a final state off the list.
+    DismissTransfer {
+        /// As in [`TransferView::offer`].
+        offer: String,
+        /// The other end.
+        member: Option<MemberId>,
+    },
+    /// Lets the person choose files to offer. Answered by the shell with [`Self::OfferFiles`].
+    PickFiles {
+        /// To whom they will be offered.
+        to: Option<MemberId>,
+    },
+    /// Lets the person choose a folder. Answered by the shell with [`Self::AcceptFiles`].
+    PickFolder {
+        /// As in [`TransferView::offer`].
+        offer: String,
+        /// Whose offer.
+        member: MemberId,
+    },
+    /// Opens a link of the chat in the system's browser; `http` and `https` only. Done by the shell.
+    OpenLink {
+        /// At most 2,048 characters.
+        url: String,
+    },
+    /// Shows a received file in the system's file browser; never opens it. Done by the shell.
+    RevealFile {
+        /// As in [`TransferView::path`].
+        path: String,
+    },
 }
 
 /// How pictures of a tile reach the UI.
@@ -179,6 +266,31 @@ pub enum UiEvent {
     Failed {
         /// What.
         code: ErrorCode,
+    },
+    /// Messages of the chat, new ones or such whose state changed. After [`UiCommand::Refresh`] all
+    /// of them, in several events.
+    Chat {
+        /// Whether what was shown before is void: another call, or the beginning of all of them.
+        reset: bool,
+        /// At most 100.
+        messages: Vec<ChatMessageView>,
+    },
+    /// Somebody reacted, perhaps oneself.
+    Reaction {
+        /// Who; [`frame::SELF_MEMBER`] is oneself.
+        member: MemberId,
+        /// One emoji.
+        emoji: String,
+    },
+    /// Files are dragged over the window, or no longer. Sent by the shell.
+    Dragging {
+        /// Whether they are.
+        over: bool,
+    },
+    /// Files were dropped on the window. Sent by the shell; the UI decides to whom they are offered.
+    Dropped {
+        /// Their paths.
+        paths: Vec<String>,
     },
     /// The frame channel started over: credits and decoders of older epochs are void.
     FrameEpoch {
@@ -362,6 +474,10 @@ pub struct CallView {
     pub members: Vec<MemberView>,
     /// How media flows.
     pub topology: TopologyMode,
+    /// Whether one's own hand is raised.
+    pub hand_raised: bool,
+    /// Files on their way, oldest first, until they are dismissed.
+    pub transfers: Vec<TransferView>,
 }
 
 /// How a call is doing.
@@ -402,6 +518,8 @@ pub struct MemberView {
     pub volume_percent: u16,
     /// Whether they are muted on this machine only.
     pub muted_here: bool,
+    /// Whether their hand is raised.
+    pub hand_raised: bool,
 }
 
 /// The connection to a member.

@@ -43,6 +43,7 @@ impl Feed {
 
     /// Puts the next picture of 50 per second and returns what it was encoded to.
     fn frame(&mut self, frames: &Receiver<EncodedFrame>) -> EncodedFrame {
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let captured_at = self.start + Duration::from_millis(20) * self.next;
             self.slot
@@ -52,7 +53,24 @@ impl Feed {
             if let Ok(frame) = frames.recv_timeout(Duration::from_millis(500)) {
                 return frame;
             }
-            assert!(self.next < 500, "no frame comes out");
+            assert!(Instant::now() < deadline, "no frame comes out");
+        }
+    }
+
+    /// Puts pictures until one is encoded to what is waited for.
+    fn frame_until(
+        &mut self,
+        frames: &Receiver<EncodedFrame>,
+        mut is_wanted: impl FnMut(&EncodedFrame) -> bool,
+    ) -> EncodedFrame {
+        // By time, not by count: how long a keyframe is held back is a time, too.
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let frame = self.frame(frames);
+            if is_wanted(&frame) {
+                return frame;
+            }
+            assert!(Instant::now() < deadline, "what is waited for never comes");
         }
     }
 }
@@ -101,24 +119,16 @@ fn pausing_codec_change_and_requests_give_keyframes() {
 
     // The change waits until a keyframe may follow the first one; pictures go on meanwhile.
     video.set_codec(VideoCodec::H264);
-    let changed = (0..100)
-        .map(|_| feed.frame(&frames))
-        .find(|frame| frame.keyframe || frame.codec == VideoCodec::H264)
-        .unwrap();
+    let changed = feed.frame_until(&frames, |frame| {
+        frame.keyframe || frame.codec == VideoCodec::H264
+    });
     assert!(changed.keyframe && changed.codec == VideoCodec::H264);
 
     video.set_paused(true);
     slot.put(I420Frame::black(64, 64, Instant::now()));
     assert!(frames.recv_timeout(Duration::from_millis(300)).is_err());
     video.set_paused(false);
-    let mut is_answered = false;
-    for _ in 0..100 {
-        is_answered |= feed.frame(&frames).keyframe;
-        if is_answered {
-            break;
-        }
-    }
-    assert!(is_answered);
+    feed.frame_until(&frames, |frame| frame.keyframe);
 }
 
 #[test]
