@@ -14,6 +14,8 @@ use std::time::Instant;
 use call_client::Observed;
 use call_client::stats::CallStats;
 use call_core::{CallEvent, LinkPeer};
+use call_protocol::channel::file::{Digest, OfferId};
+use call_protocol::ui::TransferState;
 use call_protocol::wire::TopologyMode;
 use call_protocol::{ErrorCode, MemberId};
 use call_transport::LinkState;
@@ -61,6 +63,38 @@ pub(crate) enum Line {
         member: MemberId,
     },
     Stats(CallStats),
+    Chat {
+        from: Option<MemberId>,
+        name: String,
+        text: String,
+    },
+    FileOffer {
+        offer: OfferId,
+        from: MemberId,
+        name: String,
+        size: u64,
+    },
+    FileProgress {
+        offer: OfferId,
+        member: MemberId,
+        done: u64,
+        size: u64,
+    },
+    FileDone {
+        offer: OfferId,
+        from: MemberId,
+        name: String,
+        size: u64,
+        path: String,
+        blake3: Digest,
+    },
+    Transfer {
+        offer: OfferId,
+        member: MemberId,
+        outgoing: bool,
+        #[serde(flatten)]
+        state: TransferState,
+    },
     Error {
         code: ErrorCode,
         detail: String,
@@ -109,6 +143,55 @@ impl Line {
             // The transport's own report tells the path as well.
             Observed::Call(CallEvent::Link { .. }) => return None,
             Observed::Call(CallEvent::Topology { mode, reason }) => Self::Topology { mode, reason },
+            Observed::Call(CallEvent::Chat { from, name, text }) => Self::Chat { from, name, text },
+            Observed::Call(CallEvent::FileOffer {
+                offer,
+                from,
+                name,
+                size_bytes: size,
+            }) => Self::FileOffer {
+                offer,
+                from,
+                name,
+                size,
+            },
+            Observed::Call(CallEvent::FileProgress {
+                offer,
+                member,
+                done_bytes: done,
+                size_bytes: size,
+            }) => Self::FileProgress {
+                offer,
+                member,
+                done,
+                size,
+            },
+            Observed::Call(CallEvent::FileDone {
+                offer,
+                from,
+                name,
+                size_bytes: size,
+                path,
+                root: blake3,
+            }) => Self::FileDone {
+                offer,
+                from,
+                name,
+                size,
+                path: path.to_string_lossy().into_owned(),
+                blake3,
+            },
+            Observed::Call(CallEvent::TransferEnded {
+                offer,
+                member,
+                outgoing,
+                state,
+            }) => Self::Transfer {
+                offer,
+                member,
+                outgoing,
+                state,
+            },
             Observed::Call(CallEvent::Reconnecting) => Self::Reconnecting,
             Observed::Call(CallEvent::Resumed) => Self::Resumed,
             Observed::Call(CallEvent::Error { code, detail }) => Self::Error { code, detail },
