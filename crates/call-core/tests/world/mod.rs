@@ -467,6 +467,9 @@ impl World {
                     self.clients[client].view = Some(view);
                 }
                 Output::Ui(UiEvent::Failed { code }) => self.clients[client].failed.push(code),
+                Output::Ui(UiEvent::Chat { .. } | UiEvent::Reaction { .. }) => {}
+                // Data channels and disks are not part of this world.
+                Output::Channel { .. } | Output::File(_) => {}
                 Output::Ui(event) => panic!("{event:?} is not the session's"),
                 Output::Call(event) => self.clients[client].events.push(event),
                 Output::Settings(_) => {}
