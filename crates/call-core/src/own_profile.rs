@@ -107,6 +107,7 @@ mod tests {
                 muted: false,
                 camera_on: false,
                 media_salt: String::new(),
+                hand_raised: false,
             };
             let (out, seed, ids) = (&mut out, &mut seed, &mut ids);
             own.current(
@@ -130,6 +131,7 @@ mod tests {
                 muted: false,
                 camera_on: false,
                 media_salt: String::new(),
+                hand_raised: false,
             };
             assert_eq!(own.due(&wanted), Some(now + INTERVAL));
             let current = Profile {
@@ -143,6 +145,7 @@ mod tests {
             muted: false,
             camera_on: false,
             media_salt: String::new(),
+            hand_raised: false,
         };
         own.set_salt([1; 16]);
         assert_eq!(own.due(&current), Some(now + INTERVAL), "another salt");
