@@ -7,9 +7,9 @@
 //! Invariants: media and links live on while the server's connection is lost and the seat can be
 //! resumed; a new seat (new id, perhaps a restarted server) drops everybody and starts over; after
 //! the end nothing is sent, opened or scheduled. The rest of what a call does is in its siblings:
-//! `call_seat` how it takes its seat, `call_members` who is there, `call_links` their links and the SFU's, `call_signals` what goes to
-//! members sealed, `call_topology` the switch between mesh and SFU, `call_sfu` what is said to and
-//! by the SFU.
+//! `call_seat` how it takes its seat, `call_members` who is there, `call_links` their links and the SFU's,
+//! `call_data` the data links, `call_signals` what goes to members sealed, `call_topology` the switch
+//! between mesh and SFU, `call_sfu` what is said to and by the SFU.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -412,8 +412,7 @@ impl Call {
 
     /// Every peer connection there is.
     fn links(&self) -> Vec<LinkId> {
-        let direct = self.roster.iter();
-        let direct = direct.filter_map(|(_, member)| member.direct.current());
-        direct.chain(self.sfu.current()).collect()
+        let to_members = self.roster.iter().flat_map(|(_, member)| member.links());
+        to_members.chain(self.sfu.current()).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! The links of a call: to every member of a mesh, to the SFU, and for data.
+//! The links of a call: to every member of a mesh, to the SFU, and the data links.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use call_protocol::{ErrorCode, MediaSource, MemberId};
 use crate::call::Call;
 use crate::context::Ctx;
 use crate::input::{LinkEvent, LinkId, LinkPeer, LinkState};
-use crate::output::{CallEvent, LinkOp, LinkPurpose, Reason};
+use crate::output::{CallEvent, LinkOp, Reason};
 use crate::peer_link::{Action, PeerLink};
 use crate::roster::Member;
 
@@ -30,12 +30,12 @@ impl Call {
                 if state == LinkState::Connected {
                     self.handle_connected(ctx, link.peer);
                 }
-                if let Some(id) = link.member() {
-                    self.drop_failed_data(id);
-                }
+                self.drop_failed_data(link.peer);
             }
             LinkEvent::Codec(codec) => {
-                if let Some(member) = link.member().and_then(|id| self.roster.get_mut(id)) {
+                if let LinkPeer::Member(id) = link.peer
+                    && let Some(member) = self.roster.get_mut(id)
+                {
                     member.codec = Some(codec);
                 }
             }
@@ -49,25 +49,23 @@ impl Call {
         match peer {
             // The SFU asks for what its receivers need.
             LinkPeer::Sfu => self.subscriptions.forget_sent(),
-            LinkPeer::Member(id) => {
-                let member = self.roster.get(id);
-                if member.is_some_and(|member| member.call_link().is_some()) {
-                    self.keyframes.request(ctx.now, MediaSource::Camera, 0);
-                }
-            }
+            LinkPeer::Member(_) => self.keyframes.request(ctx.now, MediaSource::Camera, 0),
+            LinkPeer::Data(_) => {}
         }
     }
 
-    fn policy_mut(&mut self, peer: LinkPeer) -> Option<&mut PeerLink> {
+    pub(crate) fn policy_mut(&mut self, peer: LinkPeer) -> Option<&mut PeerLink> {
         match peer {
             LinkPeer::Sfu => Some(&mut self.sfu),
             LinkPeer::Member(id) => self.roster.get_mut(id).map(|member| &mut member.direct),
+            LinkPeer::Data(id) => self.roster.get_mut(id).map(|member| &mut member.data),
         }
     }
 
     fn peers(&self) -> impl Iterator<Item = LinkPeer> + use<> {
-        let members = self.roster.ids().into_iter().map(LinkPeer::Member);
-        members.chain([LinkPeer::Sfu])
+        let members = self.roster.ids().into_iter();
+        let both = members.flat_map(|id| [LinkPeer::Member(id), LinkPeer::Data(id)]);
+        both.chain([LinkPeer::Sfu])
     }
 
     /// Does what is due on the links.
@@ -79,9 +77,7 @@ impl Call {
             };
             let actions = policy.handle_timeout(now, || ctx.ids.link(peer));
             self.act(ctx, actions);
-            if let LinkPeer::Member(id) = peer {
-                self.drop_failed_data(id);
-            }
+            self.drop_failed_data(peer);
         }
     }
 
@@ -97,11 +93,13 @@ impl Call {
 
     /// When the links need care.
     pub(crate) fn link_timeouts(&self) -> impl Iterator<Item = (Instant, Reason)> {
-        let direct = self.roster.iter().map(|(id, member)| {
-            let peer = LinkPeer::Member(id);
-            (member.direct.timeout(), peer)
+        let members = self.roster.iter().flat_map(|(id, member)| {
+            [
+                (member.direct.timeout(), LinkPeer::Member(id)),
+                (member.data.timeout(), LinkPeer::Data(id)),
+            ]
         });
-        let all = direct.chain([(self.sfu.timeout(), LinkPeer::Sfu)]);
+        let all = members.chain([(self.sfu.timeout(), LinkPeer::Sfu)]);
         all.filter_map(|(at, peer)| Some((at?, Reason::Link(peer))))
     }
 
@@ -120,30 +118,28 @@ impl Call {
     fn open_link(&mut self, ctx: &mut Ctx<'_>, link: LinkId, initiator: bool) {
         let me = self.me;
         let mut heard = Vec::new();
-        let (polite, purpose) = match link.peer {
+        let polite = match link.peer {
             LinkPeer::Sfu => {
                 for member in self.roster.iter_mut() {
                     member.passage.handle_opened(TopologyMode::Sfu);
                 }
                 heard = self.roster.ids();
-                (false, LinkPurpose::Call)
+                false
             }
+            LinkPeer::Data(id) => me < Some(id),
             LinkPeer::Member(id) => {
                 let Some(member) = self.roster.get_mut(id) else {
                     return;
                 };
                 member.passage.handle_opened(TopologyMode::Mesh);
-                if member.purpose == LinkPurpose::Call {
-                    heard.push(id);
-                }
-                (me < Some(id), member.purpose)
+                heard.push(id);
+                me < Some(id)
             }
         };
         ctx.link_op(LinkOp::Open {
             link,
             polite,
             initiator,
-            purpose,
         });
         // A link begins with the sound as it is sent.
         for id in heard {
@@ -157,7 +153,7 @@ impl Call {
     /// How the connection to a member does, whichever path it takes.
     pub(crate) fn link_view(&self, member: &Member) -> LinkView {
         let by_sfu = self.sfu.connected_since().is_some();
-        let direct = member.direct_since().is_some();
+        let direct = member.direct.connected_since().is_some();
         match self.topology {
             _ if !member.is_known => LinkView::Failed,
             TopologyMode::Mesh if by_sfu && member.passage.is_leaving() => LinkView::Connected,
@@ -182,6 +178,7 @@ impl Call {
                 );
             }
         }
+        self.report_data_links(ctx);
         let views: Vec<(MemberId, LinkView)> = self
             .roster
             .iter()

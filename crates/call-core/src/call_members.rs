@@ -33,6 +33,7 @@ impl Call {
         if let Some(profile) = &profile {
             self.take_salt(ctx, id, profile);
             self.align(ctx, id);
+            self.align_data(ctx, id);
         }
     }
 
@@ -53,6 +54,7 @@ impl Call {
         if !was_known {
             // Only now is there a session to seal signals for.
             self.align(ctx, id);
+            self.align_data(ctx, id);
         }
     }
 
@@ -86,7 +88,7 @@ impl Call {
         let Some(member) = self.roster.remove(id) else {
             return;
         };
-        if let Some(link) = member.direct.current() {
+        for link in member.links() {
             ctx.link_op(LinkOp::Close { link });
         }
         if let Some(secured) = &mut self.secured {

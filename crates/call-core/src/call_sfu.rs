@@ -71,7 +71,8 @@ impl Call {
     ) {
         let roster = &self.roster;
         let member = |id| roster.get(id);
-        let has_direct = |id| member(id).is_some_and(|member| member.direct_since().is_some());
+        let since = |id| member(id).and_then(|member| member.direct.connected_since());
+        let has_direct = |id| since(id).is_some();
         self.reports
             .note(now, relayed, uplink_short, cpu_short, has_direct);
     }
@@ -92,10 +93,7 @@ impl Call {
     /// Has the layers encoded that somebody receives.
     pub(crate) fn set_layers(&mut self, ctx: &mut Ctx<'_>) {
         let mut members = self.roster.iter();
-        let direct = members.any(|(_, member)| {
-            let link = member.call_link();
-            link.is_some_and(|link| link.current().is_some())
-        });
+        let direct = members.any(|(_, member)| member.direct.current().is_some());
         let sfu = self.sfu.current().is_some();
         while let Some(op) = self.layers.poll(direct, sfu) {
             ctx.media(op);

@@ -12,7 +12,7 @@ use call_protocol::{MediaSource, MemberId};
 use crate::call::Call;
 use crate::context::Ctx;
 use crate::input::{LinkId, LinkPeer};
-use crate::output::{LinkOp, LinkPurpose};
+use crate::output::LinkOp;
 
 use call_protocol::wire::SfuTrack;
 
@@ -61,46 +61,40 @@ impl Call {
             return;
         };
         match signal {
-            PeerSignal::Settled { mode } => self.handle_settled(ctx, from, mode),
+            PeerSignal::Settled { mode } => self.handle_settled(from, mode),
             PeerSignal::Bye => self.handle_bye(ctx, from),
-            PeerSignal::Description { kind, ref sdp } => {
-                let purpose = purpose_of(sdp);
+            PeerSignal::Data { signal } => self.handle_data_signal(ctx, from, *signal),
+            PeerSignal::Description { kind, .. } => {
                 if kind == SdpKind::Offer {
-                    self.prepare_for_offer(ctx, from, purpose);
+                    self.prepare_for_offer(ctx, from);
                 }
-                self.pass_to_link(ctx, from, Some(purpose), signal);
+                self.pass_to_link(ctx, LinkPeer::Member(from), signal);
             }
-            PeerSignal::Candidate { .. } => self.pass_to_link(ctx, from, None, signal),
+            PeerSignal::Candidate { .. } => {
+                self.pass_to_link(ctx, LinkPeer::Member(from), signal);
+            }
+            PeerSignal::Need { .. } => tracing::debug!(member = %from, "no link of the call's is"),
         }
     }
 
-    /// Hands a signal to the link it can be meant for. A description for a link of another purpose
-    /// belongs to one that was closed meanwhile.
-    fn pass_to_link(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        from: MemberId,
-        purpose: Option<LinkPurpose>,
-        signal: PeerSignal,
-    ) {
-        let member = self.roster.get(from);
-        let fits = |purpose| member.is_some_and(|member| member.purpose == purpose);
-        match member.and_then(|member| member.direct.current()) {
-            Some(link) if purpose.is_none_or(fits) => ctx.link_op(LinkOp::Signal { link, signal }),
-            _ => tracing::debug!(member = %from, "signal for no link"),
+    /// Hands a signal to the link it is meant for, unless that was closed meanwhile.
+    pub(crate) fn pass_to_link(&mut self, ctx: &mut Ctx<'_>, peer: LinkPeer, signal: PeerSignal) {
+        match self.policy_mut(peer).and_then(|policy| policy.current()) {
+            Some(link) => ctx.link_op(LinkOp::Signal { link, signal }),
+            None => tracing::debug!(?peer, "signal for no link"),
         }
     }
 
     /// Sends a signal of a link, or keeps it until the seat is resumed.
     pub(crate) fn queue_signal(&mut self, ctx: &mut Ctx<'_>, link: LinkId, signal: PeerSignal) {
         let fits = match link.peer {
-            LinkPeer::Member(_) => signal.is_within_limits(),
+            LinkPeer::Member(_) | LinkPeer::Data(_) => signal.is_within_limits(),
             LinkPeer::Sfu => is_within_sfu_limits(&signal),
         };
         if !fits {
             tracing::warn!(?link, "own signal exceeds its limits");
         } else if self.is_joined() {
-            self.send_link_signal(ctx, link, &signal);
+            self.send_link_signal(ctx, link, signal);
         } else {
             if self.pending.len() >= PENDING_SIGNALS {
                 self.pending.pop_front();
@@ -112,7 +106,7 @@ impl Call {
     /// Sends what was kept.
     pub(crate) fn send_pending(&mut self, ctx: &mut Ctx<'_>) {
         for (link, signal) in std::mem::take(&mut self.pending) {
-            self.send_link_signal(ctx, link, &signal);
+            self.send_link_signal(ctx, link, signal);
         }
     }
 
@@ -126,14 +120,21 @@ impl Call {
         self.send_signal(ctx, to, &PeerSignal::Settled { mode });
     }
 
-    fn send_link_signal(&mut self, ctx: &mut Ctx<'_>, link: LinkId, signal: &PeerSignal) {
+    fn send_link_signal(&mut self, ctx: &mut Ctx<'_>, link: LinkId, signal: PeerSignal) {
         match link.peer {
-            LinkPeer::Member(to) => self.send_signal(ctx, to, signal),
-            LinkPeer::Sfu => match sfu_message(link.generation, signal) {
+            LinkPeer::Member(to) => self.send_signal(ctx, to, &signal),
+            LinkPeer::Data(to) => self.send_data_signal(ctx, to, signal),
+            LinkPeer::Sfu => match sfu_message(link.generation, &signal) {
                 Some(message) => self.send(ctx, message),
                 None => tracing::trace!("nothing the SFU needs"),
             },
         }
+    }
+
+    /// Tells a member something about the data link.
+    pub(crate) fn send_data_signal(&mut self, ctx: &mut Ctx<'_>, to: MemberId, signal: PeerSignal) {
+        let signal = Box::new(signal);
+        self.send_signal(ctx, to, &PeerSignal::Data { signal });
     }
 
     fn send_signal(&mut self, ctx: &mut Ctx<'_>, to: MemberId, signal: &PeerSignal) {
@@ -155,16 +156,6 @@ impl Call {
     }
 }
 
-/// What a description is about: one without a section for sound or pictures sets up data channels.
-fn purpose_of(sdp: &str) -> LinkPurpose {
-    let is_media = |line: &str| line.starts_with("m=audio ") || line.starts_with("m=video ");
-    if sdp.lines().any(is_media) {
-        LinkPurpose::Call
-    } else {
-        LinkPurpose::Data
-    }
-}
-
 fn is_within_sfu_limits(signal: &PeerSignal) -> bool {
     match signal {
         PeerSignal::Description { sdp, .. } => sdp.len() <= limits::SFU_SDP_BYTES,
@@ -172,7 +163,10 @@ fn is_within_sfu_limits(signal: &PeerSignal) -> bool {
             let mid = mid.as_deref().unwrap_or_default();
             candidate.len() <= limits::CANDIDATE_BYTES && mid.len() <= limits::MID_CHARS
         }
-        PeerSignal::Settled { .. } | PeerSignal::Bye => true,
+        PeerSignal::Settled { .. }
+        | PeerSignal::Bye
+        | PeerSignal::Data { .. }
+        | PeerSignal::Need { .. } => true,
     }
 }
 
@@ -200,37 +194,15 @@ fn sfu_message(link: u32, signal: &PeerSignal) -> Option<ClientMessage> {
         PeerSignal::Bye => Some(ClientMessage::SfuClose { link }),
         PeerSignal::Description { .. }
         | PeerSignal::Candidate { .. }
-        | PeerSignal::Settled { .. } => None,
+        | PeerSignal::Settled { .. }
+        | PeerSignal::Data { .. }
+        | PeerSignal::Need { .. } => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn descriptions_tell_what_they_are_about() {
-        let cases = [
-            (
-                "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n",
-                LinkPurpose::Call,
-            ),
-            (
-                "v=0\r\nm=video 0 UDP/TLS/RTP/SAVPF 96\r\n",
-                LinkPurpose::Call,
-            ),
-            ("v=0\nm=application 9 X\nm=audio 0 X\n", LinkPurpose::Call),
-            (
-                "v=0\r\nm=application 9 X\r\na=x:m=audio \r\n",
-                LinkPurpose::Data,
-            ),
-            ("m=audiobook 9 X", LinkPurpose::Data),
-            ("", LinkPurpose::Data),
-        ];
-        for (sdp, want) in cases {
-            assert_eq!(purpose_of(sdp), want, "{sdp}");
-        }
-    }
 
     #[test]
     fn the_sfu_hears_offers_candidates_and_the_end() {

@@ -1,29 +1,23 @@
-//! Which links there shall be: the switch between mesh and SFU, and data links on demand.
+//! Which links shall carry the call: the switch between mesh and SFU.
 //!
 //! | the room's mode | pair | direct link | link to the SFU |
 //! |---|---|---|---|
-//! | mesh | | for the call | until every pair has left it |
-//! | SFU | still leaving the mesh | for the call | open |
-//! | SFU | settled, or never in the mesh | for data, while either side wants it | open |
-//!
-//! Data links: whoever wants one opens and offers it; both may at once (perfect negotiation settles
-//! that). Who no longer wants one that the other side offered as well says `Settled` and leaves it
-//! to them; otherwise it hangs up.
+//! | mesh | | open | until every pair has left it |
+//! | SFU | still leaving the mesh | open | open |
+//! | SFU | settled, or never in the mesh | none | open |
 //!
 //! What the links do once they are wanted is in `call_links` and `peer_link`, when a pair may leave
-//! its old path in `topology`.
+//! its old path in `topology`. Data links have nothing to do with it: `call_data`.
 
 use std::time::Instant;
 
-use call_protocol::peer::PeerSignal;
 use call_protocol::wire::TopologyMode;
 use call_protocol::{MediaSource, MemberId};
 
 use crate::call::Call;
 use crate::context::Ctx;
 use crate::input::{LinkId, LinkPeer};
-use crate::output::{CallEvent, LinkOp, LinkPurpose, Reason};
-use crate::peer_link::PeerLink;
+use crate::output::{CallEvent, LinkOp, Reason};
 use crate::roster::Member;
 use crate::topology::Step;
 
@@ -39,7 +33,7 @@ impl Call {
                 let has_old = match mode {
                     // One that never connected holds nothing, and a newcomer may not even know of
                     // it: the room moves because of them, and they go straight to the SFU.
-                    TopologyMode::Sfu => member.call_link().is_some_and(PeerLink::was_connected),
+                    TopologyMode::Sfu => member.direct.was_connected(),
                     TopologyMode::Mesh => on_sfu && member.is_known,
                 };
                 member.passage.begin(ctx.now, has_old);
@@ -67,7 +61,7 @@ impl Call {
         for id in self.roster.ids() {
             while let Some(member) = self.roster.get_mut(id) {
                 let since = match mode {
-                    TopologyMode::Mesh => member.direct_since(),
+                    TopologyMode::Mesh => member.direct.connected_since(),
                     TopologyMode::Sfu => self.sfu.connected_since(),
                 };
                 match member.passage.step(ctx.now, mode, since) {
@@ -86,7 +80,7 @@ impl Call {
     pub(crate) fn passage_timeouts(&self) -> impl Iterator<Item = (Instant, Reason)> {
         self.roster.iter().filter_map(|(_, member)| {
             let since = match self.topology {
-                TopologyMode::Mesh => member.direct_since(),
+                TopologyMode::Mesh => member.direct.connected_since(),
                 TopologyMode::Sfu => self.sfu.connected_since(),
             };
             let due = member.passage.timeout(self.topology, since);
@@ -118,7 +112,7 @@ impl Call {
     }
 
     /// A member says that we reach it over the path of this mode.
-    pub(crate) fn handle_settled(&mut self, ctx: &mut Ctx<'_>, id: MemberId, mode: TopologyMode) {
+    pub(crate) fn handle_settled(&mut self, id: MemberId, mode: TopologyMode) {
         let Some(member) = self.roster.get_mut(id) else {
             return;
         };
@@ -126,9 +120,6 @@ impl Call {
             tracing::debug!(member = %id, ?mode, "settled for a mode that is over");
         } else if member.passage.is_leaving() {
             member.passage.handle_word();
-        } else if mode == TopologyMode::Sfu {
-            member.they_want_data = false;
-            self.align(ctx, id);
         }
     }
 
@@ -142,84 +133,15 @@ impl Call {
         }
         let actions = member.direct.handle_bye(ctx.now);
         self.act(ctx, actions);
-        self.drop_failed_data(id);
-    }
-
-    /// A data link that is gone stays away unless it is ours to open: theirs comes with an offer.
-    pub(crate) fn drop_failed_data(&mut self, id: MemberId) {
-        if let Some(member) = self.roster.get_mut(id)
-            && member.purpose == LinkPurpose::Data
-            && member.direct.current().is_none()
-        {
-            member.they_want_data = false;
-            if !member.we_want_data {
-                member.direct.retire(false);
-            }
-        }
     }
 
     /// Makes a half for an offer that finds none, where one is welcome.
-    pub(crate) fn prepare_for_offer(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        id: MemberId,
-        purpose: LinkPurpose,
-    ) {
-        let mode = self.topology;
-        let Some(member) = self.roster.get_mut(id) else {
-            return;
-        };
-        let peer = LinkPeer::Member(id);
-        if purpose == LinkPurpose::Call {
-            if member.call_link().is_some() && member.direct.accepts_offer(ctx.now) {
-                let action = member.direct.open(ctx.now, ctx.ids.link(peer));
-                self.act(ctx, vec![action]);
-            }
-            return;
+    pub(crate) fn prepare_for_offer(&mut self, ctx: &mut Ctx<'_>, id: MemberId) {
+        if let Some(member) = self.roster.get_mut(id)
+            && member.direct.accepts_offer(ctx.now)
+        {
+            self.open_direct(ctx, id);
         }
-        if mode != TopologyMode::Sfu || !member.is_known {
-            return;
-        }
-        if member.purpose == LinkPurpose::Call && member.direct.is_rested(ctx.now) {
-            // Who offers this has left the old path for good.
-            member.passage.end();
-            let old = member.direct.retire(member.we_want_data);
-            member.purpose = LinkPurpose::Data;
-            if let Some(link) = old {
-                self.close(ctx, link);
-            }
-        }
-        let Some(member) = self.roster.get_mut(id) else {
-            return;
-        };
-        if member.purpose == LinkPurpose::Data {
-            member.they_want_data = true;
-            if member.direct.current().is_none() && member.direct.is_rested(ctx.now) {
-                let action = member.direct.open_for_offer(ctx.now, ctx.ids.link(peer));
-                self.act(ctx, vec![action]);
-            }
-        }
-    }
-
-    /// Whether files shall go to or come from a member.
-    pub(crate) fn want_direct(&mut self, ctx: &mut Ctx<'_>, id: MemberId, wanted: bool) {
-        let Some(member) = self.roster.get_mut(id) else {
-            return;
-        };
-        if std::mem::replace(&mut member.we_want_data, wanted) == wanted {
-            return;
-        }
-        if member.purpose == LinkPurpose::Data {
-            member.direct.set_initiator(wanted);
-            if !wanted
-                && member.they_want_data
-                && let Some(link) = member.direct.current()
-            {
-                let mode = TopologyMode::Sfu;
-                self.queue_signal(ctx, link, PeerSignal::Settled { mode });
-            }
-        }
-        self.align(ctx, id);
     }
 
     /// Makes the direct link to a member what it shall be.
@@ -229,35 +151,11 @@ impl Call {
         let Some(member) = self.roster.get_mut(id) else {
             return;
         };
-        let is_call = member.purpose == LinkPurpose::Call;
         if member.is_known && (mode == TopologyMode::Mesh || member.passage.is_leaving()) {
-            if !is_call || member.direct.is_absent() {
-                // Both sides do this at the same word of the server: a `Bye` for the old one would
-                // hit the new one.
-                let old = member.direct.retire(me > id);
-                member.purpose = LinkPurpose::Call;
-                member.they_want_data = false;
-                if let Some(link) = old {
-                    self.close(ctx, link);
-                }
+            if member.direct.is_absent() {
                 self.open_direct(ctx, id);
             }
-            return;
-        }
-        if is_call {
-            member.purpose = LinkPurpose::Data;
-            if let Some(link) = member.direct.retire(member.we_want_data) {
-                if member.we_want_data {
-                    member.direct.open_later(ctx.now, link);
-                }
-                self.close(ctx, link);
-                return self.send_bye(ctx, link);
-            }
-        }
-        let is_wanted = member.we_want_data || member.they_want_data;
-        if member.we_want_data && member.is_known && member.direct.is_absent() {
-            self.open_direct(ctx, id);
-        } else if !is_wanted && let Some(link) = member.direct.retire(false) {
+        } else if let Some(link) = member.direct.retire(me > id) {
             self.close(ctx, link);
             self.send_bye(ctx, link);
         }

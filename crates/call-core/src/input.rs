@@ -19,8 +19,10 @@ pub struct SocketId(pub u32);
 /// Who is at the other end of a peer connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkPeer {
-    /// A member of the room.
+    /// A member of the room, for the call.
     Member(MemberId),
+    /// A member of the room, for files: data channels only, beside whatever carries the call.
+    Data(MemberId),
     /// The server's forwarding unit.
     Sfu,
 }
@@ -35,10 +37,10 @@ pub struct LinkId {
 }
 
 impl LinkId {
-    /// The member at the other end, if it is one.
+    /// The member at the other end, if it is one, whatever the link is for.
     pub fn member(self) -> Option<MemberId> {
         match self.peer {
-            LinkPeer::Member(member) => Some(member),
+            LinkPeer::Member(member) | LinkPeer::Data(member) => Some(member),
             LinkPeer::Sfu => None,
         }
     }
@@ -116,11 +118,11 @@ pub enum Input {
         /// Encoding and sealing take more time than there is.
         cpu_short: bool,
     },
-    /// Whether a direct link to this member shall be there whatever the topology: files go over it.
-    /// In a mesh the call's own link serves; in a room that uses the SFU a
-    /// [`crate::LinkPurpose::Data`] link is opened, and closed when neither side wants it. Holds
-    /// until taken back or the member leaves; ignored for somebody who is not there.
-    WantDirect {
+    /// Whether the data link to this member is needed: files go over it. It is there while either
+    /// side needs it, beside whatever carries the call and whatever happens to that. Holds until
+    /// taken back, the member leaves or one's own seat is a new one; ignored for somebody who is not
+    /// there.
+    WantData {
         /// To whom.
         member: MemberId,
         /// Wanted or no longer.

@@ -25,6 +25,7 @@ mod active_speaker;
 mod backoff;
 mod call;
 mod call_channels;
+mod call_data;
 mod call_links;
 mod call_members;
 mod call_seat;
@@ -56,8 +57,6 @@ pub use active_speaker::{ActiveSpeaker, SpeakerSample};
 pub use config::{SessionConfig, TopologyWish};
 pub use files::{FileEvent, FileOp, FileToReceive, VerifiedFile};
 pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkPeer, LinkState, SocketId};
-pub use output::{
-    CallEvent, LinkOp, LinkPurpose, LocatePurpose, MediaOp, Output, Reason, SocketOp,
-};
+pub use output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason, SocketOp};
 pub use server_url::websocket_url;
 pub use session::Session;

@@ -108,8 +108,6 @@ pub enum LinkOp {
         polite: bool,
         /// Makes the first offer.
         initiator: bool,
-        /// What it is for.
-        purpose: LinkPurpose,
     },
     /// From now on use these servers to find paths; links that are open stay as they are.
     UseIceServers {
@@ -135,15 +133,6 @@ pub enum LinkOp {
         /// Which link.
         link: LinkId,
     },
-}
-
-/// What a link carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkPurpose {
-    /// Sound, pictures and data channels.
-    Call,
-    /// Data channels only: files, while the SFU carries the call.
-    Data,
 }
 
 /// For devices, codecs and frames.
@@ -293,7 +282,8 @@ pub enum CallEvent {
         name: String,
     },
     /// A connection changed. While a room uses the SFU, a member's state follows the SFU's link;
-    /// during a switch the better of both paths counts.
+    /// during a switch the better of both paths counts. A data link is reported by itself and
+    /// changes no member's state.
     Link {
         /// To whom.
         peer: LinkPeer,

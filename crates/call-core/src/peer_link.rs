@@ -107,7 +107,7 @@ impl PeerLink {
         self.phase == Phase::Absent
     }
 
-    /// Whether media ever flowed over it, since it was wanted last.
+    /// Whether it ever was connected, since it was wanted last.
     pub(crate) fn was_connected(&self) -> bool {
         self.was_connected
     }
@@ -135,15 +135,6 @@ impl PeerLink {
             ..Self::new(initiator)
         };
         link
-    }
-
-    /// Opens in the place of `last` after as long as a failed one, so that what the other side says
-    /// about that one cannot hit the new one.
-    pub(crate) fn open_later(&mut self, now: Instant, last: LinkId) {
-        self.phase = Phase::Waiting {
-            last,
-            until: now + reopen_delay(0),
-        };
     }
 
     /// What the person sees.
@@ -456,11 +447,11 @@ mod tests {
         assert_eq!(link.retire(false), Some(id(0)));
         assert!(link.is_absent() && link.timeout().is_none() && link.retire(true).is_none());
         assert!(!link.is_rested(now) && link.is_rested(now + REOPEN_FLOOR));
-        link.open_later(now, id(0));
-        let (at, actions) = due(&mut link, 1);
-        let open = |link, initiator| Action::Open { link, initiator };
-        assert_eq!(actions, [open(id(1), true)]);
-        assert_eq!(link.open_for_offer(at, id(2)), open(id(2), false));
+        let want = Action::Open {
+            link: id(2),
+            initiator: false,
+        };
+        assert_eq!(link.open_for_offer(now, id(2)), want);
     }
 
     #[test]

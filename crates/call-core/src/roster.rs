@@ -1,14 +1,14 @@
 //! Who else is in the room.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use call_protocol::peer::{Profile, clean_name};
 use call_protocol::ui::{LinkView, MemberView};
 use call_protocol::{MemberId, VideoCodec, limits};
 
+use crate::input::LinkId;
 use crate::media_salt::MediaSalt;
-use crate::output::{LinkPurpose, MediaOp};
+use crate::output::MediaOp;
 use crate::peer_link::PeerLink;
 use crate::topology::Passage;
 
@@ -29,17 +29,19 @@ pub(crate) struct Member {
     pub(crate) is_known: bool,
     /// From which their media keys are derived.
     pub(crate) salt: Option<MediaSalt>,
-    /// The link between the two of us.
+    /// The link between the two of us that carries the call, in a mesh.
     pub(crate) direct: PeerLink,
-    /// What the direct link is for, if there is one.
-    pub(crate) purpose: LinkPurpose,
-    /// Whether we want a data link while the room uses the SFU.
+    /// The link between the two of us for files, in any topology.
+    pub(crate) data: PeerLink,
+    /// Whether we need the data link.
     pub(crate) we_want_data: bool,
     /// Whether the data link there is came by an offer of theirs.
     pub(crate) they_want_data: bool,
     pub(crate) passage: Passage,
     /// The connection's state as last reported.
     pub(crate) reported: Option<LinkView>,
+    /// The data link's, while there is one.
+    pub(crate) data_reported: Option<LinkView>,
 }
 
 impl Member {
@@ -56,11 +58,12 @@ impl Member {
             is_known: false,
             salt: None,
             direct: PeerLink::new(initiator),
-            purpose: LinkPurpose::Call,
+            data: PeerLink::new(false),
             we_want_data: false,
             they_want_data: false,
             passage: Passage::default(),
             reported: None,
+            data_reported: None,
         }
     }
 
@@ -78,14 +81,10 @@ impl Member {
         }
     }
 
-    /// The direct link that carries the call, unless there is none.
-    pub(crate) fn call_link(&self) -> Option<&PeerLink> {
-        (self.purpose == LinkPurpose::Call && !self.direct.is_absent()).then_some(&self.direct)
-    }
-
-    /// Since when the direct link carries the call without interruption.
-    pub(crate) fn direct_since(&self) -> Option<Instant> {
-        self.call_link().and_then(PeerLink::connected_since)
+    /// The peer connections there are between the two of us.
+    pub(crate) fn links(&self) -> impl Iterator<Item = LinkId> + use<> {
+        let direct = self.direct.current();
+        direct.into_iter().chain(self.data.current())
     }
 
     /// Takes over what the member says of itself.

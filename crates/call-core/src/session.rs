@@ -139,8 +139,8 @@ impl Session {
             } => self.with_call(now, |call, ctx| {
                 call.handle_path_report(ctx.now, &relayed, uplink_short, cpu_short);
             }),
-            Input::WantDirect { member, wanted } => {
-                self.with_call(now, |call, ctx| call.want_direct(ctx, member, wanted));
+            Input::WantData { member, wanted } => {
+                self.with_call(now, |call, ctx| call.want_data(ctx, member, wanted));
             }
             Input::Channel { from, data } => {
                 self.with_call(now, |call, ctx| call.handle_channel(ctx, from, &data));

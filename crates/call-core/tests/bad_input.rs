@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use call_core::{Input, LinkOp, LinkPurpose, MediaOp};
+use call_core::{Input, LinkOp, LinkPeer, MediaOp};
 use call_e2ee::SignalSealer;
 use call_protocol::limits;
 use call_protocol::peer::{PeerSignal, Profile, SdpKind};
@@ -279,31 +279,44 @@ fn eve_says(world: &mut World, sealer: &mut SignalSealer, signal: &PeerSignal) {
     world.say(0, ServerMessage::Signal { from: EVE, sealed });
 }
 
-fn description(kind: SdpKind, section: &str) -> PeerSignal {
-    PeerSignal::Description {
-        kind,
-        sdp: format!("v=0\r\nm={section} 9 X\r\n"),
-    }
+fn description(kind: SdpKind) -> PeerSignal {
+    let sdp = "v=0\r\n".to_owned();
+    PeerSignal::Description { kind, sdp }
+}
+
+fn of_data(signal: PeerSignal) -> PeerSignal {
+    let signal = Box::new(signal);
+    PeerSignal::Data { signal }
 }
 
 /// The links to EVE that client 0 opened so far.
-fn opened_for_eve(world: &World) -> Vec<LinkPurpose> {
+fn opened_for_eve(world: &World) -> Vec<LinkPeer> {
     let ops = world.clients[0].ops.iter();
-    let purposes = ops.filter_map(|op| match op {
-        LinkOp::Open { link, purpose, .. } if link.member() == Some(EVE) => Some(*purpose),
+    let peers = ops.filter_map(|op| match op {
+        LinkOp::Open { link, .. } if link.member() == Some(EVE) => Some(link.peer),
         _ => None,
     });
-    purposes.collect()
+    peers.collect()
 }
 
-fn passed_on(world: &World) -> usize {
-    let is_signal =
-        |op: &&LinkOp| matches!(op, LinkOp::Signal { link, .. } if link.member() == Some(EVE));
-    world.clients[0].ops.iter().filter(is_signal).count()
+/// To which links EVE's signals were passed on so far.
+fn passed_on(world: &World) -> Vec<LinkPeer> {
+    let ops = world.clients[0].ops.iter();
+    let peers = ops.filter_map(|op| match op {
+        LinkOp::Signal { link, .. } if link.member() == Some(EVE) => Some(link.peer),
+        _ => None,
+    });
+    peers.collect()
 }
 
 #[test]
-fn descriptions_of_another_purpose_reach_no_link() {
+fn signals_of_one_link_never_reach_the_other() {
+    let (call, data) = (LinkPeer::Member(EVE), LinkPeer::Data(EVE));
+    let candidate = || PeerSignal::Candidate {
+        candidate: "candidate:1".into(),
+        mid: None,
+        mline_index: None,
+    };
     let mut world = World::in_call(1);
     let mut sealer = insider(&mut world);
     let good = profile(&mut sealer, "Eve");
@@ -313,44 +326,58 @@ fn descriptions_of_another_purpose_reach_no_link() {
     };
     world.say(0, joined);
     world.run(SECOND);
-    for kind in [SdpKind::Offer, SdpKind::Answer] {
-        eve_says(&mut world, &mut sealer, &description(kind, "application"));
+    let mode = TopologyMode::Mesh;
+    let (needed, settled) = (true, PeerSignal::Settled { mode });
+    let nested = of_data(description(SdpKind::Offer));
+    for signal in [
+        of_data(description(SdpKind::Answer)),
+        of_data(candidate()),
+        of_data(PeerSignal::Need { needed }),
+        of_data(PeerSignal::Bye),
+        of_data(settled),
+        of_data(nested),
+        PeerSignal::Need { needed },
+    ] {
+        eve_says(&mut world, &mut sealer, &signal);
     }
-    assert_eq!(passed_on(&world), 0, "a mesh has no data links");
-    assert_eq!(opened_for_eve(&world), [LinkPurpose::Call]);
-    eve_says(
-        &mut world,
-        &mut sealer,
-        &description(SdpKind::Offer, "video"),
-    );
-    assert_eq!(passed_on(&world), 1);
+    assert_eq!(passed_on(&world), [], "nobody opened a data link");
+    assert_eq!(opened_for_eve(&world), [call]);
+    for signal in [description(SdpKind::Offer), candidate()] {
+        eve_says(&mut world, &mut sealer, &signal);
+    }
+    assert_eq!(passed_on(&world), [call, call]);
+    let offer = of_data(description(SdpKind::Offer));
+    for signal in [&offer, &of_data(candidate())] {
+        eve_says(&mut world, &mut sealer, signal);
+    }
+    assert_eq!(opened_for_eve(&world), [call, data]);
+    assert_eq!(passed_on(&world), [call, call, data, data]);
+    eve_says(&mut world, &mut sealer, &of_data(PeerSignal::Bye));
+    assert!(world.open_links(0).iter().all(|link| link.peer == call));
 
     world.set_mode(TopologyMode::Sfu);
     world.run(SECOND);
     eve_says(&mut world, &mut sealer, &PeerSignal::Bye);
     // Without media for five seconds, and with the hint that the other side has left.
     world.run(6 * SECOND);
-    for kind in [SdpKind::Offer, SdpKind::Answer] {
-        eve_says(&mut world, &mut sealer, &description(kind, "audio"));
+    for signal in [SdpKind::Offer, SdpKind::Answer].map(description) {
+        eve_says(&mut world, &mut sealer, &signal);
     }
-    assert_eq!(passed_on(&world), 1, "the mesh is over");
-    assert_eq!(opened_for_eve(&world), [LinkPurpose::Call]);
+    assert_eq!(passed_on(&world).len(), 4, "the mesh is over");
+    assert_eq!(opened_for_eve(&world), [call, data]);
     let (member, wanted) = (EVE, true);
-    world.input(0, Input::WantDirect { member, wanted });
-    let opened = [LinkPurpose::Call, LinkPurpose::Data];
-    assert_eq!(opened_for_eve(&world), opened);
+    world.input(0, Input::WantData { member, wanted });
+    assert_eq!(opened_for_eve(&world), [call, data, data]);
+    for signal in [SdpKind::Offer, SdpKind::Answer].map(description) {
+        eve_says(&mut world, &mut sealer, &signal);
+    }
+    assert_eq!(passed_on(&world).len(), 4, "not for this one");
     eve_says(
         &mut world,
         &mut sealer,
-        &description(SdpKind::Offer, "audio"),
+        &of_data(description(SdpKind::Answer)),
     );
-    assert_eq!(passed_on(&world), 1);
-    eve_says(
-        &mut world,
-        &mut sealer,
-        &description(SdpKind::Answer, "application"),
-    );
-    assert_eq!(passed_on(&world), 2);
+    assert_eq!(passed_on(&world)[4..], [data]);
 }
 
 #[test]
@@ -364,9 +391,8 @@ fn a_member_that_offers_and_hangs_up_data_links_cannot_churn_them() {
         profile: "AAAA".into(),
     };
     world.say(0, joined);
-    let offer = description(SdpKind::Offer, "application");
     let (member, wanted) = (EVE, true);
-    world.input(0, Input::WantDirect { member, wanted });
+    world.input(0, Input::WantData { member, wanted });
     assert!(opened_for_eve(&world).is_empty(), "cannot be reached yet");
     let good = profile(&mut sealer, "Eve");
     let update = ServerMessage::MemberUpdated {
@@ -374,13 +400,19 @@ fn a_member_that_offers_and_hangs_up_data_links_cannot_churn_them() {
         profile: good,
     };
     world.say(0, update);
-    assert_eq!(opened_for_eve(&world), [LinkPurpose::Data]);
-    let mode = TopologyMode::Sfu;
+    assert_eq!(opened_for_eve(&world), [LinkPeer::Data(EVE)]);
+    let signals = [
+        PeerSignal::Bye,
+        description(SdpKind::Offer),
+        PeerSignal::Need { needed: true },
+        PeerSignal::Need { needed: false },
+    ]
+    .map(of_data);
     for wanted in [true, false] {
-        world.input(0, Input::WantDirect { member, wanted });
+        world.input(0, Input::WantData { member, wanted });
         let before = opened_for_eve(&world).len();
         for _ in 0..1_000 {
-            for signal in [&PeerSignal::Bye, &offer, &PeerSignal::Settled { mode }] {
+            for signal in &signals {
                 eve_says(&mut world, &mut sealer, signal);
             }
             world.run(Duration::from_millis(10));
@@ -388,13 +420,9 @@ fn a_member_that_offers_and_hangs_up_data_links_cannot_churn_them() {
         let opens = opened_for_eve(&world).len() - before;
         assert!((2..=32).contains(&opens), "{opens} links in ten seconds");
     }
-    eve_says(&mut world, &mut sealer, &PeerSignal::Bye);
-    assert!(
-        world
-            .open_links(0)
-            .iter()
-            .all(|link| link.member() != Some(EVE))
-    );
+    eve_says(&mut world, &mut sealer, &signals[0]);
+    let links = world.open_links(0);
+    assert!(links.iter().all(|link| link.member() != Some(EVE)));
 }
 
 #[test]

@@ -76,7 +76,7 @@ impl Model {
             16 => self.world.set_path(client, SFU, true),
             17 => {
                 let wanted = self.below(3) > 0;
-                self.want_direct(client, other, wanted);
+                self.want_data(client, other, wanted);
             }
             18 => {
                 if !self.world.quiet.remove(&client) {
@@ -104,10 +104,10 @@ impl Model {
         }
     }
 
-    fn want_direct(&mut self, client: usize, other: usize, wanted: bool) {
+    fn want_data(&mut self, client: usize, other: usize, wanted: bool) {
         let call = self.world.view(other).call.as_ref();
         if let Some(member) = call.and_then(|call| call.me) {
-            let input = call_core::Input::WantDirect { member, wanted };
+            let input = call_core::Input::WantData { member, wanted };
             self.world.input(client, input);
         }
     }
@@ -129,7 +129,7 @@ impl Model {
         for a in 0..CLIENTS {
             for b in (0..CLIENTS).filter(|b| *b != a) {
                 self.world.set_path(a, b, true);
-                self.want_direct(a, b, false);
+                self.want_data(a, b, false);
             }
             self.world.set_path(a, SFU, true);
         }

@@ -177,8 +177,9 @@ fn random_command(dice: &mut Dice) -> UiCommand {
 fn random_input(dice: &mut Dice, seen: &Seen) -> Input {
     let socket = seen.socket.unwrap_or(SocketId(1));
     let member = dice.member();
-    let peer = match dice.below(2) {
+    let peer = match dice.below(3) {
         0 => LinkPeer::Sfu,
+        1 => LinkPeer::Data(member),
         _ => LinkPeer::Member(member),
     };
     let generation = dice.below(6);
@@ -195,7 +196,7 @@ fn random_input(dice: &mut Dice, seen: &Seen) -> Input {
             uplink_short: wanted,
             cpu_short: !wanted,
         },
-        14 => Input::WantDirect { member, wanted },
+        14 => Input::WantData { member, wanted },
         0 | 1 => Input::Command(random_command(dice)),
         2 => match seen.attempt.clone() {
             Some((attempt, keys)) => Input::KeysReady { attempt, keys },

@@ -51,6 +51,17 @@ pub enum PeerSignal {
     },
     /// The sender hangs up this link; nothing follows.
     Bye,
+    /// About the data link between the two, which has nothing to do with what carries the call.
+    Data {
+        /// A description, a candidate, a bye, or [`PeerSignal::Need`].
+        signal: Box<PeerSignal>,
+    },
+    /// Inside [`PeerSignal::Data`] only: whether the sender needs the data link there is, which was
+    /// not known or has changed. Nobody hangs up what the other one needs.
+    Need {
+        /// Whether.
+        needed: bool,
+    },
 }
 
 /// Kind of a session description.
@@ -72,7 +83,11 @@ impl PeerSignal {
                 candidate.len() <= limits::CANDIDATE_BYTES
                     && mid.as_ref().is_none_or(|mid| mid.len() <= 64)
             }
-            Self::Settled { .. } | Self::Bye => true,
+            Self::Settled { .. } | Self::Bye | Self::Need { .. } => true,
+            Self::Data { signal } => {
+                let is_of_call = matches!(**signal, Self::Data { .. } | Self::Settled { .. });
+                !is_of_call && signal.is_within_limits()
+            }
         }
     }
 }
@@ -129,5 +144,37 @@ mod tests {
         };
         assert!(!huge.is_within_limits());
         assert!(PeerSignal::Bye.is_within_limits());
+    }
+
+    #[test]
+    fn signals_of_data_links_are_wrapped_once() {
+        let parse = |json: &str| serde_json::from_str::<PeerSignal>(json).unwrap();
+        let cases = [
+            (r#"{"type":"bye"}"#.to_owned(), true),
+            (r#"{"type":"need","needed":false}"#.to_owned(), true),
+            (
+                r#"{"type":"description","kind":"offer","sdp":""}"#.to_owned(),
+                true,
+            ),
+            (r#"{"type":"candidate","candidate":""}"#.to_owned(), true),
+            (r#"{"type":"settled","mode":"sfu"}"#.to_owned(), false),
+            (
+                r#"{"type":"data","signal":{"type":"bye"}}"#.to_owned(),
+                false,
+            ),
+            (
+                format!(
+                    r#"{{"type":"description","kind":"offer","sdp":"{}"}}"#,
+                    "x".repeat(limits::SDP_BYTES + 1)
+                ),
+                false,
+            ),
+        ];
+        for (inner, want) in cases {
+            let signal = parse(&format!(r#"{{"type":"data","signal":{inner}}}"#));
+            assert_eq!(signal.is_within_limits(), want, "{inner:.80}");
+        }
+        let deep = r#"{"type":"data","signal":"#.repeat(10_000);
+        assert!(serde_json::from_str::<PeerSignal>(&deep).is_err());
     }
 }

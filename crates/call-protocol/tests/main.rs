@@ -43,6 +43,17 @@ fn examples(document: &'static str) -> Vec<Example> {
     examples
 }
 
+fn kind(signal: &PeerSignal) -> &'static str {
+    match signal {
+        PeerSignal::Description { .. } => "description",
+        PeerSignal::Candidate { .. } => "candidate",
+        PeerSignal::Settled { .. } => "settled",
+        PeerSignal::Bye => "bye",
+        PeerSignal::Data { .. } => "data",
+        PeerSignal::Need { .. } => "need",
+    }
+}
+
 #[test]
 fn every_example_is_what_its_heading_says_and_every_message_has_one() {
     let mut client = BTreeSet::new();
@@ -70,12 +81,10 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
         } else if heading.ends_with("(member → member)") {
             let signal: PeerSignal = serde_json::from_str(&json).unwrap_or_else(|e| fail(&e));
             assert!(signal.is_within_limits(), "line {line}");
-            peer.insert(match signal {
-                PeerSignal::Description { .. } => "description",
-                PeerSignal::Candidate { .. } => "candidate",
-                PeerSignal::Settled { .. } => "settled",
-                PeerSignal::Bye => "bye",
-            });
+            if let PeerSignal::Data { signal } = &signal {
+                peer.insert(kind(signal));
+            }
+            peer.insert(kind(&signal));
             serde_json::to_value(signal)
         } else if heading.ends_with("(member → room)") {
             let profile: Profile = serde_json::from_str(&json).unwrap_or_else(|e| fail(&e));
@@ -93,7 +102,8 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
     }
     assert_eq!(client, CLIENT_TYPES.into());
     assert_eq!(server, SERVER_TYPES.into());
-    assert_eq!(peer, ["bye", "candidate", "description", "settled"].into());
+    let all = ["bye", "candidate", "data", "description", "settled", "need"];
+    assert_eq!(peer, all.into());
     assert_eq!(profiles, 1);
 }
 

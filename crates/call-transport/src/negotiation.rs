@@ -190,7 +190,9 @@ impl Negotiation {
             }),
             PeerSignal::Bye => vec![Step::HangUp],
             // Between the sessions only.
-            PeerSignal::Settled { .. } => Vec::new(),
+            PeerSignal::Settled { .. } | PeerSignal::Data { .. } | PeerSignal::Need { .. } => {
+                Vec::new()
+            }
         }
     }
 

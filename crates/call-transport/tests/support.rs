@@ -247,7 +247,10 @@ impl Relay {
                     sdp: lines.collect(),
                 })
             }
-            PeerSignal::Bye | PeerSignal::Settled { .. } => Some(signal),
+            PeerSignal::Bye
+            | PeerSignal::Settled { .. }
+            | PeerSignal::Data { .. }
+            | PeerSignal::Need { .. } => Some(signal),
         })
     }
 

@@ -167,7 +167,10 @@ impl Chromium {
             } => json!({
                 "type": "candidate", "candidate": candidate, "mid": mid, "mline_index": mline_index,
             }),
-            PeerSignal::Settled { .. } | PeerSignal::Bye => return Ok(()),
+            PeerSignal::Settled { .. }
+            | PeerSignal::Bye
+            | PeerSignal::Data { .. }
+            | PeerSignal::Need { .. } => return Ok(()),
         };
         self.send(&message).await
     }

@@ -1,6 +1,6 @@
 //! One half of a peer connection, as far as a session can tell.
 
-use call_core::{LinkId, LinkPeer, LinkPurpose, LinkState};
+use call_core::{LinkId, LinkPeer, LinkState};
 use call_protocol::MemberId;
 use call_protocol::peer::{PeerSignal, SdpKind};
 
@@ -13,10 +13,10 @@ pub(crate) enum Remote {
     Sfu(u64),
 }
 
-/// Its SDP is its identity (as a DTLS fingerprint is): `client member generation`, or `sfu`.
+/// Its SDP is its identity (as a DTLS fingerprint is): `client member generation call` (or `data`),
+/// or `sfu`.
 pub(crate) struct FakeLink {
     own: (usize, LinkId),
-    pub(crate) purpose: LinkPurpose,
     polite: bool,
     /// An offer of one's own waits for its answer.
     offers: bool,
@@ -25,10 +25,9 @@ pub(crate) struct FakeLink {
 }
 
 impl FakeLink {
-    pub(crate) fn new(client: usize, link: LinkId, purpose: LinkPurpose, polite: bool) -> Self {
+    pub(crate) fn new(client: usize, link: LinkId, polite: bool) -> Self {
         Self {
             own: (client, link),
-            purpose,
             polite,
             offers: false,
             remote: None,
@@ -43,17 +42,18 @@ impl FakeLink {
 
     fn description(&self, kind: SdpKind) -> PeerSignal {
         let (client, link) = self.own;
-        let section = match self.purpose {
-            LinkPurpose::Call => "m=audio 9 X",
-            LinkPurpose::Data => "m=application 9 X",
-        };
+        let kind_of_link = if self.is_data() { "data" } else { "call" };
         let member = link.member().unwrap_or(MemberId(0));
-        let sdp = format!("{client} {member} {}\r\n{section}\r\n", link.generation);
+        let sdp = format!("{client} {member} {} {kind_of_link}\r\n", link.generation);
         PeerSignal::Description { kind, sdp }
     }
 
     pub(crate) fn remote(&self) -> Option<Remote> {
         self.remote
+    }
+
+    pub(crate) fn is_data(&self) -> bool {
+        matches!(self.own.1.peer, LinkPeer::Data(_))
     }
 
     pub(crate) fn is_to(&self, other: usize) -> bool {
@@ -65,7 +65,7 @@ impl FakeLink {
     }
 
     /// Takes a description; gives the answer to an offer. Another identity than before fails the
-    /// link, as another fingerprint does, and so does one of another purpose.
+    /// link, as another fingerprint does. One of the other kind of link must never get here.
     pub(crate) fn take(&mut self, signal: &PeerSignal) -> Result<Option<PeerSignal>, LinkState> {
         let PeerSignal::Description { kind, sdp } = signal else {
             return Ok(None);
@@ -78,10 +78,11 @@ impl FakeLink {
             return Ok(None);
         }
         self.offers = false;
-        let is_call = sdp.contains("m=audio");
-        let fits =
-            matches!(remote, Remote::Sfu(_)) || is_call == (self.purpose == LinkPurpose::Call);
-        if !fits || self.remote.is_some_and(|known| known != remote) {
+        if let Remote::Half(_, other) = remote {
+            let is_data = matches!(other.peer, LinkPeer::Data(_));
+            assert_eq!(is_data, self.is_data(), "signals of two links are mixed up");
+        }
+        if self.remote.is_some_and(|known| known != remote) {
             self.state = LinkState::Failed;
             return Err(LinkState::Failed);
         }
@@ -116,10 +117,14 @@ fn identity(sdp: &str) -> Option<Remote> {
     if let Some(instance) = first.strip_prefix("sfu ") {
         return instance.parse().ok().map(Remote::Sfu);
     }
-    let numbers: Vec<u32> = first.split(' ').filter_map(|n| n.parse().ok()).collect();
+    let (numbers, kind) = first.rsplit_once(' ')?;
+    let numbers: Vec<u32> = numbers.split(' ').filter_map(|n| n.parse().ok()).collect();
     let [client, member, generation] = numbers[..] else {
         return None;
     };
-    let peer = LinkPeer::Member(MemberId(member));
+    let peer = match kind {
+        "data" => LinkPeer::Data(MemberId(member)),
+        _ => LinkPeer::Member(MemberId(member)),
+    };
     Some(Remote::Half(client as usize, LinkId { peer, generation }))
 }

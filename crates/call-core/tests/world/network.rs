@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkPurpose, LinkState, SocketOp};
+use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkPeer, LinkState, SocketOp};
 use call_protocol::ErrorCode;
 use call_protocol::peer::PeerSignal;
 use call_protocol::wire::ServerMessage;
@@ -113,14 +113,11 @@ impl World {
                 link,
                 polite,
                 initiator,
-                purpose,
             } => {
                 match link.peer {
                     LinkPeer::Sfu => assert!(initiator && !polite),
-                    LinkPeer::Member(_) if purpose == LinkPurpose::Call => {
-                        assert_eq!(polite, !initiator);
-                    }
-                    LinkPeer::Member(_) => {}
+                    LinkPeer::Member(_) => assert_eq!(polite, !initiator),
+                    LinkPeer::Data(_) => {}
                 }
                 assert!(
                     self.clients[client]
@@ -128,7 +125,7 @@ impl World {
                         .keys()
                         .all(|open| open.peer != link.peer)
                 );
-                let mut fake = FakeLink::new(client, link, purpose, polite);
+                let mut fake = FakeLink::new(client, link, polite);
                 if initiator {
                     self.link_event(client, link, LinkEvent::Signal(fake.offer()));
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use call_core::{Input, LinkEvent, LinkId, LinkPeer, LinkPurpose, LinkState};
+use call_core::{Input, LinkEvent, LinkId, LinkPeer, LinkState};
 use call_protocol::ui::{CallPhase, LinkView};
 use call_protocol::wire::{ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MediaSource, MemberId, RoomId};
@@ -195,7 +195,7 @@ impl World {
         let mut links = self.clients[client].links.iter();
         let is_live = |link: LinkId, fake: &FakeLink| {
             fake.is_to(other)
-                && fake.purpose == LinkPurpose::Call
+                && !fake.is_data()
                 && fake.is_connected()
                 && !self.is_lonely(client, link)
         };
@@ -208,7 +208,7 @@ impl World {
         let mut links = self.clients[client].links.iter();
         links.any(|(link, fake)| {
             fake.is_to(other)
-                && fake.purpose == LinkPurpose::Data
+                && fake.is_data()
                 && fake.is_connected()
                 && !self.is_lonely(client, *link)
         })
