@@ -386,11 +386,6 @@ impl World {
         }
     }
 
-    pub(super) fn signal(&mut self, from: usize, to: usize, signal: FileSignal) {
-        let (from, to) = (self.nodes[from].seat, self.nodes[to].seat);
-        self.at(ms(1), Event::Signal { from, to, signal });
-    }
-
     pub(super) fn disk_event(&mut self, node: usize, event: FileEvent) {
         let run = self.nodes[node].run;
         self.at(DISK_TIME, Event::Disk { node, run, event });
