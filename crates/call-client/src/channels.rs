@@ -18,20 +18,20 @@ pub(crate) struct Outgoing {
 }
 
 /// The ways of a message to one member, or to all of `members`. `links` are those whose channels
-/// carry messages. A direct link is preferred, and nobody is addressed twice; who can be reached in
-/// no way gets nothing.
+/// carry messages. The call's own direct link is preferred to the SFU and that to a data link, which
+/// files may fill; nobody is addressed twice; who can be reached in no way gets nothing.
 pub(crate) fn route(
     to: Option<MemberId>,
     data: &Bytes,
     members: &[MemberId],
     links: &[LinkId],
 ) -> Vec<Outgoing> {
-    let direct = |member: MemberId| {
-        let of_member = links.iter().filter(|link| link.member() == Some(member));
-        of_member.max_by_key(|link| link.generation).copied()
+    let newest = |peer: LinkPeer| {
+        let of_peer = links.iter().filter(|link| link.peer == peer);
+        of_peer.max_by_key(|link| link.generation).copied()
     };
-    let sfu = links.iter().filter(|link| link.peer == LinkPeer::Sfu);
-    let sfu = sfu.max_by_key(|link| link.generation).copied();
+    let direct = |member: MemberId| newest(LinkPeer::Member(member));
+    let sfu = newest(LinkPeer::Sfu);
     let has_direct = members.iter().any(|member| direct(*member).is_some());
     let only = to.map(|member| vec![member]);
     if let (None, Some(link), false) = (to, sfu, has_direct) {
@@ -39,16 +39,19 @@ pub(crate) fn route(
         return vec![Outgoing { link, data }];
     }
     let receivers = only.as_deref().unwrap_or(members).iter();
-    let way = |member: &MemberId| match (direct(*member), sfu) {
-        (Some(link), _) => Some(Outgoing {
+    let way = |member: &MemberId| {
+        let plain = |link| Outgoing {
             link,
             data: data.clone(),
-        }),
-        (None, Some(link)) => Some(Outgoing {
+        };
+        let through_sfu = |link| Outgoing {
             link,
             data: Bytes::from(fanout::to_sfu(Target::Member(*member), data)),
-        }),
-        (None, None) => None,
+        };
+        direct(*member)
+            .map(plain)
+            .or_else(|| sfu.map(through_sfu))
+            .or_else(|| newest(LinkPeer::Data(*member)).map(plain))
     };
     receivers.filter_map(way).collect()
 }
@@ -56,7 +59,7 @@ pub(crate) fn route(
 /// Who sent a message that came over a link, and what. `None`: too short to say.
 pub(crate) fn received(link: LinkId, data: Bytes) -> Option<(MemberId, Bytes)> {
     match link.peer {
-        LinkPeer::Member(member) => Some((member, data)),
+        LinkPeer::Member(member) | LinkPeer::Data(member) => Some((member, data)),
         LinkPeer::Sfu => {
             let (from, body) = fanout::at_member(&data)?;
             let body = data.slice_ref(body);
@@ -74,6 +77,12 @@ mod tests {
         generation: 9,
     };
 
+    fn data(member: u32) -> LinkId {
+        let peer = LinkPeer::Data(MemberId(member));
+        let generation = 99;
+        LinkId { peer, generation }
+    }
+
     fn direct(member: u32, generation: u32) -> LinkId {
         let peer = LinkPeer::Member(MemberId(member));
         LinkId { peer, generation }
@@ -81,12 +90,12 @@ mod tests {
 
     #[test]
     fn messages_find_their_way_in_a_mesh_through_the_sfu_and_in_between() {
-        let data = Bytes::from_static(b"hi");
+        let text = Bytes::from_static(b"hi");
         let members = [2, 3].map(MemberId);
         let plain = |link| (link, b"hi".to_vec());
         let through = |to: u8| (SFU, vec![to, 0, 0, 0, b'h', b'i']);
         type Sent = Vec<(LinkId, Vec<u8>)>;
-        let cases: [(Option<u32>, Vec<LinkId>, Sent); 9] = [
+        let cases: [(Option<u32>, Vec<LinkId>, Sent); 12] = [
             (None, vec![], vec![]),
             (
                 None,
@@ -108,9 +117,16 @@ mod tests {
             ),
             (Some(2), vec![direct(3, 2)], vec![]),
             (Some(4), vec![SFU], vec![through(4)]),
+            (
+                Some(2),
+                vec![data(2), direct(2, 1)],
+                vec![plain(direct(2, 1))],
+            ),
+            (Some(2), vec![data(2), SFU], vec![through(2)]),
+            (None, vec![data(2)], vec![plain(data(2))]),
         ];
         for (to, links, want) in cases {
-            let got = route(to.map(MemberId), &data, &members, &links);
+            let got = route(to.map(MemberId), &text, &members, &links);
             let got: Sent = got
                 .iter()
                 .map(|out| (out.link, out.data.to_vec()))

@@ -218,6 +218,7 @@ impl Outlet {
                 _ if !receiver.connected => {}
                 LinkPeer::Member(_) => targets.members_bps.push(target_bps),
                 LinkPeer::Sfu => targets.sfu_bps = Some(target_bps),
+                LinkPeer::Data(_) => {}
             }
         }
         targets
@@ -263,7 +264,7 @@ impl Outlet {
                 let descriptor = match id.peer {
                     LinkPeer::Sfu => Some(descriptor.packet(index == 0, index == last)),
                     LinkPeer::Member(_) if layer == 0 => None,
-                    LinkPeer::Member(_) => continue,
+                    LinkPeer::Member(_) | LinkPeer::Data(_) => continue,
                 };
                 let packet = RtpOut {
                     timestamp,

@@ -34,9 +34,8 @@ impl Driver {
                 link,
                 polite,
                 initiator,
-                purpose,
             }) => {
-                self.open_link(link, polite, initiator, purpose);
+                self.open_link(link, polite, initiator);
             }
             Output::Link(LinkOp::UseIceServers { stun, relay }) => {
                 self.stun = stun;

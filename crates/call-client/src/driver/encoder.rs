@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use call_core::{Input, LinkPurpose};
+use call_core::{Input, LinkPeer};
 use call_media::video::codec::EncoderConfig;
 use call_media::video::send::{VideoSender, VideoSenderConfig};
 use call_media::video::source_config::VideoSourceConfig;
@@ -122,11 +122,11 @@ impl Driver {
             let path = PathKind::Relay;
             state == LinkState::Connected { path }
         };
-        let calls = self
-            .links
-            .iter()
-            .filter(|(_, slot)| slot.purpose == LinkPurpose::Call && is_relayed(slot.state));
-        let relayed = calls.filter_map(|(id, _)| id.member()).collect();
+        let relayed = self.links.iter().filter_map(|(id, slot)| match id.peer {
+            LinkPeer::Member(member) if is_relayed(slot.state) => Some(member),
+            _ => None,
+        });
+        let relayed = relayed.collect();
         let (width, height, fps) = picture_box(self.devices.video());
         let worth_bps = picture_bitrate_bps(width, height, fps);
         let members_bps = self.outlet.targets().members_bps;

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use call_core::{
-    CallEvent, Input, LinkEvent as SessionEvent, LinkId, LinkPeer, LinkPurpose,
-    LinkState as SessionState,
+    CallEvent, Input, LinkEvent as SessionEvent, LinkId, LinkPeer, LinkState as SessionState,
 };
 use call_media::video::codec::DEFAULT_VIDEO_CODEC;
 use call_protocol::peer::PeerSignal;
@@ -31,7 +30,6 @@ const PENDING_SIGNALS: usize = 128;
 pub(super) struct LinkSlot {
     pub(super) link: Option<Arc<Link>>,
     pending: VecDeque<PeerSignal>,
-    pub(super) purpose: LinkPurpose,
     pub(super) state: LinkState,
     pub(super) rtt_ms: Option<f64>,
 }
@@ -59,13 +57,7 @@ impl Driver {
         stun.into_iter().chain(relay).collect()
     }
 
-    pub(super) fn open_link(
-        &mut self,
-        id: LinkId,
-        polite: bool,
-        initiator: bool,
-        purpose: LinkPurpose,
-    ) {
+    pub(super) fn open_link(&mut self, id: LinkId, polite: bool, initiator: bool) {
         let mut codecs = vec![VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::H264];
         codecs.sort_by_key(|codec| *codec != DEFAULT_VIDEO_CODEC);
         let config = LinkConfig {
@@ -74,7 +66,7 @@ impl Driver {
             include_loopback: self.include_loopback,
             ice_servers: self.ice_servers(),
             video_codecs: codecs,
-            shape: shape(id.peer, purpose),
+            shape: shape(id.peer),
             relay_only: self.relay_only,
         };
         let run = inbound::run(id, config, self.hub.clone(), self.reports.clone());
@@ -82,7 +74,6 @@ impl Driver {
         let slot = LinkSlot {
             link: None,
             pending: VecDeque::new(),
-            purpose,
             state: LinkState::Connecting,
             rtt_ms: None,
         };
@@ -182,7 +173,7 @@ impl Driver {
                     }
                     slot.link = Some(Arc::clone(&link));
                     self.hub.add_link(id, &link);
-                    if slot.purpose == LinkPurpose::Call {
+                    if !matches!(id.peer, LinkPeer::Data(_)) {
                         self.outlet.add(id, link);
                     }
                 }
@@ -358,7 +349,10 @@ impl Driver {
     /// The session keeps codecs by direct link.
     fn tell_codec(&mut self, now: Instant, member: MemberId, codec: VideoCodec) {
         let mut links = self.links.keys();
-        if let Some(link) = links.find(|id| id.member() == Some(member)).copied() {
+        if let Some(link) = links
+            .find(|id| id.peer == LinkPeer::Member(member))
+            .copied()
+        {
             self.tell_session(now, link, SessionEvent::Codec(codec));
         }
     }
@@ -369,16 +363,16 @@ fn carries(state: LinkState) -> bool {
     matches!(state, LinkState::Connected { .. } | LinkState::Reconnecting)
 }
 
-fn shape(peer: LinkPeer, purpose: LinkPurpose) -> LinkShape {
+fn shape(peer: LinkPeer) -> LinkShape {
     let slots = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
-    match (peer, purpose) {
-        (LinkPeer::Sfu, _) => LinkShape::Sfu {
+    match peer {
+        LinkPeer::Sfu => LinkShape::Sfu {
             video_layers: slots(limits::SFU_LAYERS),
             audio_slots: slots(limits::SFU_AUDIO_SLOTS),
             video_slots: slots(limits::SFU_VIDEO_SLOTS),
         },
-        (LinkPeer::Member(_), LinkPurpose::Data) => LinkShape::Data,
-        (LinkPeer::Member(_), LinkPurpose::Call) => LinkShape::Peer {
+        LinkPeer::Data(_) => LinkShape::Data,
+        LinkPeer::Member(_) => LinkShape::Peer {
             send_audio: true,
             send_video: true,
         },

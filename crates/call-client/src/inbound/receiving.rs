@@ -228,6 +228,7 @@ impl Receiving {
         if !self.is_sealed {
             let member = match link.peer {
                 LinkPeer::Member(member) => member,
+                LinkPeer::Data(_) => return None,
                 LinkPeer::Sfu => MemberId(packet.csrc?),
             };
             return Some(Incoming { member, ..incoming });

@@ -57,6 +57,8 @@ pub enum FileOp {
         offer: OfferId,
         /// An existing folder; `None` is the person's downloads folder.
         folder: Option<PathBuf>,
+        /// The sender's display name, kept for [`FileEvent::Unfinished`].
+        sender_name: String,
         /// The files as they shall be named.
         files: Vec<FileToReceive>,
     },
@@ -189,13 +191,33 @@ pub enum FileEvent {
     Unfinished {
         /// Which offer.
         offer: OfferId,
-        /// What the offer was called.
+        /// As in [`FileOp::Receive`].
         sender_name: String,
         /// Its files.
         files: Vec<FileToReceive>,
         /// What is verified already.
         verified: Vec<VerifiedFile>,
     },
+}
+
+impl FileEvent {
+    /// The offer it is about.
+    pub fn offer(&self) -> OfferId {
+        match self {
+            Self::Preparing { offer, .. }
+            | Self::Prepared { offer, .. }
+            | Self::PrepareFailed { offer, .. }
+            | Self::Served { offer, .. }
+            | Self::SourceFailed { offer, .. }
+            | Self::Ready { offer, .. }
+            | Self::HashesTaken { offer, .. }
+            | Self::Verified { offer, .. }
+            | Self::Corrupt { offer, .. }
+            | Self::FileFinished { offer, .. }
+            | Self::ReceiveFailed { offer, .. }
+            | Self::Unfinished { offer, .. } => *offer,
+        }
+    }
 }
 
 /// What is there of a file.

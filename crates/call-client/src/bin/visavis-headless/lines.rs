@@ -46,6 +46,9 @@ pub(crate) enum Line {
     },
     Link {
         member: LinkEnd,
+        /// Of the link for files beside the call's.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        data: bool,
         state: &'static str,
         path: Option<String>,
         rtt_ms: Option<f64>,
@@ -120,7 +123,7 @@ pub(crate) enum LinkEnd {
 impl From<LinkPeer> for LinkEnd {
     fn from(peer: LinkPeer) -> Self {
         match peer {
-            LinkPeer::Member(member) => Self::Member(member),
+            LinkPeer::Member(member) | LinkPeer::Data(member) => Self::Member(member),
             LinkPeer::Sfu => Self::Sfu("sfu"),
         }
     }
@@ -212,6 +215,7 @@ impl Line {
                 };
                 Self::Link {
                     member: peer.into(),
+                    data: matches!(peer, LinkPeer::Data(_)),
                     state,
                     path,
                     rtt_ms,
