@@ -9,18 +9,20 @@
 //! the end nothing is sent, opened or scheduled. The rest of what a call does is in its siblings:
 //! `call_seat` how it takes its seat, `call_members` who is there, `call_links` their links and the SFU's, `call_signals` what goes to
 //! members sealed, `call_topology` the switch between mesh and SFU, `call_sfu` what is said to and
-//! by the SFU.
+//! by the SFU, `call_chat` what is said and shown.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use call_e2ee::{RoomCode, RoomKeys, SignalSealer};
+use call_protocol::channel::chat::AuthorId;
 use call_protocol::peer::{PeerSignal, Profile};
 use call_protocol::ui::LinkView;
-use call_protocol::ui::{CallPhase, CallView};
+use call_protocol::ui::{CallPhase, CallView, UiEvent};
 use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MemberId};
 
+use crate::chat::Chat;
 use crate::config::TopologyWish;
 use crate::context::Ctx;
 use crate::ice_servers::IceServers;
@@ -31,6 +33,7 @@ use crate::output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason};
 use crate::own_profile::OwnProfile;
 use crate::path_report::PathReports;
 use crate::peer_link::PeerLink;
+use crate::rate::Bucket;
 use crate::roster::Roster;
 use crate::server_url::websocket_url;
 use crate::signalling::{Outcome, Signalling};
@@ -80,6 +83,9 @@ pub(crate) struct Call {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) layers: Layers,
     pub(crate) reports: PathReports,
+    pub(crate) chat: Chat,
+    /// Own reactions.
+    pub(crate) reactions: Bucket,
 }
 
 impl Call {
@@ -100,6 +106,10 @@ impl Call {
             attempt,
             code: code.clone(),
         });
+        ctx.out.push_back(Output::Ui(UiEvent::Chat {
+            reset: true,
+            messages: Vec::new(),
+        }));
         Self {
             attempt,
             code,
@@ -122,6 +132,8 @@ impl Call {
             subscriptions: Subscriptions::default(),
             layers: Layers::default(),
             reports: PathReports::new(config.topology_wish),
+            chat: Chat::new(AuthorId::from_bytes(ctx.seed.draw())),
+            reactions: Bucket::default(),
         }
     }
 
@@ -312,7 +324,8 @@ impl Call {
             .timeout()
             .into_iter()
             .chain(keyframe)
-            .chain(relay);
+            .chain(relay)
+            .chain(self.chat.timeout().map(|at| (at, Reason::Chat)));
         let joined = signalling.is_joined().then(|| {
             let profile = self.own_profile.due(profile);
             let profile = profile.map(|at| (at, Reason::Profile));
@@ -337,7 +350,7 @@ impl Call {
     /// others, the encoders and the person must be told.
     pub(crate) fn conclude(&mut self, ctx: &mut Ctx<'_>) {
         if self.is_over() {
-            return;
+            return self.report_chat(ctx);
         }
         if self.is_joined() {
             self.care_for_links(ctx);
@@ -351,6 +364,8 @@ impl Call {
             ctx.media(MediaOp::ForceKeyframe { source, layer });
         }
         self.report_links(ctx);
+        self.care_for_chat(ctx);
+        self.report_chat(ctx);
     }
 
     /// The person leaves, from any state; the call must be dropped afterwards.
@@ -400,6 +415,7 @@ impl Call {
             ctx.media(MediaOp::ForgetMember { member });
         }
         self.roster = Roster::default();
+        self.chat.end();
         self.sfu.retire(true);
         self.set_layers(ctx);
         if let Some(signalling) = self.signalling.take() {

@@ -22,6 +22,7 @@ use call_protocol::ui::{
 use call_protocol::{ErrorCode, MemberId, limits};
 
 use crate::call::{Call, CallConfig};
+use crate::call_channels::REACTIONS;
 use crate::config::SessionConfig;
 use crate::context::{Ctx, Ids};
 use crate::input::{AttemptId, Input};
@@ -150,6 +151,7 @@ impl Session {
             Input::SoundTest { state } => self.sound_test = state,
             Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
         }
+        self.hand_raised &= self.is_in_call();
         self.run_devices();
     }
 
@@ -184,7 +186,7 @@ impl Session {
 
     fn handle_command(&mut self, now: Instant, command: UiCommand) {
         match command {
-            UiCommand::Refresh => self.shown = None,
+            UiCommand::Refresh => self.show_anew(now),
             UiCommand::StartCall => {
                 let code = RoomCode::from_entropy(self.seed.draw());
                 self.begin(now, code, LocatePurpose::Host);
@@ -199,7 +201,6 @@ impl Session {
                 }
                 self.with_call(now, |call, ctx| call.leave(ctx));
                 self.call = None;
-                self.hand_raised = false;
             }
             UiCommand::SetMuted { muted } => {
                 if self.muted != muted {
@@ -314,14 +315,14 @@ impl Session {
                 self.refresh(now);
             }
             UiCommand::SendReaction { emoji } => self.react(now, emoji),
-            UiCommand::SendChat { .. }
-            | UiCommand::OfferFiles { .. }
+            UiCommand::SendChat { text } => self.say(now, &text),
+            UiCommand::OfferFiles { .. }
             | UiCommand::AcceptFiles { .. }
             | UiCommand::DeclineFiles { .. }
             | UiCommand::PauseTransfer { .. }
             | UiCommand::CancelTransfer { .. }
             | UiCommand::DismissTransfer { .. } => {
-                self.refuse(ErrorCode::NotSupported, "chat and files");
+                self.refuse(ErrorCode::NotSupported, "files");
             }
             UiCommand::PickFiles { .. }
             | UiCommand::PickFolder { .. }
@@ -334,12 +335,37 @@ impl Session {
         }
     }
 
+    fn show_anew(&mut self, now: Instant) {
+        self.shown = None;
+        if self.call.is_some() {
+            return self.with_call(now, |call, _| call.chat.show_anew());
+        }
+        let (reset, messages) = (true, Vec::new());
+        self.out
+            .push_back(Output::Ui(UiEvent::Chat { reset, messages }));
+    }
+
+    fn say(&mut self, now: Instant, text: &str) {
+        let (at, unix_ms) = self.wall_clock;
+        let since = now.saturating_duration_since(at).as_millis();
+        let sent_at_ms = unix_ms.saturating_add(u64::try_from(since).unwrap_or(u64::MAX));
+        let mut said = Err(ErrorCode::BadState);
+        self.with_call(now, |call, ctx| said = call.say(ctx, text, sent_at_ms));
+        if let Err(code) = said {
+            self.refuse(code, "send_chat");
+        }
+    }
+
     fn react(&mut self, now: Instant, emoji: String) {
         let message = PeerMessage::Reaction { emoji };
         if !message.is_within_limits() {
             return self.refuse(ErrorCode::BadArgument, "send_reaction");
         }
         self.with_call(now, |call, ctx| {
+            // What the others would not show is not shown here either.
+            if !call.reactions.take(ctx.now, REACTIONS, 1) {
+                return;
+            }
             call.send_message(ctx, None, &message);
             if let PeerMessage::Reaction { emoji } = message {
                 let member = SELF_MEMBER;
