@@ -100,6 +100,7 @@ fn nothing_is_said_without_words_or_a_call_and_a_new_call_begins_empty() {
     say(&mut world, 0, "  two\r\nlines ");
     assert_eq!(world.texts(0), ["two\nlines"]);
     world.clients[0].chat.clear();
+    world.clients[0].view = None;
     world.command(0, UiCommand::Refresh);
     assert_eq!(world.texts(0), ["two\nlines"]);
     let me = world.me(0);
@@ -189,6 +190,8 @@ fn a_hand_stays_up_through_reconnects_and_goes_down_with_the_call() {
     assert!(!world.call(0).hand_raised, "the call is over");
     world.command(0, raise);
     assert_eq!(world.clients[0].failed.last(), Some(&ErrorCode::BadState));
+    // Until the old seat expires.
+    world.run(40 * SECOND);
     world.join(0, 1);
     world.run(5 * SECOND);
     assert!(world.call(1).members.iter().all(|it| !it.hand_raised));

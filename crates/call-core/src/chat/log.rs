@@ -100,6 +100,17 @@ impl Log {
         }
     }
 
+    pub(crate) fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// What is said from now on comes after this clock, unless it is absurd.
+    pub(crate) fn follow(&mut self, clock: u64) {
+        if self.is_plausible(clock) {
+            self.clock = self.clock.max(clock);
+        }
+    }
+
     pub(crate) fn own(&self) -> &AuthorId {
         &self.own
     }
@@ -118,14 +129,14 @@ impl Log {
         entry
     }
 
-    /// Takes an entry of somebody else. `may_introduce`: also if its author is unknown.
-    pub(crate) fn insert(&mut self, mut entry: ChatEntry, may_introduce: bool) -> Verdict {
+    /// Takes an entry of somebody else.
+    pub(crate) fn insert(&mut self, mut entry: ChatEntry) -> Verdict {
         let is_known = self.authors.contains_key(&entry.author);
         let next = self.next(&entry.author);
         if entry.author == self.own || entry.number < next {
             return Verdict::Known;
         }
-        let is_welcome = is_known || may_introduce && self.authors.len() < limits::CHAT_AUTHORS;
+        let is_welcome = is_known || self.authors.len() < limits::CHAT_AUTHORS;
         if !is_welcome || entry.number - next > WINDOW || entry.number == u32::MAX {
             return Verdict::Refused;
         }

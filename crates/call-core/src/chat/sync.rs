@@ -130,7 +130,9 @@ impl Chat {
                 self.meet_author(from, sender);
                 self.handle_heads(now, from, purpose, &heads);
             }
-            ChatSignal::History { starts } => self.handle_history(now, from, &starts),
+            ChatSignal::History { clock, starts } => {
+                self.handle_history(now, from, clock, &starts);
+            }
             ChatSignal::Entries { sender, entries } => {
                 self.meet_author(from, sender);
                 self.handle_entries(now, from, entries);
@@ -211,17 +213,20 @@ impl Chat {
         if self.history_until.is_some() {
             return;
         }
+        let clock = self.log.clock();
         let starts = self.log.starts(limits::CHAT_HISTORY);
         let next = starts.iter().map(|head| (head.author.clone(), head.from));
         let next: BTreeMap<_, _> = next.collect();
         let entries = self.log.missing(&next, ANSWER_ENTRIES, ANSWER_BYTES);
-        self.answer(now, to, ChatSignal::History { starts }, entries);
+        self.answer(now, to, ChatSignal::History { clock, starts }, entries);
     }
 
     /// Says something, then entries, if the member may be told that much.
     fn answer(&mut self, now: Instant, to: MemberId, first: ChatSignal, entries: Vec<ChatEntry>) {
         let heads = match &first {
-            ChatSignal::Heads { heads, .. } | ChatSignal::History { starts: heads } => heads.len(),
+            ChatSignal::Heads { heads, .. } | ChatSignal::History { starts: heads, .. } => {
+                heads.len()
+            }
             ChatSignal::Entries { .. } => 0,
         };
         let bytes: usize = entries.iter().map(log::size).sum();
@@ -253,7 +258,7 @@ impl Chat {
         }
     }
 
-    fn handle_history(&mut self, now: Instant, from: MemberId, starts: &[ChatHead]) {
+    fn handle_history(&mut self, now: Instant, from: MemberId, clock: u64, starts: &[ChatHead]) {
         if self.history_until.is_none() || !self.peers.contains_key(&from) {
             return;
         }
@@ -266,6 +271,7 @@ impl Chat {
                 peer.note(&start.author, None, start.next);
             }
         }
+        self.log.follow(clock);
         self.inquiry.asked = Some(from);
         self.go_on_from_history(now);
     }
@@ -304,13 +310,13 @@ impl Chat {
             if number < next {
                 continue;
             }
-            if !peer.may_add(now) {
+            let is_author_welcome = self.log.knows(&author) || peer.may_introduce(now);
+            if !is_author_welcome || !peer.may_add(now) {
                 tracing::debug!(%from, "says too much at once");
                 self.ask_soon(now);
                 continue;
             }
-            let may_introduce = self.log.knows(&author) || peer.may_introduce(now);
-            let verdict = self.log.insert(entry, may_introduce);
+            let verdict = self.log.insert(entry);
             let is_new = matches!(verdict, Verdict::Kept(_) | Verdict::Waiting);
             match verdict {
                 Verdict::Kept(known) => self.show(known),

@@ -70,6 +70,8 @@ pub enum ChatSignal {
     /// Where the last [`limits::CHAT_HISTORY`] entries begin, for a newcomer: it starts every author
     /// it has nothing of at [`ChatHead::from`]. The entries follow.
     History {
+        /// The highest clock the sender knows: what the newcomer says comes after it.
+        clock: u64,
         /// At most [`limits::CHAT_AUTHORS`].
         starts: Vec<ChatHead>,
     },
@@ -130,7 +132,7 @@ impl ChatSignal {
     /// Whether every field is within its bound.
     pub fn is_within_limits(&self) -> bool {
         match self {
-            Self::Heads { heads, .. } | Self::History { starts: heads } => {
+            Self::Heads { heads, .. } | Self::History { starts: heads, .. } => {
                 heads.len() <= limits::CHAT_AUTHORS
             }
             Self::Entries { entries, .. } => {
