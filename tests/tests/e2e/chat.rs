@@ -30,7 +30,9 @@ fn chat(lines: &mut Lines, count: usize) -> Vec<(String, String)> {
 }
 
 fn talk(more: &[&str]) {
-    let server = Server::start(more);
+    let mut args = vec!["--http", "127.0.0.1:0", "--media", "127.0.0.1:0"];
+    args.extend(more);
+    let server = Server::start_with(&args);
     let options = MemberOptions {
         name: "Ann",
         video: "none",
