@@ -53,6 +53,7 @@ impl Call {
         };
         match PeerMessage::parse(&plain) {
             Some(PeerMessage::Chat(signal)) => self.chat.handle_signal(ctx.now, from, signal),
+            Some(PeerMessage::File(signal)) => self.files.handle_signal(ctx.now, from, signal),
             Some(PeerMessage::Reaction { emoji }) => {
                 let member = self.roster.get_mut(from);
                 if !member.is_some_and(|it| it.reactions.take(ctx.now, REACTIONS, 1)) {
@@ -64,7 +65,6 @@ impl Call {
                 };
                 ctx.out.push_back(Output::Ui(reaction));
             }
-            Some(message) => tracing::debug!(%from, ?message, "message for nobody"),
             None => tracing::debug!(%from, "message malformed"),
         }
     }

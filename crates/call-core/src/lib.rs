@@ -26,6 +26,7 @@ mod backoff;
 mod call;
 mod call_channels;
 mod call_chat;
+mod call_files;
 mod call_links;
 mod call_members;
 mod call_seat;

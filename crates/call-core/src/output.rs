@@ -404,4 +404,6 @@ pub enum Reason {
     Relay,
     /// Members may lack something of the chat.
     Chat,
+    /// Something about files is due.
+    Files,
 }
