@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 
 use call_protocol::ErrorCode;
+use call_protocol::channel::PeerMessage;
+use call_protocol::channel::chat::ChatSignal;
 use call_protocol::peer::{PeerSignal, Profile};
 use call_protocol::wire::{CLIENT_TYPES, ClientMessage, SERVER_TYPES, ServerMessage};
 
@@ -59,6 +61,7 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
     let mut client = BTreeSet::new();
     let mut server = BTreeSet::new();
     let mut peer = BTreeSet::new();
+    let mut channel = BTreeSet::new();
     let mut profiles = 0;
     for Example {
         heading,
@@ -86,6 +89,17 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
             }
             peer.insert(kind(&signal));
             serde_json::to_value(signal)
+        } else if heading.ends_with("(data channel)") {
+            let message = PeerMessage::parse(json.as_bytes());
+            let message = message.unwrap_or_else(|| fail(&"not a message of a data channel"));
+            channel.insert(match &message {
+                PeerMessage::Chat(ChatSignal::Heads { .. }) => "heads",
+                PeerMessage::Chat(ChatSignal::History { .. }) => "history",
+                PeerMessage::Chat(ChatSignal::Entries { .. }) => "entries",
+                PeerMessage::Reaction { .. } => "reaction",
+                PeerMessage::File(_) => "file",
+            });
+            serde_json::to_value(message)
         } else if heading.ends_with("(member → room)") {
             let profile: Profile = serde_json::from_str(&json).unwrap_or_else(|e| fail(&e));
             profiles += 1;
@@ -104,6 +118,8 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
     assert_eq!(server, SERVER_TYPES.into());
     let all = ["bye", "candidate", "data", "description", "settled", "need"];
     assert_eq!(peer, all.into());
+    let chat = ["entries", "heads", "history", "reaction"];
+    assert!(channel.is_superset(&chat.into()), "{channel:?}");
     assert_eq!(profiles, 1);
 }
 
