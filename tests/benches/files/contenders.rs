@@ -169,6 +169,17 @@ struct Pair {
     _rest: Option<(Lines, TempDir)>,
 }
 
+impl Drop for Pair {
+    fn drop(&mut self) {
+        // A peer takes along what it has started; ours are killed by their own values.
+        if !self.is_ours {
+            for end in [&mut self.sender, &mut self.receiver] {
+                end.end_input(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
 impl Pair {
     fn go(&mut self) {
         self.sender.say(&self.go);
