@@ -6,7 +6,7 @@
 mod app;
 mod calls;
 #[cfg(target_os = "linux")]
-mod chat;
+mod chat_loss;
 mod chromium;
 mod chromium_sfu;
 mod cycles;

@@ -54,7 +54,7 @@ fn log(lines: &Lines) -> BTreeMap<String, usize> {
 #[test]
 fn a_thousand_messages_reach_five_members_once() {
     run_in_own_network(
-        "chat::a_thousand_messages_reach_five_members_once",
+        "chat_loss::a_thousand_messages_reach_five_members_once",
         scenario,
     );
 }
