@@ -442,7 +442,7 @@ fn narrow_receiver() {
     let tile = ["--tile", "1280x720"];
     let options = |name, audio| MemberOptions {
         name,
-        video: "pattern:1280x720@15",
+        video: "pattern:1280x720@8",
         audio,
         record: None,
     };
