@@ -131,6 +131,13 @@ impl Lines {
         writeln!(input, "{command}").expect("it reads its commands");
     }
 
+    /// Ends the input, which ends what lives by its commands; returns when it has ended, or after
+    /// `most`.
+    pub fn end_input(&mut self, most: Duration) {
+        self.input = None;
+        self.watch(most);
+    }
+
     /// The first line, past or future, that `matches`.
     ///
     /// # Panics

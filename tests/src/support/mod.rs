@@ -10,6 +10,7 @@ pub mod namespace;
 pub mod network;
 pub mod recording;
 pub mod sound_server;
+pub mod transfer;
 pub mod usage;
 pub mod window;
 

@@ -6,9 +6,17 @@
 mod app;
 mod calls;
 mod chat;
+#[cfg(target_os = "linux")]
+mod chat_loss;
 mod chromium;
 mod chromium_sfu;
 mod cycles;
+#[cfg(target_os = "linux")]
+mod files;
+#[cfg(target_os = "linux")]
+mod files_bad;
+#[cfg(target_os = "linux")]
+mod files_call;
 mod lan;
 #[cfg(target_os = "linux")]
 mod link;

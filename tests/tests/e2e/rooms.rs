@@ -286,8 +286,9 @@ fn twelve_members_get_what_their_tiles_ask_for() {
     let _machine = real_time();
     let server = Server::start();
     let names: Vec<String> = (0..MEMBERS).map(|n| format!("Member{n}")).collect();
-    // Six 720p encoders and everybody's decoders share two cores: eight pictures a second.
-    let sending = "pattern:1280x720@8";
+    // Twelve clients share two cores with the server, and it is the server that is judged: six 720p
+    // encoders at five pictures a second leave half of the machine idle.
+    let sending = "pattern:1280x720@5";
     let mut members: Vec<Lines> = Vec::new();
     let mut ids: Vec<Value> = Vec::new();
     let mut code: Option<String> = None;
@@ -337,6 +338,8 @@ fn twelve_members_get_what_their_tiles_ask_for() {
         used * 1e6 / packets.max(1.0)
     );
     assert!(packets > 60_000.0, "{packets} packets in a minute");
+    // Everybody is looked at before anybody fails: one member's figures do not tell why.
+    let mut wrong: Vec<String> = Vec::new();
     for (index, lines) in members.iter_mut().enumerate() {
         lines.watch(Duration::from_millis(1));
         let seconds: Vec<&Value> = lines.seen[begun[index]..]
@@ -357,20 +360,14 @@ fn twelve_members_get_what_their_tiles_ask_for() {
             names[index],
             seconds.len()
         );
-        assert!(
-            seconds.len() >= 50,
-            "{}: {} figures",
-            names[index],
-            seconds.len()
-        );
+        if seconds.len() < 50 {
+            wrong.push(format!("{}: {} figures", names[index], seconds.len()));
+        }
         // A dip of an estimate on a machine that is fully loaded costs some seconds.
         let mean = right.iter().sum::<f64>() / right.len() as f64;
-        assert!(mean >= 0.9, "{}: {right:?}", names[index]);
-        assert!(
-            right.iter().all(|share| *share >= 0.6),
-            "{}: {right:?}",
-            names[index]
-        );
+        if mean < 0.9 || right.iter().any(|share| *share < 0.6) {
+            wrong.push(format!("{}: {right:.2?}", names[index]));
+        }
         // Whoever makes a sound is heard whole.
         let stats = lines.seen.iter().filter(|line| line["event"] == "stats");
         let concealed: Vec<f64> = stats
@@ -381,12 +378,11 @@ fn twelve_members_get_what_their_tiles_ask_for() {
             .filter_map(|entry| entry["audio"]["concealed_ratio"].as_f64())
             .collect();
         let mean = concealed.iter().sum::<f64>() / concealed.len().max(1) as f64;
-        assert!(
-            mean < 0.02,
-            "{}: {mean} of the sound concealed",
-            names[index]
-        );
+        if mean >= 0.02 {
+            wrong.push(format!("{}: {mean} of the sound concealed", names[index]));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     for lines in members {
         assert_eq!(lines.terminate().code, Some(0));
     }
@@ -446,7 +442,7 @@ fn narrow_receiver() {
     let tile = ["--tile", "1280x720"];
     let options = |name, audio| MemberOptions {
         name,
-        video: "pattern:1280x720@15",
+        video: "pattern:1280x720@8",
         audio,
         record: None,
     };

@@ -104,23 +104,27 @@ async function chromium() {
   })
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
   const profile = mkdtempSync(`${tmpdir()}/visavis-bench-`)
+  // Whatever ends this process ends the browser.
   const browser = spawn(
-    process.env.CHROMIUM,
-    [...CHROMIUM_FLAGS, `--user-data-dir=${profile}`, `http://127.0.0.1:${server.address().port}/`],
-    { stdio: 'ignore', detached: true, env: { ...process.env, HOME: profile } },
+    'setpriv',
+    [
+      ...['--pdeathsig', 'KILL', process.env.CHROMIUM, ...CHROMIUM_FLAGS],
+      `--user-data-dir=${profile}`,
+      `http://127.0.0.1:${server.address().port}/`,
+    ],
+    { stdio: 'ignore', env: { ...process.env, HOME: profile } },
   )
-  process.on('exit', () => {
-    try {
-      process.kill(-browser.pid, 'SIGKILL')
-    } catch {
-      // Gone already.
-    }
-    rmSync(profile, { recursive: true, force: true, maxRetries: 3 })
-  })
+  const ended = new Promise((resolve) => browser.on('exit', resolve))
+  leave = async () => {
+    browser.kill('SIGKILL')
+    await ended
+    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+  }
   return async (command) => commands.write(`data: ${JSON.stringify(command)}\n\n`)
 }
 
 let handle
+let leave = async () => {}
 switch (process.argv[2]) {
   case 'wrtc':
     handle = transfer(load('@roamhq/wrtc').RTCPeerConnection, say)
@@ -142,4 +146,7 @@ const lines = createInterface({ input: process.stdin })
 lines.on('line', (line) => {
   handle(JSON.parse(line)).catch((error) => say({ type: 'error', text: `${error}` }))
 })
-lines.on('close', () => process.exit(0))
+lines.on('close', async () => {
+  await leave()
+  process.exit(0)
+})
