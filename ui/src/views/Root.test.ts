@@ -180,7 +180,7 @@ describe("call", () => {
     expect(get("mute-button").getAttribute("aria-pressed")).toBe("false");
     await click("mute-button");
     expect(get("mute-button").getAttribute("aria-pressed")).toBe("true");
-    expect(get("announcer").textContent).toContain(words.announced.muted(""));
+    expect(get("announcer").textContent).toContain(words.announced.muted("", ""));
     await press("m");
     expect(get("mute-button").getAttribute("aria-pressed")).toBe("false");
     await press("v");
