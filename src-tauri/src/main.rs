@@ -55,11 +55,7 @@ fn attach(app: State<'_, App>, events: Channel<UiEvent>, frames: Channel<InvokeR
 
 /// Hands a wish of the person to the desktop or the engine; never waits for its effect.
 #[tauri::command]
-fn dispatch(
-    app: State<'_, App>,
-    window: WebviewWindow,
-    command: UiCommand,
-) -> Result<(), UiError> {
+fn dispatch(app: State<'_, App>, window: WebviewWindow, command: UiCommand) -> Result<(), UiError> {
     app.desk
         .take(command, &window)
         .and_then(|left| left.map_or(Ok(()), |command| app.engine.dispatch(command)))
