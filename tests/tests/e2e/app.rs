@@ -194,17 +194,26 @@ pub(crate) fn described(tile: &str, what: &str) -> String {
     format!("return document.querySelector('{tile}')?.ariaLabel.includes('{what}');")
 }
 
-/// Into `target/screenshots`, or over the README's own where `VISAVIS_UPDATE_SCREENSHOTS` is set.
+/// Keeps a screenshot in `target/screenshots`, or over the README's own where
+/// `VISAVIS_UPDATE_SCREENSHOTS` is set.
 pub(crate) async fn save(window: &Window, name: &str) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let dir = if std::env::var_os("VISAVIS_UPDATE_SCREENSHOTS").is_some() {
-        root.join("docs/images")
+    if std::env::var_os("VISAVIS_UPDATE_SCREENSHOTS").is_some() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let path = root.join("docs/images").join(format!("{name}.png"));
+        window.screenshot(&path).await;
     } else {
-        std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| root.join("target"), PathBuf::from)
-            .join("screenshots")
-    };
-    window.screenshot(&dir.join(format!("{name}.png"))).await;
+        look(window, name).await;
+    }
+}
+
+/// Keeps a screenshot in `target/screenshots`, for whoever wants to see what the test saw.
+pub(crate) async fn look(window: &Window, name: &str) {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    );
+    let path = target.join("screenshots").join(format!("{name}.png"));
+    window.screenshot(&path).await;
 }
 
 /// What a test in windows, with these tools besides, needs from the machine, if it is not there.

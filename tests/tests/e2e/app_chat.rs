@@ -11,7 +11,7 @@ use visavis_tests::support::drag::DragSource;
 use visavis_tests::support::namespace::run_in_own_network;
 use visavis_tests::support::window::{PATIENCE, Window, WindowOptions, binary};
 
-use crate::app::{described, missing_tool, save, text_of};
+use crate::app::{described, look, missing_tool, save, text_of};
 
 #[test]
 fn messages_reactions_and_hands_reach_the_other_window() {
@@ -114,7 +114,7 @@ async fn talk(call: &Call) {
         .await
         .expect("a field takes keys");
     ben.until("an unread message", &unread(1)).await;
-    save(ben, "chat-unread").await;
+    look(ben, "chat-unread").await;
     ben.click("chat-button").await;
     let text = ben.until("Anna's message", &text_of("chat-message")).await;
     assert_eq!(
@@ -142,7 +142,7 @@ async fn talk(call: &Call) {
     anna.click("react-🎉").await;
     ben.until("Anna's reaction", &reaction("Anna", "🎉")).await;
     save(ben, "chat").await;
-    save(anna, "chat-hand").await;
+    look(anna, "chat-hand").await;
 }
 
 async fn drop_a_file(call: &Call) {
@@ -167,7 +167,7 @@ async fn drop_a_file(call: &Call) {
         source.hover(700, 400);
         assert!(Instant::now() < deadline, "the window never saw the drag");
     }
-    save(ben, "drop").await;
+    look(ben, "drop").await;
     source.drop_here();
 
     anna.element("offer").await;
@@ -183,7 +183,7 @@ async fn drop_a_file(call: &Call) {
     anna.until("the file at Anna's", &transfer("done", false))
         .await;
     ben.until("Ben to know", &transfer("done", true)).await;
-    save(anna, "transfer-done").await;
+    look(anna, "transfer-done").await;
 
     let arrived = downloads(&homes.path().join("Anna")).join(name);
     let read = std::fs::read(&arrived).expect("the file is in the downloads");

@@ -236,7 +236,8 @@ export const en = {
     attachTo: "Send files to",
     everybody: "Everybody",
     dropTitle: "Drop to send",
-    dropOne: (name: string) => `${name} is asked before anything is saved.`,
+    dropToOne: (name: string) => `Drop to send to ${name}`,
+    dropOne: "Nothing is saved before it is accepted.",
     dropSeveral: "You choose next who gets it.",
     dropNobody: "Nobody is here yet to send this to.",
     dropped: (names: string[]) =>
@@ -270,7 +271,7 @@ export const en = {
       asking: "Waits for your answer",
       starting: "Starting…",
       of: (done: string, all: string) => `${done} of ${all}`,
-      left: (time: string) => `${time} left`,
+      left: (time: string) => `${time}\u00a0left`,
       pausedByMe: "Paused",
       pausedBy: (name: string) => `Paused by ${name}`,
       interrupted: "No connection, goes on by itself",
