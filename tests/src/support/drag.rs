@@ -57,12 +57,21 @@ impl<'a> DragSource<'a> {
     }
 
     fn pointer(&self, commands: &str) {
-        let done = Command::new("xdotool")
-            .args(commands.split(' '))
-            .env("DISPLAY", self.display)
-            .status();
-        assert!(done.is_ok_and(|status| status.success()), "xdotool failed");
+        assert!(
+            xdotool(self.display, &commands.split(' ').collect::<Vec<_>>()),
+            "xdotool failed"
+        );
     }
+}
+
+/// Moves pointer and keys of a screen; whether that worked.
+pub fn xdotool(display: &str, commands: &[&str]) -> bool {
+    Command::new("xdotool")
+        .args(commands)
+        .env("DISPLAY", display)
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 impl Drop for DragSource<'_> {

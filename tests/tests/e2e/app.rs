@@ -36,6 +36,7 @@ async fn two_windows() {
                 display,
                 home: &home,
                 args,
+                programs: None,
             })
             .await
             .expect("the app opens its window")

@@ -1,13 +1,14 @@
 //! Chat and files between two real windows: what is typed in one is read in the other, and a file
 //! dropped on one with a real pointer lies on the other's disk.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
 use visavis_tests::support::display::Display;
-use visavis_tests::support::drag::DragSource;
+use visavis_tests::support::drag::{DragSource, xdotool};
 use visavis_tests::support::namespace::run_in_own_network;
 use visavis_tests::support::window::{PATIENCE, Window, WindowOptions, binary};
 
@@ -31,12 +32,23 @@ fn a_dropped_file_lands_on_the_other_disk() {
     );
 }
 
+#[test]
+fn a_chosen_file_lands_in_a_chosen_folder() {
+    in_two_windows(
+        "a_chosen_file_lands_in_a_chosen_folder",
+        &["xdotool"],
+        |call| Box::pin(async move { choose_a_file(&call).await }),
+    );
+}
+
 /// Anna and Ben in a call, each with a screen and a home of their own.
 struct Call {
     anna: Window,
     ben: Window,
     displays: [Display; 2],
     homes: TempDir,
+    /// What the apps asked the desktop to open, a line each.
+    opened: PathBuf,
 }
 
 type Scenario = std::pin::Pin<Box<dyn std::future::Future<Output = ()>>>;
@@ -58,20 +70,24 @@ impl Call {
         let binary = binary("visavis");
         let homes = tempfile::tempdir().expect("a temporary directory can be made");
         let displays = [(); 2].map(|()| Display::start(1400, 900).expect("Xvfb starts"));
+        let opened = homes.path().join("opened");
+        let programs = stand_in_for_xdg_open(&homes.path().join("bin"), &opened);
         let args = |profile| {
             let video = "pattern:640x360@15";
             let sound = ["--audio", "none", "--speaker", "none"];
             [&["--profile", profile, "--video", video], &sound[..]].concat()
         };
         let open = |at: usize, name: &'static str| {
-            let (binary, display) = (&binary, &displays[at].name);
+            let (binary, display, programs) = (&binary, &displays[at].name, &programs);
             let (home, args) = (homes.path().join(name), args(name));
+            hide_file_manager(&home);
             async move {
                 let window = Window::open(&WindowOptions {
                     binary,
                     display,
                     home: &home,
                     args: &args,
+                    programs: Some(programs),
                 })
                 .await
                 .expect("the app opens its window");
@@ -97,7 +113,42 @@ impl Call {
             ben,
             displays,
             homes,
+            opened,
         }
+    }
+
+    /// Waits until the desktop was asked to open something of this kind.
+    async fn until_opened(&self, what: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let all = std::fs::read_to_string(&self.opened).unwrap_or_default();
+            if all.lines().any(|line| line == what) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what} was not opened: {all:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Types a path into the file chooser on a screen.
+    async fn choose(&self, at: usize, path: &Path) {
+        let display = &self.displays[at].name;
+        let path = path.to_str().expect("a path of a test is text");
+        let deadline = Instant::now() + PATIENCE;
+        // The title is the chooser's own; a path begins with the key that opens its field.
+        let find = [
+            "search",
+            "--onlyvisible",
+            "--name",
+            "^(Open|Pick|Select) ",
+            "windowfocus",
+        ];
+        while !xdotool(display, &find) {
+            assert!(Instant::now() < deadline, "no file chooser came up");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(xdotool(display, &["type", "--delay", "20", path]));
+        assert!(xdotool(display, &["key", "Return"]));
     }
 }
 
@@ -123,6 +174,8 @@ async fn talk(call: &Call) {
     );
     let link = ben.until("the link in it", &text_of("chat-link")).await;
     assert_eq!(link, json!("https://example.org/plan"));
+    ben.click("chat-link").await;
+    call.until_opened("https://example.org/plan").await;
     ben.until("nothing unread", &unread(0)).await;
     anna.until("the delivery", &delivered()).await;
 
@@ -151,6 +204,7 @@ async fn drop_a_file(call: &Call) {
         ben,
         displays,
         homes,
+        ..
     } = call;
     let name = "Plan of the house, größer.bin";
     let content: Vec<u8> = (0..3_000_000_u32)
@@ -194,6 +248,53 @@ async fn drop_a_file(call: &Call) {
         "return !document.querySelector('[data-testid=\"transfers\"]');",
     )
     .await;
+}
+
+/// The other way to send and to save: through the desktop's own choosers.
+async fn choose_a_file(call: &Call) {
+    let Call {
+        anna, ben, homes, ..
+    } = call;
+    let file = homes.path().join("list.txt");
+    std::fs::write(&file, "milk\nbread\n").expect("a file can be written");
+    let folder = homes.path().join("elsewhere");
+    std::fs::create_dir(&folder).expect("a folder can be made");
+    anna.click("chat-button").await;
+    anna.click("attach").await;
+    call.choose(0, &file).await;
+    ben.click("offer-accept_to").await;
+    call.choose(1, &folder).await;
+    ben.click("chat-button").await;
+    ben.until("the file at Ben's", &transfer("done", false))
+        .await;
+    let read = std::fs::read(folder.join("list.txt")).expect("the file is in the folder");
+    assert_eq!(read, b"milk\nbread\n");
+}
+
+/// Puts a program into `dir` that writes down what it is asked to open.
+fn stand_in_for_xdg_open(dir: &Path, opened: &Path) -> PathBuf {
+    std::fs::create_dir(dir).expect("a folder can be made");
+    let program = dir.join("xdg-open");
+    let script = format!(
+        "#!/bin/sh\nprintf '%s\\n' \"$1\" >> '{}'\n",
+        opened.display()
+    );
+    std::fs::write(&program, script).expect("a program can be written");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
+        .expect("a program can be made one");
+    dir.to_owned()
+}
+
+/// Lets no file manager start on the app's message bus, so that what is shown goes to `xdg-open`.
+fn hide_file_manager(home: &Path) {
+    let services = home.join("data/dbus-1/services");
+    std::fs::create_dir_all(&services).expect("a folder can be made");
+    let name = "org.freedesktop.FileManager1";
+    std::fs::write(
+        services.join(format!("{name}.service")),
+        format!("[D-BUS Service]\nName={name}\nExec=/bin/false\n"),
+    )
+    .expect("a file can be written");
 }
 
 /// WebDriver's codes of keys; a modifier stays down until it comes again.

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod app;
+#[cfg(unix)]
 mod app_chat;
 mod calls;
 mod chromium;
