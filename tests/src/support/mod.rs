@@ -5,10 +5,13 @@ pub mod display;
 pub mod drag;
 pub mod engine;
 pub mod headless;
+#[cfg(target_os = "linux")]
+pub mod link;
 pub mod namespace;
 pub mod network;
 pub mod recording;
 pub mod sound_server;
+pub mod usage;
 pub mod window;
 
 use std::future::Future;
