@@ -19,6 +19,8 @@ use rfd::AsyncFileDialog;
 use tauri::{DragDropEvent, WebviewWindow};
 use url::Url;
 
+use crate::reveal::reveal;
+
 /// Longest link opened, in bytes, as `UiCommand::OpenLink` says.
 const LINK_BYTES: usize = 2_048;
 
@@ -68,7 +70,7 @@ impl Desk {
             }
             UiCommand::RevealFile { path } => {
                 let path = existing(&path)?;
-                self.in_background(move || opener::reveal(path));
+                self.in_background(move || reveal(&path));
             }
             command => return Ok(Some(command)),
         }
@@ -77,21 +79,8 @@ impl Desk {
 
     /// Tells the page of files dragged over the window or dropped on it.
     pub(crate) fn handle_drag(&self, event: &DragDropEvent) {
-        match event {
-            DragDropEvent::Enter { paths, .. } if !paths.is_empty() => {
-                self.events.event(UiEvent::Dragging { over: true });
-            }
-            DragDropEvent::Drop { paths, .. } => {
-                self.events.event(UiEvent::Dragging { over: false });
-                let paths = paths.iter().filter(|path| path.is_absolute());
-                match paths_or_failure(paths.map(|path| text_of(path)).collect()) {
-                    Ok(paths) if paths.is_empty() => {}
-                    Ok(paths) => self.events.event(UiEvent::Dropped { paths }),
-                    Err(code) => self.events.event(UiEvent::Failed { code }),
-                }
-            }
-            DragDropEvent::Leave => self.events.event(UiEvent::Dragging { over: false }),
-            _ => {}
+        for event in drag_events(event) {
+            self.events.event(event);
         }
     }
 
@@ -131,6 +120,27 @@ impl Desk {
                 events.event(UiEvent::Failed { code });
             }
         });
+    }
+}
+
+/// What the page is told of a drag. Without files in it, it is nothing of ours.
+fn drag_events(event: &DragDropEvent) -> Vec<UiEvent> {
+    match event {
+        DragDropEvent::Enter { paths, .. } if !paths.is_empty() => {
+            vec![UiEvent::Dragging { over: true }]
+        }
+        DragDropEvent::Drop { paths, .. } => {
+            let over = UiEvent::Dragging { over: false };
+            // Addresses of the web come as paths too, relative ones.
+            let paths = paths.iter().filter(|path| path.is_absolute());
+            match paths_or_failure(paths.map(|path| text_of(path)).collect()) {
+                Ok(paths) if paths.is_empty() => vec![over],
+                Ok(paths) => vec![over, UiEvent::Dropped { paths }],
+                Err(code) => vec![over, UiEvent::Failed { code }],
+            }
+        }
+        DragDropEvent::Leave => vec![UiEvent::Dragging { over: false }],
+        _ => Vec::new(),
     }
 }
 
@@ -204,6 +214,32 @@ mod tests {
         assert_eq!(
             link("https://example.org/a b\n--x").map(String::from),
             Ok("https://example.org/a%20b--x".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_drag_begins_with_files_and_ends_with_their_paths_or_nothing() {
+        let here = std::env::current_exe().unwrap();
+        let file = here.to_str().unwrap().to_owned();
+        let position = tauri::PhysicalPosition::new(0.0, 0.0);
+        let enter = |paths: &[&Path]| DragDropEvent::Enter {
+            paths: paths.iter().map(|path| path.to_path_buf()).collect(),
+            position,
+        };
+        let dropped = |paths: &[&Path]| DragDropEvent::Drop {
+            paths: paths.iter().map(|path| path.to_path_buf()).collect(),
+            position,
+        };
+        let over = |over| UiEvent::Dragging { over };
+        let link = Path::new("https://example.org/a.png");
+        assert_eq!(drag_events(&enter(&[&here])), [over(true)]);
+        assert_eq!(drag_events(&enter(&[])), []);
+        assert_eq!(drag_events(&DragDropEvent::Over { position }), []);
+        assert_eq!(drag_events(&DragDropEvent::Leave), [over(false)]);
+        assert_eq!(drag_events(&dropped(&[link])), [over(false)]);
+        assert_eq!(
+            drag_events(&dropped(&[link, &here])),
+            [over(false), UiEvent::Dropped { paths: vec![file] }]
         );
     }
 

@@ -15,6 +15,7 @@ mod bridge;
 mod desk;
 mod host;
 mod platform;
+mod reveal;
 
 use std::sync::Arc;
 
