@@ -130,25 +130,32 @@ impl Call {
         }
     }
 
-    /// Types a path into the file chooser on a screen.
+    /// Types a path into the file chooser on a screen, until that has taken it: keys that come
+    /// before its field is there are lost.
     async fn choose(&self, at: usize, path: &Path) {
         let display = &self.displays[at].name;
         let path = path.to_str().expect("a path of a test is text");
-        let deadline = Instant::now() + PATIENCE;
-        // The title is the chooser's own; a path begins with the key that opens its field.
+        // The chooser's own title.
         let find = [
             "search",
             "--onlyvisible",
             "--name",
-            "^(Open|Pick|Select) ",
-            "windowfocus",
+            "^(Open File|Select Folder)$",
         ];
-        while !xdotool(display, &find) {
+        let find_and = |more: &[&str]| xdotool(display, &[&find, more].concat());
+        let deadline = Instant::now() + PATIENCE;
+        while !find_and(&["windowfocus"]) {
             assert!(Instant::now() < deadline, "no file chooser came up");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        assert!(xdotool(display, &["type", "--delay", "20", path]));
-        assert!(xdotool(display, &["key", "Return"]));
+        while find_and(&["windowfocus", "key", "ctrl+l"]) {
+            assert!(Instant::now() < deadline, "the file chooser stays");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            xdotool(display, &["key", "ctrl+a"]);
+            xdotool(display, &["type", "--delay", "30", path]);
+            xdotool(display, &["key", "Return"]);
+            tokio::time::sleep(Duration::from_millis(1_000)).await;
+        }
     }
 }
 
