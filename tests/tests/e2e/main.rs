@@ -4,8 +4,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod app;
-#[cfg(unix)]
-mod app_chat;
 mod calls;
 mod chromium;
 mod chromium_sfu;
