@@ -2,7 +2,8 @@
 //!
 //! Flow: the UI calls `attach` with two channels (events, frames) and from then on `dispatch` with
 //! a [`call_protocol::ui::UiCommand`] for every wish of the person. The engine answers through the
-//! channels only. A page that reloads simply attaches again.
+//! channels only. A page that reloads simply attaches again. What is the desktop's rather than the
+//! engine's (dialogs, links, dragged files) is done here, in [`desk`].
 //!
 //! Deliberately not here: any call logic. Whatever decides something lives in `call-client` or
 //! below, where the headless client uses it too.
@@ -11,8 +12,10 @@
 
 mod args;
 mod bridge;
+mod desk;
 mod host;
 mod platform;
+mod reveal;
 
 use std::sync::Arc;
 
@@ -21,16 +24,20 @@ use call_protocol::ui::{UiCommand, UiEvent};
 use clap::Parser;
 use serde::Serialize;
 use tauri::ipc::{Channel, InvokeResponseBody};
-use tauri::{Manager, RunEvent, State, WebviewUrl, WebviewWindowBuilder};
+use tauri::{
+    Manager, RunEvent, State, WebviewUrl, WebviewWindow, WebviewWindowBuilder, WindowEvent,
+};
 
 use crate::args::Args;
 use crate::bridge::{EventBridge, FrameBridge};
+use crate::desk::Desk;
 use crate::host::EmbeddedServer;
 
 /// What the commands share.
 struct App {
     engine: Engine,
     events: Arc<EventBridge>,
+    desk: Desk,
 }
 
 /// Why a command was refused. The UI owns the words.
@@ -47,11 +54,12 @@ fn attach(app: State<'_, App>, events: Channel<UiEvent>, frames: Channel<InvokeR
     app.engine.attach_frames(Arc::new(FrameBridge::new(frames)));
 }
 
-/// Hands a wish of the person to the engine; never waits for its effect.
+/// Hands a wish of the person to the desktop or the engine; never waits for its effect.
 #[tauri::command]
-fn dispatch(app: State<'_, App>, command: UiCommand) -> Result<(), UiError> {
-    app.engine
-        .dispatch(command)
+fn dispatch(app: State<'_, App>, window: WebviewWindow, command: UiCommand) -> Result<(), UiError> {
+    app.desk
+        .take(command, &window)
+        .and_then(|left| left.map_or(Ok(()), |command| app.engine.dispatch(command)))
         .map_err(|code| UiError { code })
 }
 
@@ -79,7 +87,12 @@ fn main() -> anyhow::Result<()> {
                 // The session answers a malformed invite with `code_invalid`, as for a typed one.
                 let _ = engine.dispatch(UiCommand::JoinCall { code: invite });
             }
-            app.manage(App { engine, events });
+            let desk = Desk::new(engine.clone(), events.clone());
+            app.manage(App {
+                engine,
+                events,
+                desk,
+            });
             WebviewWindowBuilder::new(app, "main", WebviewUrl::default())
                 .title("Visavis")
                 .inner_size(1280.0, 800.0)
@@ -91,11 +104,16 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         })
         .build(tauri::generate_context!())?;
-    app.run(|app, event| {
-        if let RunEvent::Exit = event {
+    app.run(|app, event| match event {
+        RunEvent::WindowEvent {
+            event: WindowEvent::DragDrop(event),
+            ..
+        } => app.state::<App>().desk.handle_drag(&event),
+        RunEvent::Exit => {
             let engine = app.state::<App>().engine.clone();
             tauri::async_runtime::block_on(async move { engine.shutdown().await });
         }
+        _ => {}
     });
     Ok(())
 }

@@ -7,8 +7,20 @@ import { createContext } from "svelte";
 import type { Backend, BackendSink } from "./backend/backend";
 import type { UiCommand } from "./generated/UiCommand";
 import type { UiEvent } from "./generated/UiEvent";
-import { announcements } from "./state/announce";
-import { dismissFailure, initialState, reduce, type State } from "./state/reduce";
+import type { MemberId } from "./generated/MemberId";
+import { announcements, messageNews, type Announcement } from "./state/announce";
+import { newsOf } from "./state/chat";
+import { dropPlan } from "./state/drop";
+import {
+  clearDropped,
+  dismissFailure,
+  endReaction,
+  initialState,
+  openChat,
+  postpone,
+  reduce,
+  type State,
+} from "./state/reduce";
 import { codeFailure, framesExpected, serverFailure } from "./state/select";
 import { Pump } from "./video/pump";
 import { Stage } from "./video/stage";
@@ -17,18 +29,24 @@ import { words } from "./words/words";
 const WATCH_MS = 500;
 /** Long enough to read two lines twice. */
 const FAILURE_SHOWN_MS = 10_000;
+/** As long as the animation that lets a reaction float away. */
+const REACTION_SHOWN_MS = 3_600;
 
 export class App {
   /** What the views show. */
   state: State = $state.raw(initialState);
   /** The last thing worth saying to a screen reader. */
   announced = $state("");
+  /** What is being written; it outlives the panel, not the call. */
+  draft = $state("");
   readonly stage: Stage;
 
   private readonly pump: Pump;
   private readonly sink: BackendSink;
   private timers: ReturnType<typeof setInterval>[] = [];
   private failureTimer: ReturnType<typeof setTimeout> | undefined;
+  /** One for each reaction that floats, in the order of their serials. */
+  private reactionTimers: ReturnType<typeof setTimeout>[] = [];
 
   constructor(private readonly backend: Backend) {
     const dispatch = (command: UiCommand) => void this.dispatch(command);
@@ -70,6 +88,7 @@ export class App {
       document.removeEventListener("visibilitychange", this.handleVisibility);
       for (const timer of this.timers) clearInterval(timer);
       clearTimeout(this.failureTimer);
+      for (const timer of this.reactionTimers) clearTimeout(timer);
       this.stage.close();
     };
   }
@@ -88,6 +107,37 @@ export class App {
     if (view) void this.dispatch({ type: "set_camera", on: !view.camera_on });
   }
 
+  toggleHand(): void {
+    const call = this.state.view?.call;
+    if (call) void this.dispatch({ type: "set_hand_raised", raised: !call.hand_raised });
+  }
+
+  toggleChat(): void {
+    this.openChat(!this.state.chat.open);
+  }
+
+  openChat(open: boolean): void {
+    this.state = openChat(this.state, open);
+  }
+
+  /** Offers files whose paths are known; `null` is everybody. */
+  offer(to: MemberId | null, paths: readonly string[]): void {
+    this.state = clearDropped(this.state);
+    if (paths.length === 0) return;
+    this.openChat(true);
+    void this.dispatch({ type: "offer_files", to, paths: [...paths] });
+  }
+
+  /** The person does not want to send what they dropped. */
+  clearDropped(): void {
+    this.state = clearDropped(this.state);
+  }
+
+  /** The person answers an offer later. */
+  postpone(key: string): void {
+    this.state = postpone(this.state, key);
+  }
+
   dismissFailure(): void {
     const failure = this.state.failure;
     if (failure) this.state = dismissFailure(this.state, failure.serial);
@@ -103,22 +153,61 @@ export class App {
       this.pump.handleEpoch(event.epoch);
       return;
     }
-    const before = this.state.view;
-    this.state = reduce(this.state, event);
-    if (event.type === "view") {
-      const said = announcements(before, event.view).map((one) =>
-        words.announced[one.kind]("name" in one ? one.name || words.call.nameless : ""),
-      );
-      if (said.length > 0) this.announced = said.join(". ");
+    const before = this.state;
+    this.state = reduce(before, event);
+    switch (event.type) {
+      case "view":
+        this.announce(announcements(before.view, event.view));
+        if (event.view.call === null) this.draft = "";
+        break;
+      case "chat":
+        this.announce(messageNews(newsOf(before.chat, event.messages)));
+        break;
+      case "reaction":
+        this.handleReaction(event.member, event.emoji);
+        break;
+      case "dropped":
+        this.handleDropped(event.paths);
+        break;
+      case "failed":
+        this.handleFailure();
+        break;
     }
-    if (event.type === "failed") {
-      clearTimeout(this.failureTimer);
-      // What stands beside a field stays until the field is changed.
-      if (codeFailure(this.state) ?? serverFailure(this.state)) return;
-      this.failureTimer = setTimeout(() => {
-        this.dismissFailure();
-      }, FAILURE_SHOWN_MS);
-    }
+  }
+
+  private announce(news: readonly Announcement[]): void {
+    const said = news.map((one) => {
+      const name = ("name" in one && one.name) || words.call.nameless;
+      return words.announced[one.kind](name, "text" in one ? one.text : "");
+    });
+    if (said.length > 0) this.announced = said.join(". ");
+  }
+
+  private handleReaction(member: MemberId, emoji: string): void {
+    const { serial } = this.state.reactions.at(-1) ?? { serial: 0 };
+    this.reactionTimers.push(
+      setTimeout(() => {
+        this.reactionTimers.shift();
+        this.state = endReaction(this.state, serial);
+      }, REACTION_SHOWN_MS),
+    );
+    const name = this.state.view?.call?.members.find((one) => one.id === member)?.name;
+    if (name !== undefined) this.announce([{ kind: "reaction", name, text: emoji }]);
+  }
+
+  private handleDropped(paths: readonly string[]): void {
+    const plan = dropPlan(this.state);
+    if (plan.kind === "send") this.offer(plan.to, paths);
+    if (plan.kind === "refuse") this.state = clearDropped(this.state);
+  }
+
+  private handleFailure(): void {
+    clearTimeout(this.failureTimer);
+    // What stands beside a field stays until the field is changed.
+    if (codeFailure(this.state) ?? serverFailure(this.state)) return;
+    this.failureTimer = setTimeout(() => {
+      this.dismissFailure();
+    }, FAILURE_SHOWN_MS);
   }
 
   private watch(): void {

@@ -2,6 +2,7 @@
 
 pub mod chromium;
 pub mod display;
+pub mod drag;
 pub mod engine;
 pub mod headless;
 #[cfg(target_os = "linux")]

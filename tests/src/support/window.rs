@@ -1,5 +1,6 @@
 //! A real window of the app, driven through WebKitWebDriver.
 
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,6 +32,8 @@ pub struct WindowOptions<'a> {
     pub home: &'a Path,
     /// The app's arguments.
     pub args: &'a [&'a str],
+    /// A directory whose programs the app finds before the system's.
+    pub programs: Option<&'a Path>,
 }
 
 impl Window {
@@ -50,6 +53,8 @@ impl Window {
             .env("XDG_DATA_HOME", options.home.join("data"))
             .env("XDG_CONFIG_HOME", options.home.join("config"))
             .env("XDG_CACHE_HOME", options.home.join("cache"))
+            .env("PATH", search_path(options.programs))
+            .env_remove("BROWSER")
             .env("TAURI_WEBVIEW_AUTOMATION", "true")
             .env("NO_AT_BRIDGE", "1")
             .env_remove("WAYLAND_DISPLAY")
@@ -200,6 +205,15 @@ fn gray_frame(width_px: u32, height_px: u32, y: Vec<u8>) -> I420Frame {
     let mut data = y;
     data.resize(data.len() + 2 * chroma, 128);
     I420Frame::new(width_px, height_px, data, Instant::now()).expect("the buffer fits the size")
+}
+
+fn search_path(first: Option<&Path>) -> OsString {
+    let system = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = first
+        .map(Path::to_owned)
+        .into_iter()
+        .chain(std::env::split_paths(&system));
+    std::env::join_paths(dirs).expect("a directory's name fits into PATH")
 }
 
 fn free_port() -> u16 {

@@ -12,7 +12,7 @@ use visavis_tests::support::window::{PATIENCE, Window, WindowOptions, binary};
 
 #[test]
 fn two_windows_see_each_other_by_code() {
-    if let Some(missing) = missing_tool() {
+    if let Some(missing) = missing_tool(&[]) {
         eprintln!("SKIPPED two_windows_see_each_other_by_code: no {missing} on this machine");
         return;
     }
@@ -36,6 +36,7 @@ async fn two_windows() {
                 display,
                 home: &home,
                 args,
+                programs: None,
             })
             .await
             .expect("the app opens its window")
@@ -185,30 +186,39 @@ fn drawn_frames(id: &str, at_least: u32) -> String {
     )
 }
 
-fn text_of(id: &str) -> String {
+pub(crate) fn text_of(id: &str) -> String {
     format!("return document.querySelector('[data-testid=\"{id}\"]')?.textContent ?? '';")
 }
 
 /// Whether a tile's accessible name says `what` of its person.
-fn described(tile: &str, what: &str) -> String {
+pub(crate) fn described(tile: &str, what: &str) -> String {
     format!("return document.querySelector('{tile}')?.ariaLabel.includes('{what}');")
 }
 
-/// Into `target/screenshots`, or over the README's own where `VISAVIS_UPDATE_SCREENSHOTS` is set.
-async fn save(window: &Window, name: &str) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let dir = if std::env::var_os("VISAVIS_UPDATE_SCREENSHOTS").is_some() {
-        root.join("docs/images")
+/// Keeps a screenshot in `target/screenshots`, or over the README's own where
+/// `VISAVIS_UPDATE_SCREENSHOTS` is set.
+pub(crate) async fn save(window: &Window, name: &str) {
+    if std::env::var_os("VISAVIS_UPDATE_SCREENSHOTS").is_some() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let path = root.join("docs/images").join(format!("{name}.png"));
+        window.screenshot(&path).await;
     } else {
-        std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| root.join("target"), PathBuf::from)
-            .join("screenshots")
-    };
-    window.screenshot(&dir.join(format!("{name}.png"))).await;
+        look(window, name).await;
+    }
 }
 
-/// What this test needs from the machine, if it is not there.
-fn missing_tool() -> Option<&'static str> {
+/// Keeps a screenshot in `target/screenshots`, for whoever wants to see what the test saw.
+pub(crate) async fn look(window: &Window, name: &str) {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    );
+    let path = target.join("screenshots").join(format!("{name}.png"));
+    window.screenshot(&path).await;
+}
+
+/// What a test in windows, with these tools besides, needs from the machine, if it is not there.
+pub(crate) fn missing_tool(more: &[&'static str]) -> Option<&'static str> {
     if !cfg!(target_os = "linux") {
         return Some("WebKitGTK");
     }
@@ -218,5 +228,6 @@ fn missing_tool() -> Option<&'static str> {
     };
     ["Xvfb", "WebKitWebDriver", "dbus-run-session"]
         .into_iter()
+        .chain(more.iter().copied())
         .find(|tool| !on_path(tool))
 }

@@ -5,6 +5,8 @@ import type { CallView } from "../generated/CallView";
 import type { DeviceView } from "../generated/DeviceView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberView } from "../generated/MemberView";
+import type { UiEvent } from "../generated/UiEvent";
+import { allTransfers, conversation, fakeMessage, offers } from "./fake-chat";
 
 export const SCENES = [
   "home",
@@ -20,12 +22,23 @@ export const SCENES = [
   "no-server",
   "device-trouble",
   "call-trouble",
+  "chat",
+  "chat-long",
+  "files",
+  "offers",
+  "hands",
+  "drop",
+  "drop-one",
+  "drop-nobody",
+  "dropped",
 ] as const;
 export type Scene = (typeof SCENES)[number];
 
 export interface SceneStart {
   view: AppView;
   failure?: ErrorCode;
+  /** What follows the view. */
+  events?: UiEvent[];
 }
 
 export const FAKE_CODE = "K7MQ-2X9D-RTB4";
@@ -162,6 +175,66 @@ export function startOf(scene: Scene): SceneStart {
             },
           },
         },
+      };
+    case "chat":
+      return {
+        view: { ...home, call: callView(three) },
+        events: [{ type: "chat", reset: true, messages: conversation() }],
+      };
+    case "chat-long": {
+      const messages = Array.from({ length: 80 }, (_, at) =>
+        fakeMessage(`Message ${String(at + 1)} of many.`, {
+          name: NAMES[Math.floor(at / 5) % 3] ?? "",
+          from: (Math.floor(at / 5) % 3) + 2,
+        }),
+      );
+      return {
+        view: { ...home, call: callView(three) },
+        events: [{ type: "chat", reset: true, messages }],
+      };
+    }
+    case "files":
+      return {
+        view: { ...home, call: callView(three, { transfers: allTransfers() }) },
+        events: [{ type: "chat", reset: true, messages: conversation().slice(0, 3) }],
+      };
+    case "offers":
+      return { view: { ...home, call: callView(three, { transfers: offers() }) } };
+    case "hands": {
+      const members = [fakeMember(0, { hand_raised: true }), ...three.slice(1)];
+      return {
+        view: { ...home, call: callView(members, { hand_raised: true }) },
+        events: [
+          ...["🎉", "👏", "👏", "❤️"].map((emoji): UiEvent => ({
+            type: "reaction",
+            member: 2,
+            emoji,
+          })),
+          { type: "reaction", member: 4, emoji: "😂" },
+        ],
+      };
+    }
+    case "drop":
+      return {
+        view: { ...home, call: callView(three) },
+        events: [{ type: "dragging", over: true }],
+      };
+    case "drop-one":
+      return {
+        view: { ...home, call: callView([fakeMember(0)]) },
+        events: [{ type: "dragging", over: true }],
+      };
+    case "drop-nobody":
+      return { view: { ...home, call: callView([]) }, events: [{ type: "dragging", over: true }] };
+    case "dropped":
+      return {
+        view: { ...home, call: callView(three) },
+        events: [
+          {
+            type: "dropped",
+            paths: ["/home/mina/Garden, seen from the street.jpg", "/home/mina/Plan.pdf"],
+          },
+        ],
       };
     case "call-trouble":
       return {

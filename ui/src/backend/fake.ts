@@ -7,29 +7,40 @@ import type { AppView } from "../generated/AppView";
 import type { CallView } from "../generated/CallView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberView } from "../generated/MemberView";
+import type { ChatMessageView } from "../generated/ChatMessageView";
 import type { SoundTestState } from "../generated/SoundTestState";
+import type { TransferView } from "../generated/TransferView";
 import type { UiCommand } from "../generated/UiCommand";
+import type { UiEvent } from "../generated/UiEvent";
+import type { MemberId } from "../generated/MemberId";
 import { checkCode } from "../input/code";
+import { nameOfPath } from "../state/drop";
 import { SELF_MEMBER } from "../video/header";
 import type { Backend, BackendSink } from "./backend";
+import { advance, commandTransfers, fakeMessage, fakeTransfer, ownMessage } from "./fake-chat";
 import { FakePictures } from "./fake-pictures";
 import { callView, fakeMember, SCENES, startOf, type Scene } from "./fake-scenes";
 
 /** Joining this code finds no room. */
 export const UNKNOWN_CODE = "0000-0000-0000";
 const LEVELS_MS = 100;
+const TRANSFERS_MS = 500;
+/** What a file chooser gives that is not there. */
+const PICKED = ["/home/mina/Sketch.png", "/home/mina/List.txt"];
 
 export class FakeBackend implements Backend {
   /** Commands received, newest last; the last 1000 of them. */
   readonly commands: UiCommand[] = [];
   private view: AppView;
   private failure: ErrorCode | undefined;
+  private events: UiEvent[];
   private sink: BackendSink | null = null;
   private epoch = 0;
   private visible: number[] = [];
   private preview = false;
   private readonly pictures: FakePictures;
   private levels: ReturnType<typeof setInterval> | undefined;
+  private flow: ReturnType<typeof setInterval> | undefined;
   private script: ReturnType<typeof setTimeout>[] = [];
   private testing: ReturnType<typeof setTimeout>[] = [];
 
@@ -37,6 +48,7 @@ export class FakeBackend implements Backend {
     const start = startOf(scene);
     this.view = start.view;
     this.failure = start.failure;
+    this.events = start.events ?? [];
     this.pictures = new FakePictures((message) => this.sink?.handleFrames(message));
   }
 
@@ -53,6 +65,7 @@ export class FakeBackend implements Backend {
     sink.handleEvent({ type: "view", view: this.view });
     if (this.failure) sink.handleEvent({ type: "failed", code: this.failure });
     this.failure = undefined;
+    for (const event of this.events.splice(0)) sink.handleEvent(event);
     this.pictures.start(this.epoch);
     this.levels ??= setInterval(() => {
       this.sendLevels();
@@ -70,6 +83,7 @@ export class FakeBackend implements Backend {
   /** Stops timers. */
   close(): void {
     clearInterval(this.levels);
+    clearInterval(this.flow);
     this.cancelScript();
     for (const timer of this.testing) clearTimeout(timer);
     this.pictures.close();
@@ -83,7 +97,21 @@ export class FakeBackend implements Backend {
   }
 
   fail(code: ErrorCode): void {
-    this.sink?.handleEvent({ type: "failed", code });
+    this.send({ type: "failed", code });
+  }
+
+  /** Hands an event to the UI. */
+  send(event: UiEvent): void {
+    this.sink?.handleEvent(event);
+  }
+
+  /** Adds to the chat, or changes what is in it. */
+  say(...messages: ChatMessageView[]): void {
+    this.send({ type: "chat", reset: false, messages });
+  }
+
+  setTransfers(transfers: TransferView[]): void {
+    if (this.view.call) this.update({ call: { ...this.view.call, transfers } });
   }
 
   /** Tells levels of one's choice: who speaks and who has the floor. */
@@ -188,7 +216,86 @@ export class FakeBackend implements Backend {
       case "set_delivery":
         if (command.delivery === "i420") this.pictures.deliverI420(command.member);
         break;
+      case "send_chat":
+        this.answer(command.text);
+        break;
+      case "send_reaction":
+        this.send({ type: "reaction", member: SELF_MEMBER, emoji: command.emoji });
+        break;
+      case "set_hand_raised":
+        if (this.view.call) {
+          this.update({ call: { ...this.view.call, hand_raised: command.raised } });
+        }
+        break;
+      case "offer_files":
+        this.offer(command.to, command.paths);
+        break;
+      case "pick_files":
+        this.offer(command.to, PICKED);
+        break;
+      case "pick_folder": {
+        const { offer, member } = command;
+        this.obey({ type: "accept_files", offer, member, folder: "/home/mina/Pictures" });
+        break;
+      }
+      case "accept_files":
+      case "decline_files":
+      case "pause_transfer":
+      case "cancel_transfer":
+      case "dismiss_transfer":
+        this.setTransfers(commandTransfers(this.view.call?.transfers ?? [], command));
+        this.startFlow();
+        break;
+      case "open_link":
+      case "reveal_file":
+        break;
     }
+  }
+
+  /** One's own message gets through by and by, and somebody answers. */
+  private answer(text: string): void {
+    const own = ownMessage(text, { sent_at_ms: Date.now(), delivery: "sending" });
+    this.say(own);
+    const members = this.view.call?.members ?? [];
+    const [first] = members;
+    if (!first) return;
+    const { id, name } = first;
+    const steps: [number, ChatMessageView][] = [
+      [300, { ...own, delivery: "partly" }],
+      [700, { ...own, delivery: "delivered" }],
+      [2500, fakeMessage("I see!", { from: id, name, sent_at_ms: Date.now() + 2500 })],
+    ];
+    this.script.push(...steps.map(([ms, one]) => setTimeout(() => this.say(one), ms)));
+  }
+
+  private offer(to: MemberId | null, paths: readonly string[]): void {
+    const members = this.view.call?.members ?? [];
+    const [path] = paths;
+    if (path === undefined || members.length === 0) {
+      this.fail("receiver_gone");
+      return;
+    }
+    const receivers = members.filter((one) => to === null || one.id === to);
+    const offered = receivers.map(({ id, name }) => {
+      const file = nameOfPath(path);
+      const more = { member: id, member_name: name, name: file, files: paths.length };
+      return fakeTransfer({ ...more, outgoing: true, state: { state: "offered" } });
+    });
+    this.setTransfers([...(this.view.call?.transfers ?? []), ...offered]);
+    this.startFlow();
+  }
+
+  /** From the first touch on transfers move; until then a scene stands still. */
+  private startFlow(): void {
+    this.flow ??= setInterval(() => {
+      this.advanceTransfers();
+    }, TRANSFERS_MS);
+  }
+
+  private advanceTransfers(): void {
+    const transfers = this.view.call?.transfers ?? [];
+    const later = transfers.map(advance);
+    if (later.some((one, at) => one !== transfers[at])) this.setTransfers(later);
   }
 
   private changeMember(id: number, more: Partial<MemberView>): void {

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { actionOf, type KeyPress } from "./keys";
+import { actionOf, sendsMessage, type KeyPress } from "./keys";
 
 const press = (key: string, more: Partial<KeyPress> = {}): KeyPress => ({
   key,
@@ -13,6 +13,11 @@ it.each([
   [press("m"), "toggle_mute"],
   [press("M"), "toggle_mute"],
   [press("v"), "toggle_camera"],
+  [press("c"), "toggle_chat"],
+  [press("C"), "toggle_chat"],
+  [press("h"), "toggle_hand"],
+  [press("h", { editing: true }), null],
+  [press("c", { modified: true }), null],
   [press("?"), "toggle_help"],
   [press("Escape"), "close"],
   [press("Escape", { editing: true }), "close"],
@@ -22,4 +27,13 @@ it.each([
   [press("x"), null],
 ])("%j → %j", (given, action) => {
   expect(actionOf(given)).toBe(action);
+});
+
+it.each([
+  [{ key: "Enter" }, true],
+  [{ key: "Enter", shiftKey: true }, false],
+  [{ key: "Enter", isComposing: true }, false],
+  [{ key: "x" }, false],
+])("%j sends a message: %s", (given, sends) => {
+  expect(sendsMessage(new KeyboardEvent("keydown", given))).toBe(sends);
 });

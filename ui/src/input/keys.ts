@@ -1,6 +1,7 @@
 /** Which key does what, apart from the DOM. */
 
-export type KeyAction = "toggle_mute" | "toggle_camera" | "toggle_help" | "close";
+export type KeyAction =
+  "toggle_mute" | "toggle_camera" | "toggle_chat" | "toggle_hand" | "toggle_help" | "close";
 
 export interface KeyPress {
   key: string;
@@ -17,13 +18,15 @@ export function actionOf(press: KeyPress): KeyAction | null {
   if (press.modified || press.repeat) return null;
   if (press.key === "Escape") return "close";
   if (press.editing) return null;
-  switch (press.key) {
+  switch (press.key.toLowerCase()) {
     case "m":
-    case "M":
       return "toggle_mute";
     case "v":
-    case "V":
       return "toggle_camera";
+    case "c":
+      return "toggle_chat";
+    case "h":
+      return "toggle_hand";
     case "?":
       return "toggle_help";
     default:
@@ -42,4 +45,12 @@ export function pressOf(event: KeyboardEvent): KeyPress {
       (target.isContentEditable || ["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName)),
     repeat: event.repeat,
   };
+}
+
+/**
+ * Whether a key in the message field sends it. Enter does; with Shift it is a new line, and while
+ * an input method composes it only accepts what was composed.
+ */
+export function sendsMessage(event: KeyboardEvent): boolean {
+  return event.key === "Enter" && !event.shiftKey && !event.isComposing;
 }

@@ -1,6 +1,8 @@
 import { expect, it } from "vitest";
+import type { TransferView } from "../generated/TransferView";
 import { callView, fakeMember, homeView } from "../backend/fake-scenes";
-import { announcements } from "./announce";
+import { fakeMessage, fakeTransfer } from "../backend/fake-chat";
+import { announcements, messageNews } from "./announce";
 
 const home = homeView();
 const connecting = {
@@ -10,6 +12,15 @@ const connecting = {
 const two = { ...home, call: callView([fakeMember(0), fakeMember(1)]) };
 const one = { ...home, call: callView([fakeMember(1)]) };
 const lost = { ...home, call: callView([fakeMember(1)], { phase: { phase: "reconnecting" } }) };
+const hand = {
+  ...home,
+  call: callView([fakeMember(0, { hand_raised: true }), fakeMember(1)], { hand_raised: true }),
+};
+const asking = fakeTransfer({ state: { state: "asking" } });
+const withTransfer = (more: Partial<TransferView>) => ({
+  ...home,
+  call: callView([fakeMember(1)], { transfers: [{ ...asking, ...more }] }),
+});
 const ended = { ...home, call: callView([], { phase: { phase: "ended", code: null } }) };
 
 it.each([
@@ -22,6 +33,28 @@ it.each([
   ["losing the server", one, lost, ["reconnecting"]],
   ["being back", lost, one, ["reconnected"]],
   ["the end, without everybody leaving aloud", one, ended, ["ended"]],
+  ["hands going up", two, hand, ["hand_raised Ada", "my_hand_raised"]],
+  ["hands going down, one's own only", hand, two, ["my_hand_lowered"]],
+  ["an offer", one, withTransfer({}), ["offered Ada"]],
+  ["an offer that still waits", withTransfer({}), withTransfer({ rate_bytes_per_s: 1 }), []],
+  [
+    "a file that arrived",
+    withTransfer({}),
+    withTransfer({ state: { state: "done" } }),
+    ["received Ada"],
+  ],
+  [
+    "a file that was sent",
+    withTransfer({ outgoing: true, state: { state: "running" } }),
+    withTransfer({ outgoing: true, state: { state: "done" } }),
+    ["sent Ada"],
+  ],
+  [
+    "a file that failed",
+    withTransfer({}),
+    withTransfer({ state: { state: "failed", code: "disk_full" } }),
+    ["transfer_failed Ada"],
+  ],
   ["mute", home, { ...home, muted: true }, ["muted"]],
   ["camera", { ...home, camera_on: false }, home, ["camera_on"]],
 ])("%s", (_, before, after, said) => {
@@ -29,4 +62,16 @@ it.each([
     "name" in one ? `${one.kind} ${one.name}` : one.kind,
   );
   expect(got).toEqual(said);
+});
+
+it("reads out a few messages, shortened, and counts many", () => {
+  const long = fakeMessage("x".repeat(500));
+  expect(messageNews([])).toEqual([]);
+  expect(messageNews([fakeMessage("hello"), long])).toEqual([
+    { kind: "message", name: "Ada", text: "hello" },
+    { kind: "message", name: "Ada", text: `${"x".repeat(200)}…` },
+  ]);
+  expect(messageNews([long, long, long, long])).toEqual([
+    { kind: "messages", name: "", text: "4" },
+  ]);
 });

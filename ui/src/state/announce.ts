@@ -1,11 +1,17 @@
-/** What changed between two views that is worth saying aloud to a screen reader. Pure. */
+/** What changed that is worth saying aloud to a screen reader. Pure. */
 
 import type { AppView } from "../generated/AppView";
+import type { ChatMessageView } from "../generated/ChatMessageView";
+import type { TransferView } from "../generated/TransferView";
+import { transferKey } from "./transfers";
 
 export type Announcement =
-  | { kind: "member_joined" | "member_left"; name: string }
+  | { kind: "member_joined" | "member_left" | "hand_raised"; name: string }
   | { kind: "muted" | "unmuted" | "camera_on" | "camera_off" }
-  | { kind: "connecting" | "joined" | "reconnecting" | "reconnected" | "ended" };
+  | { kind: "my_hand_raised" | "my_hand_lowered" }
+  | { kind: "connecting" | "joined" | "reconnecting" | "reconnected" | "ended" }
+  | { kind: "message" | "messages" | "reaction"; name: string; text: string }
+  | { kind: "offered" | "received" | "sent" | "transfer_failed"; name: string; text: string };
 
 /** Changes from one view to the next, in the order they should be said. */
 export function announcements(before: AppView | null, after: AppView): Announcement[] {
@@ -26,8 +32,10 @@ export function announcements(before: AppView | null, after: AppView): Announcem
     const old = before.call?.members ?? [];
     const current = after.call?.members ?? [];
     for (const member of current) {
-      if (!old.some((one) => one.id === member.id)) {
-        said.push({ kind: "member_joined", name: member.name });
+      const known = old.find((one) => one.id === member.id);
+      if (!known) said.push({ kind: "member_joined", name: member.name });
+      if (known && !known.hand_raised && member.hand_raised) {
+        said.push({ kind: "hand_raised", name: member.name });
       }
     }
     for (const member of old) {
@@ -35,6 +43,50 @@ export function announcements(before: AppView | null, after: AppView): Announcem
         said.push({ kind: "member_left", name: member.name });
       }
     }
+    const raised = after.call?.hand_raised ?? false;
+    if (raised !== (before.call?.hand_raised ?? false)) {
+      said.push({ kind: raised ? "my_hand_raised" : "my_hand_lowered" });
+    }
   }
-  return said;
+  return [...said, ...transferNews(before, after)];
+}
+
+/** Transfers that reached a state one waits for. What the person did themselves is not news. */
+function transferNews(before: AppView, after: AppView): Announcement[] {
+  const old = new Map(before.call?.transfers.map((one) => [transferKey(one), one.state.state]));
+  return (after.call?.transfers ?? []).flatMap((one): Announcement[] => {
+    const kind = newsKind(one);
+    const changed = old.get(transferKey(one)) !== one.state.state;
+    return kind && changed ? [{ kind, name: one.member_name, text: one.name }] : [];
+  });
+}
+
+function newsKind(transfer: TransferView) {
+  switch (transfer.state.state) {
+    case "asking":
+      return "offered";
+    case "done":
+      return transfer.outgoing ? "sent" : "received";
+    case "failed":
+      return "transfer_failed";
+    default:
+      return null;
+  }
+}
+
+/** More messages at once than this are only counted: a history would be read out for minutes. */
+const MOST_READ_OUT = 3;
+/** Characters of a message that are read out; the whole is in the panel. */
+const READ_OUT_CHARS = 200;
+
+/** What to say of new messages of others. */
+export function messageNews(news: readonly ChatMessageView[]): Announcement[] {
+  if (news.length > MOST_READ_OUT) {
+    return [{ kind: "messages", name: "", text: String(news.length) }];
+  }
+  return news.map(({ name, text }) => ({
+    kind: "message",
+    name,
+    text: text.length > READ_OUT_CHARS ? `${text.slice(0, READ_OUT_CHARS)}…` : text,
+  }));
 }

@@ -1,6 +1,15 @@
 import { describe, expect, it } from "vitest";
+import { fakeMessage } from "../backend/fake-chat";
 import { callView, fakeMember, homeView } from "../backend/fake-scenes";
-import { dismissFailure, initialState, reduce, type State } from "./reduce";
+import {
+  dismissFailure,
+  endReaction,
+  initialState,
+  MOST_REACTIONS,
+  openChat,
+  reduce,
+  type State,
+} from "./reduce";
 
 const home = homeView();
 const inCall = { ...home, call: callView([fakeMember(0)]) };
@@ -44,6 +53,28 @@ describe("reduce", () => {
     const failed = reduce(seen(), { type: "failed", code: "code_invalid" });
     expect(reduce(failed, { type: "view", view: home }).failure).not.toBeNull();
     expect(reduce(failed, { type: "view", view: inCall }).failure).toBeNull();
+  });
+
+  it("keeps chat and whether it is open until the call is over", () => {
+    let state = openChat(seen(inCall), true);
+    state = reduce(state, { type: "chat", reset: true, messages: [fakeMessage("hello")] });
+    expect(reduce(state, { type: "view", view: inCall }).chat).toEqual(state.chat);
+    state = reduce(state, { type: "view", view: home });
+    expect(state.chat.messages).toEqual([]);
+    expect(state.chat.open).toBe(false);
+    expect(state.chat.known.size).toBe(0);
+  });
+
+  it("lets reactions float until they end, a bounded number of them", () => {
+    let state = seen(inCall);
+    for (let at = 0; at < MOST_REACTIONS + 3; at += 1) {
+      state = reduce(state, { type: "reaction", member: 2, emoji: "👏" });
+    }
+    expect(state.reactions).toHaveLength(MOST_REACTIONS);
+    expect(state.reactions.at(-1)?.serial).toBe(MOST_REACTIONS + 3);
+    const first = state.reactions[0]?.serial ?? 0;
+    expect(endReaction(state, first).reactions).toHaveLength(MOST_REACTIONS - 1);
+    expect(reduce(state, { type: "view", view: home }).reactions).toEqual([]);
   });
 
   it("changes nothing for a frame epoch", () => {

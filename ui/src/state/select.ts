@@ -46,6 +46,7 @@ export interface TileView {
   volume_percent: number;
   /** Muted on this machine only. */
   muted_here: boolean;
+  hand_raised: boolean;
 }
 
 /** One's own tile. */
@@ -65,6 +66,7 @@ export function selfTile(state: State): TileView {
     link: "connected",
     volume_percent: 100,
     muted_here: false,
+    hand_raised: view?.call?.hand_raised ?? false,
   };
 }
 
@@ -83,6 +85,7 @@ export function memberTiles(state: State): TileView[] {
     link: member.link,
     volume_percent: member.volume_percent,
     muted_here: member.muted_here,
+    hand_raised: member.hand_raised,
   }));
 }
 
@@ -101,6 +104,11 @@ export function callTiles(state: State): CallTiles {
   if (others.length === 1) return { grid: others, floating: self, hidden: 0 };
   const shown = others.slice(0, MOST_TILES - 1);
   return { grid: [...shown, self], floating: null, hidden: others.length - shown.length };
+}
+
+/** Whose hands are raised, one's own last. */
+export function raisedHands(state: State): TileView[] {
+  return [...memberTiles(state), selfTile(state)].filter((tile) => tile.hand_raised);
 }
 
 /** Fewest others among whom one can be shown large. */

@@ -1,61 +1,8 @@
-import { flushSync, mount, unmount } from "svelte";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { App } from "../app.svelte";
-import { FakeBackend, UNKNOWN_CODE } from "../backend/fake";
-import { callView, fakeMember, type Scene } from "../backend/fake-scenes";
-import type { UiCommand } from "../generated/UiCommand";
+import { describe, expect, it, vi } from "vitest";
+import { UNKNOWN_CODE } from "../backend/fake";
+import { callView, fakeMember } from "../backend/fake-scenes";
 import { words } from "../words/words";
-import Root from "./Root.svelte";
-
-let backend: FakeBackend;
-let root: ReturnType<typeof mount>;
-let stop: () => void;
-
-beforeEach(() => {
-  vi.useFakeTimers();
-  // Nothing is laid out here; the grid needs a size to place tiles in.
-  vi.spyOn(HTMLElement.prototype, "clientWidth", "get").mockReturnValue(1200);
-  vi.spyOn(HTMLElement.prototype, "clientHeight", "get").mockReturnValue(700);
-});
-afterEach(async () => {
-  await unmount(root);
-  stop();
-  backend.close();
-  vi.useRealTimers();
-});
-
-async function settle(ms = 0) {
-  await vi.advanceTimersByTimeAsync(ms);
-  flushSync();
-}
-async function show(scene: Scene) {
-  backend = new FakeBackend(scene);
-  const app = new App(backend);
-  stop = app.start();
-  root = mount(Root, { target: document.body, props: { app } });
-  await settle();
-}
-const find = (testid: string) => document.querySelector<HTMLElement>(`[data-testid="${testid}"]`);
-function get(testid: string): HTMLElement {
-  const element = find(testid);
-  if (!element) throw new Error(`no ${testid}`);
-  return element;
-}
-async function click(testid: string) {
-  get(testid).click();
-  await settle();
-}
-async function type(testid: string, text: string) {
-  const field = get(testid) as HTMLInputElement;
-  field.value = text;
-  field.dispatchEvent(new Event("input", { bubbles: true }));
-  await settle();
-}
-async function press(key: string, target: EventTarget = document.body) {
-  target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-  await settle();
-}
-const sent = (kind: UiCommand["type"]) => backend.commands.filter((one) => one.type === kind);
+import { backend, click, find, get, press, sent, settle, show, type } from "./harness";
 
 describe("home", () => {
   it("asks for the preview and ends it with a call", async () => {
@@ -180,7 +127,7 @@ describe("call", () => {
     expect(get("mute-button").getAttribute("aria-pressed")).toBe("false");
     await click("mute-button");
     expect(get("mute-button").getAttribute("aria-pressed")).toBe("true");
-    expect(get("announcer").textContent).toContain(words.announced.muted(""));
+    expect(get("announcer").textContent).toContain(words.announced.muted("", ""));
     await press("m");
     expect(get("mute-button").getAttribute("aria-pressed")).toBe("false");
     await press("v");

@@ -15,6 +15,13 @@ export class Popover {
 
   handleKey = (event: KeyboardEvent): void => {
     if (!this.open || event.key !== "Escape") return;
+    // Whatever the popover stands in stays open.
+    event.preventDefault();
+    this.close();
+  };
+
+  /** Closes it and returns to the button. */
+  close = (): void => {
     this.open = false;
     this.button?.focus();
   };

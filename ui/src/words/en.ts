@@ -2,11 +2,13 @@
  * Every English word the app shows. Another language is another module of type {@link Words}.
  */
 
+import type { ChatDelivery } from "../generated/ChatDelivery";
 import type { DeviceKind } from "../generated/DeviceKind";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { LinkView } from "../generated/LinkView";
 import type { VoiceView } from "../generated/VoiceView";
 import type { Announcement } from "../state/announce";
+import type { TransferAction } from "../state/transfers";
 
 const errors: Record<ErrorCode, string> = {
   bad_message: "The server and this app do not understand each other. Are both up to date?",
@@ -80,7 +82,8 @@ const links: Record<LinkView, string> = {
   failed: "Cannot connect",
 };
 
-const announced: Record<Announcement["kind"], (name: string) => string> = {
+/** With a name, and what else there is to say. */
+const announced: Record<Announcement["kind"], (name: string, more: string) => string> = {
   member_joined: (name) => `${name} joined`,
   member_left: (name) => `${name} left`,
   muted: () => "Microphone muted",
@@ -92,6 +95,16 @@ const announced: Record<Announcement["kind"], (name: string) => string> = {
   reconnecting: () => "Connection lost, reconnecting",
   reconnected: () => "Connected again",
   ended: () => "The call has ended",
+  hand_raised: (name) => `${name} raised a hand`,
+  my_hand_raised: () => "Your hand is raised",
+  my_hand_lowered: () => "Your hand is down",
+  message: (name, text) => `${name}: ${text}`,
+  messages: (_, count) => `${count} new messages`,
+  reaction: (name, emoji) => `${name}: ${emoji}`,
+  offered: (name, file) => `${name} wants to send you ${file}`,
+  received: (name, file) => `${file} from ${name} is saved`,
+  sent: (name, file) => `${file} is sent to ${name}`,
+  transfer_failed: (_, file) => `${file} could not be transferred`,
 };
 
 export const en = {
@@ -165,6 +178,10 @@ export const en = {
     speakerView: "Speaker view",
     gridView: "Show everybody alike",
     help: "Keyboard shortcuts",
+    chat: "Chat and files",
+    raiseHand: "Raise hand",
+    lowerHand: "Lower hand",
+    react: "React",
     close: "Close",
     dismiss: "Dismiss",
     region: "Call controls",
@@ -188,6 +205,7 @@ export const en = {
     active: "has the floor",
     mutedHere: "muted for you",
     volume: (percent: number) => `volume ${String(percent)} %`,
+    handRaised: "hand raised",
     percent: (percent: number) => `${String(percent)} %`,
     sound: (name: string) => `Volume of ${name}`,
     muteHere: (name: string) => `Mute ${name} for me`,
@@ -195,6 +213,85 @@ export const en = {
     links,
     more: (count: number) => `and ${String(count)} more`,
   },
+  chat: {
+    title: "Chat",
+    messages: "Messages",
+    empty: "No messages yet",
+    emptyHint: "What you write goes to everybody in the call, and to nobody else.",
+    placeholder: "Write to everybody",
+    send: "Send",
+    left: (chars: number) => `${String(chars)} left`,
+    tooLong: (chars: number) => `${String(chars)} too many`,
+    newest: "New messages",
+    unread: (count: number) => (count === 1 ? "1 new message" : `${String(count)} new messages`),
+    delivery: {
+      sending: "Sending…",
+      partly: "Not everybody has it yet",
+      delivered: "Delivered",
+    } satisfies Record<ChatDelivery, string>,
+  },
+  files: {
+    title: "Files",
+    attach: "Send files",
+    attachTo: "Send files to",
+    everybody: "Everybody",
+    dropTitle: "Drop to send",
+    dropToOne: (name: string) => `Drop to send to ${name}`,
+    dropOne: "Nothing is saved before it is accepted.",
+    dropSeveral: "You choose next who gets it.",
+    dropNobody: "Nobody is here yet to send this to.",
+    dropped: (names: string[]) =>
+      names.length === 1
+        ? (names[0] ?? "")
+        : `${names[0] ?? ""} and ${String(names.length - 1)} more`,
+    question: (name: string) => `${name} wants to send you`,
+    count: (files: number) => (files === 1 ? "1 file" : `${String(files)} files`),
+    folder: "Folder",
+    queue: (more: number) =>
+      more === 1 ? "1 more offer waits" : `${String(more)} more offers wait`,
+    unsure: "Save it only if you know what it is.",
+    later: "Decide later",
+    progress: (percent: number) => `${String(percent)} %`,
+    to: (name: string) => `To ${name}`,
+    from: (name: string) => `From ${name}`,
+    toEverybody: "To everybody",
+    actions: {
+      accept: "Save",
+      accept_to: "Save to…",
+      decline: "Decline",
+      pause: "Pause",
+      resume: "Resume",
+      cancel: "Cancel",
+      reveal: "Show in folder",
+      dismiss: "Remove from the list",
+    } satisfies Record<TransferAction, string>,
+    states: {
+      preparing: "Reading…",
+      offered: (name: string) => `Waiting for ${name} to accept`,
+      asking: "Waits for your answer",
+      starting: "Starting…",
+      of: (done: string, all: string) => `${done} of ${all}`,
+      left: (time: string) => `${time}\u00a0left`,
+      pausedByMe: "Paused",
+      pausedBy: (name: string) => `Paused by ${name}`,
+      interrupted: "No connection, goes on by itself",
+      sent: "Sent",
+      received: "Saved",
+      declinedByMe: "You declined",
+      declinedBy: (name: string) => `${name} declined`,
+      cancelledByMe: "You cancelled",
+      cancelledBy: (name: string) => `${name} cancelled`,
+    },
+  },
+  reactions: [
+    ["👍", "Thumbs up"],
+    ["❤️", "Heart"],
+    ["😂", "Laughing"],
+    ["🎉", "Party"],
+    ["👏", "Applause"],
+    ["😮", "Astonished"],
+  ] as [emoji: string, name: string][],
+  hands: (count: number) => (count === 1 ? "1 hand raised" : `${String(count)} hands raised`),
   connecting: { title: "Connecting…", hint: "Looking for the call", cancel: "Cancel" },
   ended: {
     title: "The call has ended",
@@ -214,6 +311,8 @@ export const en = {
     keys: [
       ["M", "Mute or unmute"],
       ["V", "Camera on or off"],
+      ["C", "Chat and files"],
+      ["H", "Raise or lower your hand"],
       ["Enter", "Join with the code"],
       ["Esc", "Close what is open"],
       ["?", "This overview"],

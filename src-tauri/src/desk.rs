@@ -1,0 +1,267 @@
+//! What the person asks of the desktop rather than of the engine: choosing files and folders,
+//! opening a link, showing a file; and files dragged onto the window.
+//!
+//! Invariants: nothing opens by itself and no received file is ever opened, only shown where it
+//! lies; only `http` and `https` links leave for the browser; at most one dialog is up.
+//!
+//! Deliberately not here: to whom files are offered (the UI asks), and reading or writing them
+//! (`call-client`).
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use call_client::{Engine, UiSink};
+use call_protocol::ErrorCode;
+use call_protocol::ui::{UiCommand, UiEvent};
+use rfd::AsyncFileDialog;
+use tauri::{DragDropEvent, WebviewWindow};
+use url::Url;
+
+use crate::reveal::reveal;
+
+/// Longest link opened, in bytes, as `UiCommand::OpenLink` says.
+const LINK_BYTES: usize = 2_048;
+
+/// The desktop as the window's commands use it.
+pub(crate) struct Desk {
+    engine: Engine,
+    events: Arc<dyn UiSink>,
+    dialog_is_up: Arc<AtomicBool>,
+}
+
+impl Desk {
+    pub(crate) fn new(engine: Engine, events: Arc<dyn UiSink>) -> Self {
+        Self {
+            engine,
+            events,
+            dialog_is_up: Arc::default(),
+        }
+    }
+
+    /// Carries out a command that is the desktop's; hands back one that is the engine's. Never
+    /// waits for a dialog. Must be called on the main thread: native dialogs are made there.
+    pub(crate) fn take(
+        &self,
+        command: UiCommand,
+        window: &WebviewWindow,
+    ) -> Result<Option<UiCommand>, ErrorCode> {
+        match command {
+            UiCommand::PickFiles { to } => {
+                self.pick(window, AsyncFileDialog::pick_files, move |chosen| {
+                    let paths = chosen.iter().map(|file| text_of(file.path())).collect();
+                    paths_or_failure(paths).map(|paths| UiCommand::OfferFiles { to, paths })
+                });
+            }
+            UiCommand::PickFolder { offer, member } => {
+                self.pick(window, AsyncFileDialog::pick_folder, move |chosen| {
+                    let folder = Some(text_of(chosen.path()).ok_or(ErrorCode::FileFailed)?);
+                    Ok(UiCommand::AcceptFiles {
+                        offer,
+                        member,
+                        folder,
+                    })
+                });
+            }
+            UiCommand::OpenLink { url } => {
+                let url = link(&url)?;
+                self.in_background(move || opener::open_browser(url.as_str()));
+            }
+            UiCommand::RevealFile { path } => {
+                let path = existing(&path)?;
+                self.in_background(move || reveal(&path));
+            }
+            command => return Ok(Some(command)),
+        }
+        Ok(None)
+    }
+
+    /// Tells the page of files dragged over the window or dropped on it.
+    pub(crate) fn handle_drag(&self, event: &DragDropEvent) {
+        for event in drag_events(event) {
+            self.events.event(event);
+        }
+    }
+
+    /// Shows a dialog unless one is up, and hands what was chosen to the engine.
+    fn pick<T, F>(
+        &self,
+        window: &WebviewWindow,
+        show: impl FnOnce(AsyncFileDialog) -> F,
+        answer: impl FnOnce(T) -> Result<UiCommand, ErrorCode> + Send + 'static,
+    ) where
+        F: Future<Output = Option<T>> + Send + 'static,
+        T: Send,
+    {
+        if self.dialog_is_up.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let chosen = show(AsyncFileDialog::new().set_parent(window));
+        let (engine, events) = (self.engine.clone(), self.events.clone());
+        let dialog_is_up = self.dialog_is_up.clone();
+        tauri::async_runtime::spawn(async move {
+            let chosen = chosen.await;
+            dialog_is_up.store(false, Ordering::Release);
+            let Some(chosen) = chosen else { return };
+            if let Err(code) = answer(chosen).and_then(|command| engine.dispatch(command)) {
+                events.event(UiEvent::Failed { code });
+            }
+        });
+    }
+
+    /// Asks the system for something that may take its time.
+    fn in_background(&self, act: impl FnOnce() -> Result<(), opener::OpenError> + Send + 'static) {
+        let events = self.events.clone();
+        tauri::async_runtime::spawn_blocking(move || {
+            if let Err(error) = act() {
+                tracing::warn!(%error, "the desktop did not open it");
+                let code = ErrorCode::NotSupported;
+                events.event(UiEvent::Failed { code });
+            }
+        });
+    }
+}
+
+/// What the page is told of a drag. Without files in it, it is nothing of ours.
+fn drag_events(event: &DragDropEvent) -> Vec<UiEvent> {
+    match event {
+        DragDropEvent::Enter { paths, .. } if !paths.is_empty() => {
+            vec![UiEvent::Dragging { over: true }]
+        }
+        DragDropEvent::Drop { paths, .. } => {
+            let over = UiEvent::Dragging { over: false };
+            // Addresses of the web come as paths too, relative ones.
+            let paths = paths.iter().filter(|path| path.is_absolute());
+            match paths_or_failure(paths.map(|path| text_of(path)).collect()) {
+                Ok(paths) if paths.is_empty() => vec![over],
+                Ok(paths) => vec![over, UiEvent::Dropped { paths }],
+                Err(code) => vec![over, UiEvent::Failed { code }],
+            }
+        }
+        DragDropEvent::Leave => vec![UiEvent::Dragging { over: false }],
+        _ => Vec::new(),
+    }
+}
+
+/// A link that may be opened: `http` or `https`, with a host, without a user name or password,
+/// which only serve to make one host look like another.
+fn link(text: &str) -> Result<Url, ErrorCode> {
+    let url = Url::parse(text).map_err(|_| ErrorCode::BadArgument)?;
+    let fits = text.len() <= LINK_BYTES
+        && matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none();
+    fits.then_some(url).ok_or(ErrorCode::BadArgument)
+}
+
+/// A path that can be shown.
+fn existing(text: &str) -> Result<PathBuf, ErrorCode> {
+    let path = PathBuf::from(text);
+    if !path.is_absolute() {
+        return Err(ErrorCode::BadArgument);
+    }
+    let there = path.try_exists().map_err(|_| ErrorCode::FileDenied)?;
+    there.then_some(path).ok_or(ErrorCode::FileNotFound)
+}
+
+/// Paths cross to the page and the engine as text; the few that are none cannot be sent.
+fn text_of(path: &Path) -> Option<String> {
+    path.to_str().map(str::to_owned)
+}
+
+fn paths_or_failure(paths: Vec<Option<String>>) -> Result<Vec<String>, ErrorCode> {
+    paths
+        .into_iter()
+        .map(|path| path.ok_or(ErrorCode::FileFailed))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_web_links_are_opened() {
+        for good in [
+            "https://example.org",
+            "http://example.org:8080/a?b=c#d",
+            "HTTPS://EXAMPLE.ORG/",
+            "https://[::1]/",
+        ] {
+            assert!(link(good).is_ok(), "{good}");
+        }
+        let long = format!("https://example.org/{}", "x".repeat(LINK_BYTES));
+        for bad in [
+            "",
+            "example.org",
+            "file:///etc/passwd",
+            "javascript:alert(1)",
+            "visavis://join/K7MQ-2X9D-RTB4",
+            "https://bank.example@evil.example/",
+            "https://:secret@evil.example/",
+            "--help",
+            long.as_str(),
+        ] {
+            assert_eq!(link(bad), Err(ErrorCode::BadArgument), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_opened_is_what_was_parsed() {
+        // Control characters and spaces are gone or escaped before a browser's command line sees it.
+        assert_eq!(
+            link("https://example.org/a b\n--x").map(String::from),
+            Ok("https://example.org/a%20b--x".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_drag_begins_with_files_and_ends_with_their_paths_or_nothing() {
+        let here = std::env::current_exe().unwrap();
+        let file = here.to_str().unwrap().to_owned();
+        let position = tauri::PhysicalPosition::new(0.0, 0.0);
+        let enter = |paths: &[&Path]| DragDropEvent::Enter {
+            paths: paths.iter().map(|path| path.to_path_buf()).collect(),
+            position,
+        };
+        let dropped = |paths: &[&Path]| DragDropEvent::Drop {
+            paths: paths.iter().map(|path| path.to_path_buf()).collect(),
+            position,
+        };
+        let over = |over| UiEvent::Dragging { over };
+        let link = Path::new("https://example.org/a.png");
+        assert_eq!(drag_events(&enter(&[&here])), [over(true)]);
+        assert_eq!(drag_events(&enter(&[])), []);
+        assert_eq!(drag_events(&DragDropEvent::Over { position }), []);
+        assert_eq!(drag_events(&DragDropEvent::Leave), [over(false)]);
+        assert_eq!(drag_events(&dropped(&[link])), [over(false)]);
+        assert_eq!(
+            drag_events(&dropped(&[link, &here])),
+            [over(false), UiEvent::Dropped { paths: vec![file] }]
+        );
+    }
+
+    #[test]
+    fn only_existing_absolute_paths_are_shown() {
+        let here = std::env::current_exe().unwrap();
+        assert_eq!(existing(here.to_str().unwrap()), Ok(here.clone()));
+        let gone = here.with_file_name("not-there");
+        assert_eq!(
+            existing(gone.to_str().unwrap()),
+            Err(ErrorCode::FileNotFound)
+        );
+        assert_eq!(existing("Cargo.toml"), Err(ErrorCode::BadArgument));
+        assert_eq!(existing(""), Err(ErrorCode::BadArgument));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_that_is_no_text_fails_aloud() {
+        use std::os::unix::ffi::OsStrExt;
+        let odd = Path::new(std::ffi::OsStr::from_bytes(b"/tmp/\xff"));
+        let paths = vec![text_of(Path::new("/tmp/a")), text_of(odd)];
+        assert_eq!(paths_or_failure(paths), Err(ErrorCode::FileFailed));
+    }
+}

@@ -1,0 +1,49 @@
+/**
+ * Numbers as people read them. Decimal units, as file managers count. A number and its unit stay on
+ * one line.
+ */
+
+/** No-break space. */
+const SPACE = "\u00a0";
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
+
+/** `1.4 MB`: three digits at most, none behind the point from 100 on or for bytes. */
+export function formatBytes(bytes: number): string {
+  let value = Math.max(0, bytes);
+  let unit = 0;
+  // 999.5 would round to a thousand.
+  while (value >= 999.5 && unit < UNITS.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  const digits = unit === 0 || value >= 99.95 ? 0 : 1;
+  return `${value.toFixed(digits)}${SPACE}${UNITS[unit] ?? "B"}`;
+}
+
+/** `1.4 MB/s`. */
+export function formatRate(bytes_per_s: number): string {
+  return `${formatBytes(bytes_per_s)}/s`;
+}
+
+/** `45 s`, `3 min`, `2 h 5 min`: as exact as an estimate deserves. */
+export function formatDuration(seconds: number): string {
+  const whole = Math.max(1, Math.round(seconds));
+  if (whole < 60) return `${String(whole)}${SPACE}s`;
+  const minutes = Math.round(whole / 60);
+  if (minutes < 60) return `${String(minutes)}${SPACE}min`;
+  const hours = Math.floor(minutes / 60);
+  const rest = minutes % 60;
+  const full = `${String(hours)}${SPACE}h`;
+  return rest === 0 ? full : `${full} ${String(rest)}${SPACE}min`;
+}
+
+/** The time of day, as the system writes it. */
+export function formatTime(at_ms: number): string {
+  return new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" }).format(at_ms);
+}
+
+/** Characters as the engine counts them: code points. */
+export function countChars(text: string): number {
+  return Array.from(text).length;
+}
