@@ -9,19 +9,21 @@
 //! the end nothing is sent, opened or scheduled. The rest of what a call does is in its siblings:
 //! `call_seat` how it takes its seat, `call_members` who is there, `call_links` their links and the SFU's, `call_signals` what goes to
 //! members sealed, `call_topology` the switch between mesh and SFU, `call_sfu` what is said to and
-//! by the SFU, `call_files` what is sent and received.
+//! by the SFU, `call_chat` what is said and shown, `call_files` what is sent and received.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use call_e2ee::{RoomCode, RoomKeys, SignalSealer};
+use call_protocol::channel::chat::AuthorId;
 use call_protocol::peer::{PeerSignal, Profile};
 use call_protocol::ui::LinkView;
-use call_protocol::ui::{CallPhase, CallView};
+use call_protocol::ui::{CallPhase, CallView, UiEvent};
 use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MemberId};
 
+use crate::chat::Chat;
 use crate::config::TopologyWish;
 use crate::context::Ctx;
 use crate::files::Files;
@@ -33,6 +35,7 @@ use crate::output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason};
 use crate::own_profile::OwnProfile;
 use crate::path_report::PathReports;
 use crate::peer_link::PeerLink;
+use crate::rate::Bucket;
 use crate::roster::Roster;
 use crate::server_url::websocket_url;
 use crate::signalling::{Outcome, Signalling};
@@ -84,6 +87,9 @@ pub(crate) struct Call {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) layers: Layers,
     pub(crate) reports: PathReports,
+    pub(crate) chat: Chat,
+    /// Own reactions.
+    pub(crate) reactions: Bucket,
     pub(crate) files: Files,
     /// Where received files were put before, besides downloads.
     pub(crate) folders: Vec<PathBuf>,
@@ -107,6 +113,10 @@ impl Call {
             attempt,
             code: code.clone(),
         });
+        ctx.out.push_back(Output::Ui(UiEvent::Chat {
+            reset: true,
+            messages: Vec::new(),
+        }));
         Self {
             attempt,
             code,
@@ -129,6 +139,8 @@ impl Call {
             subscriptions: Subscriptions::default(),
             layers: Layers::default(),
             reports: PathReports::new(config.topology_wish),
+            chat: Chat::new(AuthorId::from_bytes(ctx.seed.draw())),
+            reactions: Bucket::default(),
             files: Files::default(),
             folders: config.folders,
         }
@@ -322,6 +334,7 @@ impl Call {
             .into_iter()
             .chain(keyframe)
             .chain(relay)
+            .chain(self.chat.timeout().map(|at| (at, Reason::Chat)))
             .chain(self.files.timeout(now).map(|at| (at, Reason::Files)));
         let joined = signalling.is_joined().then(|| {
             let profile = self.own_profile.due(profile);
@@ -347,7 +360,7 @@ impl Call {
     /// others, the encoders and the person must be told.
     pub(crate) fn conclude(&mut self, ctx: &mut Ctx<'_>) {
         if self.is_over() {
-            return;
+            return self.report_chat(ctx);
         }
         if self.is_joined() {
             self.care_for_links(ctx);
@@ -361,6 +374,8 @@ impl Call {
             ctx.media(MediaOp::ForceKeyframe { source, layer });
         }
         self.report_links(ctx);
+        self.care_for_chat(ctx);
+        self.report_chat(ctx);
         self.care_for_files(ctx);
     }
 
@@ -412,6 +427,7 @@ impl Call {
             ctx.media(MediaOp::ForgetMember { member });
         }
         self.roster = Roster::default();
+        self.chat.end();
         self.sfu.retire(true);
         self.set_layers(ctx);
         if let Some(signalling) = self.signalling.take() {

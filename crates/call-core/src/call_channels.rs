@@ -3,6 +3,8 @@
 //! What does not open, does not parse or exceeds its limits is dropped and logged. Any message may be
 //! lost; the parts repeat what matters.
 
+use std::time::Duration;
+
 use call_protocol::MemberId;
 use call_protocol::channel::PeerMessage;
 use call_protocol::ui::UiEvent;
@@ -10,6 +12,14 @@ use call_protocol::ui::UiEvent;
 use crate::call::Call;
 use crate::context::Ctx;
 use crate::output::Output;
+use crate::rate::Rate;
+
+/// Reactions shown of one member. Raising it lets one person cover the screen, lowering it loses
+/// applause.
+pub(crate) const REACTIONS: Rate = Rate {
+    burst: 5,
+    refill: Duration::from_millis(200),
+};
 
 impl Call {
     /// Sends a message to one member, or to everybody. Without a seat nothing is sent.
@@ -42,15 +52,19 @@ impl Call {
             Err(error) => return tracing::debug!(%from, %error, "message dropped"),
         };
         match PeerMessage::parse(&plain) {
+            Some(PeerMessage::Chat(signal)) => self.chat.handle_signal(ctx.now, from, signal),
             Some(PeerMessage::File(signal)) => self.files.handle_signal(ctx.now, from, signal),
             Some(PeerMessage::Reaction { emoji }) => {
+                let member = self.roster.get_mut(from);
+                if !member.is_some_and(|it| it.reactions.take(ctx.now, REACTIONS, 1)) {
+                    return tracing::debug!(%from, "too many reactions");
+                }
                 let reaction = UiEvent::Reaction {
                     member: from,
                     emoji,
                 };
                 ctx.out.push_back(Output::Ui(reaction));
             }
-            Some(message) => tracing::debug!(%from, ?message, "message for nobody"),
             None => tracing::debug!(%from, "message malformed"),
         }
     }

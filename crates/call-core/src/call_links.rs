@@ -47,9 +47,13 @@ impl Call {
 
     fn handle_connected(&mut self, ctx: &Ctx<'_>, peer: LinkPeer) {
         match peer {
-            // The SFU asks for what its receivers need.
-            LinkPeer::Sfu => self.subscriptions.forget_sent(),
+            LinkPeer::Sfu => {
+                // The SFU asks for what its receivers need.
+                self.subscriptions.forget_sent();
+                self.chat.handle_paths(ctx.now);
+            }
             LinkPeer::Member(id) => {
+                self.chat.handle_path(ctx.now, id);
                 let member = self.roster.get(id);
                 if member.is_some_and(|member| member.call_link().is_some()) {
                     self.keyframes.request(ctx.now, MediaSource::Camera, 0);

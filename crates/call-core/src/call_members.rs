@@ -31,6 +31,7 @@ impl Call {
         let name = member.name.clone();
         ctx.event(CallEvent::MemberJoined { member: id, name });
         if let Some(profile) = &profile {
+            self.chat.add_member(id);
             self.take_salt(ctx, id, profile);
             self.align(ctx, id);
         }
@@ -52,6 +53,7 @@ impl Call {
         self.take_salt(ctx, id, &profile);
         if !was_known {
             // Only now is there a session to seal signals for.
+            self.chat.add_member(id);
             self.align(ctx, id);
         }
     }
@@ -94,6 +96,7 @@ impl Call {
         }
         self.pending.retain(|(link, _)| link.member() != Some(id));
         self.reports.forget(id);
+        self.chat.remove_member(id);
         self.files.handle_left(ctx.now, id);
         ctx.media(MediaOp::ForgetMember { member: id });
         ctx.event(CallEvent::MemberLeft {

@@ -32,6 +32,7 @@ impl Call {
             // Ids of another lifetime of the room may mean other people.
             self.drop_everybody(ctx);
             self.me = Some(member);
+            self.chat.take_seat(ctx.now, member, !members.is_empty());
             if self.asked_to_resume {
                 self.draw_salt(ctx);
             }
@@ -117,6 +118,7 @@ impl Call {
         self.send_pending(ctx);
         self.resume_links(ctx);
         self.repeat_settled(ctx);
+        self.chat.handle_paths(ctx.now);
         self.subscriptions.forget_sent();
         self.reports.forget_sent();
     }

@@ -73,7 +73,10 @@ impl Call {
                 match member.passage.step(ctx.now, mode, since) {
                     Step::Wait => break,
                     Step::Say => self.send_settled(ctx, id, mode),
-                    Step::Leave => self.align(ctx, id),
+                    Step::Leave => {
+                        self.align(ctx, id);
+                        self.chat.handle_path(ctx.now, id);
+                    }
                 }
             }
         }

@@ -14,7 +14,7 @@
 //! Inside: `call` is one run from start or join to its end, `signalling` its connection to the
 //! server, `roster` who else is there, `peer_link` the policy for the connection to one of them or
 //! to the SFU, `topology` how a pair moves from one to the other. `subscriptions`, `layers` and
-//! `path_report` are what is said to and heard from the SFU. [`ActiveSpeaker`] stands beside the
+//! `path_report` are what is said to and heard from the SFU, `chat` the log that all members hold. [`ActiveSpeaker`] stands beside the
 //! session: it decides who has the floor from levels ten times a second. `backoff`, `refusal`,
 //! `keyframes`, `ice_servers` and `server_url` are the tables those decide by.
 //!
@@ -25,6 +25,7 @@ mod active_speaker;
 mod backoff;
 mod call;
 mod call_channels;
+mod call_chat;
 mod call_files;
 mod call_links;
 mod call_members;
@@ -32,6 +33,7 @@ mod call_seat;
 mod call_sfu;
 mod call_signals;
 mod call_topology;
+mod chat;
 mod config;
 mod context;
 mod files;

@@ -307,10 +307,10 @@ pub enum CallEvent {
         /// Why.
         reason: String,
     },
-    /// Somebody said something in the chat. Once for every entry, in the log's order as far as it
-    /// was known.
+    /// Somebody said something in the chat, perhaps oneself. Once for every entry, in the log's order
+    /// as far as it was known.
     Chat {
-        /// Who, while they are in the room.
+        /// Who, while they are in the room; one's own id for one's own.
         from: Option<MemberId>,
         /// Their name.
         name: String,
@@ -402,6 +402,8 @@ pub enum Reason {
     Subscribe,
     /// The relay's credentials expire.
     Relay,
+    /// Members may lack something of the chat.
+    Chat,
     /// Something about files is due.
     Files,
 }

@@ -10,6 +10,7 @@ use call_protocol::{MemberId, VideoCodec, limits};
 use crate::media_salt::MediaSalt;
 use crate::output::{LinkPurpose, MediaOp};
 use crate::peer_link::PeerLink;
+use crate::rate::Bucket;
 use crate::topology::Passage;
 
 /// The volume everybody starts with.
@@ -38,6 +39,8 @@ pub(crate) struct Member {
     /// Whether the data link there is came by an offer of theirs.
     pub(crate) they_want_data: bool,
     pub(crate) passage: Passage,
+    /// Reactions of theirs.
+    pub(crate) reactions: Bucket,
     /// The connection's state as last reported.
     pub(crate) reported: Option<LinkView>,
 }
@@ -60,6 +63,7 @@ impl Member {
             we_want_data: false,
             they_want_data: false,
             passage: Passage::default(),
+            reactions: Bucket::default(),
             reported: None,
         }
     }

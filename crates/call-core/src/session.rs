@@ -23,6 +23,7 @@ use call_protocol::ui::{
 use call_protocol::{ErrorCode, MemberId, limits};
 
 use crate::call::{Call, CallConfig};
+use crate::call_channels::REACTIONS;
 use crate::config::SessionConfig;
 use crate::context::{Ctx, Ids};
 use crate::files::Files;
@@ -161,6 +162,7 @@ impl Session {
             Input::SoundTest { state } => self.sound_test = state,
             Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
         }
+        self.hand_raised &= self.is_in_call();
         let files = self.call.as_mut().map(|call| &mut call.files);
         self.view_stale |= files.is_some_and(Files::take_changed);
         self.run_devices();
@@ -197,7 +199,7 @@ impl Session {
 
     fn handle_command(&mut self, now: Instant, command: UiCommand) {
         match command {
-            UiCommand::Refresh => self.shown = None,
+            UiCommand::Refresh => self.show_anew(now),
             UiCommand::StartCall => {
                 let code = RoomCode::from_entropy(self.seed.draw());
                 self.begin(now, code, LocatePurpose::Host);
@@ -212,7 +214,6 @@ impl Session {
                 }
                 self.with_call(now, |call, ctx| call.leave(ctx));
                 self.call = None;
-                self.hand_raised = false;
             }
             UiCommand::SetMuted { muted } => {
                 if self.muted != muted {
@@ -327,13 +328,13 @@ impl Session {
                 self.refresh(now);
             }
             UiCommand::SendReaction { emoji } => self.react(now, emoji),
+            UiCommand::SendChat { text } => self.say(now, &text),
             UiCommand::OfferFiles { .. }
             | UiCommand::AcceptFiles { .. }
             | UiCommand::DeclineFiles { .. }
             | UiCommand::PauseTransfer { .. }
             | UiCommand::CancelTransfer { .. }
             | UiCommand::DismissTransfer { .. } => self.transfer(now, command),
-            UiCommand::SendChat { .. } => self.refuse(ErrorCode::NotSupported, "chat"),
             UiCommand::PickFiles { .. }
             | UiCommand::PickFolder { .. }
             | UiCommand::OpenLink { .. }
@@ -345,12 +346,37 @@ impl Session {
         }
     }
 
+    fn show_anew(&mut self, now: Instant) {
+        self.shown = None;
+        if self.call.is_some() {
+            return self.with_call(now, |call, _| call.chat.show_anew());
+        }
+        let (reset, messages) = (true, Vec::new());
+        self.out
+            .push_back(Output::Ui(UiEvent::Chat { reset, messages }));
+    }
+
+    fn say(&mut self, now: Instant, text: &str) {
+        let (at, unix_ms) = self.wall_clock;
+        let since = now.saturating_duration_since(at).as_millis();
+        let sent_at_ms = unix_ms.saturating_add(u64::try_from(since).unwrap_or(u64::MAX));
+        let mut said = Err(ErrorCode::BadState);
+        self.with_call(now, |call, ctx| said = call.say(ctx, text, sent_at_ms));
+        if let Err(code) = said {
+            self.refuse(code, "send_chat");
+        }
+    }
+
     fn react(&mut self, now: Instant, emoji: String) {
         let message = PeerMessage::Reaction { emoji };
         if !message.is_within_limits() {
             return self.refuse(ErrorCode::BadArgument, "send_reaction");
         }
         self.with_call(now, |call, ctx| {
+            // What the others would not show is not shown here either.
+            if !call.reactions.take(ctx.now, REACTIONS, 1) {
+                return;
+            }
             call.send_message(ctx, None, &message);
             if let PeerMessage::Reaction { emoji } = message {
                 let member = SELF_MEMBER;

@@ -134,7 +134,11 @@ fn a_file_goes_over_the_data_link_in_any_topology() {
                 if name == "photo.jpg" && *root == Digest([7; 32]))
         };
         assert!(world.clients[1].events.iter().any(is_done));
-        assert!(world.clients[0].file_ops.contains(&FileOp::Withdraw { offer }));
+        assert!(
+            world.clients[0]
+                .file_ops
+                .contains(&FileOp::Withdraw { offer })
+        );
     }
 }
 

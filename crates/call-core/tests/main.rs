@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod bad_input;
+mod chat;
 mod data_links;
+mod files;
 mod joining;
 mod links;
 mod members;

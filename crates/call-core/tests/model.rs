@@ -1,7 +1,8 @@
 //! Seeded random runs: whatever happens on the way, when the network is well again everybody in
-//! the call sees everybody else, as they are and in the room's topology, and whoever left left
-//! nothing behind. While no path is broken, no pair that has one ever loses it.
+//! the call sees everybody else, as they are and in the room's topology, all have the same chat, and
+//! whoever left left nothing behind. While no path is broken, no pair that has one ever loses it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use call_e2ee::SeedStream;
@@ -21,6 +22,7 @@ struct Model {
     calm: bool,
     /// What each person last wished.
     muted: [bool; CLIENTS],
+    said: usize,
     log: Vec<String>,
 }
 
@@ -34,8 +36,8 @@ impl Model {
         let other = (client + 1 + self.below(CLIENTS - 1)) % CLIENTS;
         // Without the steps that break a path, or forget seats and thereby the SFU's links.
         let choice = match self.calm {
-            true => [0, 1, 3, 4, 5, 6, 7, 14, 14, 14, 17, 18][self.below(12)],
-            false => self.below(21),
+            true => [0, 1, 3, 4, 5, 6, 7, 14, 14, 14, 17, 18, 21, 21, 21][self.below(15)],
+            false => self.below(25),
         };
         self.log.push(format!("{choice} {client} {other}"));
         match choice {
@@ -87,6 +89,7 @@ impl Model {
                 let refuses = self.below(3) == 0;
                 self.world.set_sfu_refuses(refuses);
             }
+            21.. => self.say(client),
             _ => {
                 if !self.world.clients[client].sockets.is_empty() {
                     self.world.close_sfu_link(client);
@@ -101,6 +104,15 @@ impl Model {
                 Some(self.muted[client]),
                 "mute"
             );
+        }
+    }
+
+    fn say(&mut self, client: usize) {
+        let call = self.world.view(client).call.as_ref();
+        if call.is_some_and(|call| call.me.is_some()) {
+            self.said += 1;
+            let text = format!("{}", self.said);
+            self.world.command(client, UiCommand::SendChat { text });
         }
     }
 
@@ -141,6 +153,12 @@ impl Model {
             TopologyMode::Mesh => self.world.assert_full_mesh(&joined),
             TopologyMode::Sfu => self.world.assert_on_sfu(&joined),
         }
+        for client in &joined {
+            let texts = self.world.texts(*client);
+            assert_eq!(texts, self.world.texts(joined[0]), "one log for all");
+            let unique: BTreeSet<_> = texts.iter().collect();
+            assert_eq!(unique.len(), texts.len(), "everything once");
+        }
         for client in 0..CLIENTS {
             if !joined.contains(&client) {
                 let phase = self.world.phase(client);
@@ -165,9 +183,12 @@ fn run(seeds: u8, calm: bool) -> [u32; CLIENTS + 1] {
             code: None,
             calm,
             muted: [false; CLIENTS],
+            said: 0,
             log: Vec::new(),
         };
         model.world.strict = calm;
+        model.world.channels.lost = 5;
+        model.world.channels.jitter_ms = 50;
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..60 {
                 model.step();

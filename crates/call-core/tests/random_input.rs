@@ -130,7 +130,12 @@ fn random_message(dice: &mut Dice) -> ServerMessage {
 
 fn random_command(dice: &mut Dice) -> UiCommand {
     let (member, source) = (dice.member(), MediaSource::Screen);
-    match dice.below(15) {
+    match dice.below(18) {
+        15 => UiCommand::SendChat { text: dice.text() },
+        16 => UiCommand::SendReaction { emoji: dice.text() },
+        17 => UiCommand::SetHandRaised {
+            raised: dice.below(2) == 0,
+        },
         13 => UiCommand::SetVisibleTiles {
             tiles: vec![
                 TileSize {
@@ -184,7 +189,11 @@ fn random_input(dice: &mut Dice, seen: &Seen) -> Input {
     let generation = dice.below(6);
     let link = LinkId { peer, generation };
     let wanted = dice.below(2) == 0;
-    match dice.below(15) {
+    match dice.below(16) {
+        15 => Input::Channel {
+            from: member,
+            data: dice.text().into_bytes(),
+        },
         12 => Input::MediaFlows {
             link,
             member,

@@ -63,6 +63,8 @@ pub const CHAT_AUTHORS: usize = 512;
 pub const CHAT_HISTORY: usize = 200;
 /// Chat entries kept in a call; beyond it the oldest are forgotten.
 pub const CHAT_ENTRIES: usize = 5_000;
+/// Bytes of the entries kept in a call; beyond it the oldest are forgotten, too.
+pub const CHAT_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of a reaction: the longest emoji sequences have about 35.
 pub const REACTION_BYTES: usize = 64;
 /// Bytes of a sealed message on the control channel.

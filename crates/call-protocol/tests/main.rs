@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 
 use call_protocol::ErrorCode;
+use call_protocol::channel::PeerMessage;
+use call_protocol::channel::chat::ChatSignal;
+use call_protocol::channel::file::FileSignal;
 use call_protocol::peer::{PeerSignal, Profile};
 use call_protocol::wire::{CLIENT_TYPES, ClientMessage, SERVER_TYPES, ServerMessage};
 
@@ -48,6 +51,7 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
     let mut client = BTreeSet::new();
     let mut server = BTreeSet::new();
     let mut peer = BTreeSet::new();
+    let mut channel = BTreeSet::new();
     let mut profiles = 0;
     for Example {
         heading,
@@ -77,6 +81,17 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
                 PeerSignal::Bye => "bye",
             });
             serde_json::to_value(signal)
+        } else if heading.ends_with("(data channel)") {
+            let message = PeerMessage::parse(json.as_bytes());
+            let message = message.unwrap_or_else(|| fail(&"not a message of a data channel"));
+            channel.insert(match &message {
+                PeerMessage::Chat(ChatSignal::Heads { .. }) => "heads",
+                PeerMessage::Chat(ChatSignal::History { .. }) => "history",
+                PeerMessage::Chat(ChatSignal::Entries { .. }) => "entries",
+                PeerMessage::Reaction { .. } => "reaction",
+                PeerMessage::File(signal) => file_kind(signal),
+            });
+            serde_json::to_value(message)
         } else if heading.ends_with("(member → room)") {
             let profile: Profile = serde_json::from_str(&json).unwrap_or_else(|e| fail(&e));
             profiles += 1;
@@ -94,7 +109,28 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
     assert_eq!(client, CLIENT_TYPES.into());
     assert_eq!(server, SERVER_TYPES.into());
     assert_eq!(peer, ["bye", "candidate", "description", "settled"].into());
+    let chat = ["entries", "heads", "history", "reaction"];
+    assert_eq!(channel, chat.into_iter().chain(FILE_KINDS).collect());
     assert_eq!(profiles, 1);
+}
+
+const FILE_KINDS: [&str; 9] = [
+    "offer", "received", "decline", "want", "progress", "done", "pause", "cancel", "resume",
+];
+
+fn file_kind(signal: &FileSignal) -> &'static str {
+    let at = match signal {
+        FileSignal::Offer { .. } => 0,
+        FileSignal::Received { .. } => 1,
+        FileSignal::Decline { .. } => 2,
+        FileSignal::Want { .. } => 3,
+        FileSignal::Progress { .. } => 4,
+        FileSignal::Done { .. } => 5,
+        FileSignal::Pause { .. } => 6,
+        FileSignal::Cancel { .. } => 7,
+        FileSignal::Resume { .. } => 8,
+    };
+    FILE_KINDS[at]
 }
 
 #[test]

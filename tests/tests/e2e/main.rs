@@ -5,6 +5,7 @@
 
 mod app;
 mod calls;
+mod chat;
 mod chromium;
 mod chromium_sfu;
 mod cycles;

@@ -380,6 +380,11 @@ impl Driver {
         if command == UiCommand::Refresh && !self.devices_listed {
             self.list_devices();
         }
+        if matches!(command, UiCommand::SendChat { .. }) {
+            // The person's clock may have been set since the last message.
+            let unix_ms = unix_ms();
+            self.session.handle_input(now, Input::WallClock { unix_ms });
+        }
         self.session.handle_input(now, Input::Command(command));
     }
 

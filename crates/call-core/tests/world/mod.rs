@@ -4,6 +4,7 @@
 //! the choice of topology are modelled: messages take [`LATENCY`] and keep their order, a link connects once offer and answer met and
 //! the path between the two is up, and media flows wherever a link is connected at both ends.
 
+mod channels;
 mod link;
 mod network;
 mod sfu;
@@ -12,14 +13,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use call_core::{
-    CallEvent, Input, LinkEvent, LinkId, LinkOp, LinkState, LocatePurpose, MediaOp, Output,
+    CallEvent, FileOp, Input, LinkEvent, LinkId, LinkOp, LinkState, LocatePurpose, MediaOp, Output,
     Session, SessionConfig, SocketId, TopologyWish,
 };
 use call_e2ee::RoomKeys;
-use call_protocol::ui::{AppView, CallPhase, CallView, UiCommand, UiEvent, VoiceView};
+use call_protocol::ui::{
+    AppView, CallPhase, CallView, ChatMessageView, UiCommand, UiEvent, VoiceView,
+};
 use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MemberId};
 use call_room::{ConnId, Rooms, RoomsConfig};
+use channels::Channels;
 use link::FakeLink;
 use sfu::FakeSfu;
 pub(crate) use sfu::SFU;
@@ -71,6 +75,10 @@ pub(crate) struct Client {
     links: BTreeMap<LinkId, FakeLink>,
     pub(crate) hosts: BTreeSet<String>,
     pub(crate) muted: Option<bool>,
+    /// The chat as its window shows it, by order.
+    pub(crate) chat: BTreeMap<String, ChatMessageView>,
+    pub(crate) reactions: Vec<(MemberId, String)>,
+    pub(crate) file_ops: Vec<FileOp>,
 }
 
 pub(crate) struct World {
@@ -96,6 +104,8 @@ pub(crate) struct World {
     pub(crate) deaf: BTreeSet<usize>,
     /// Demands that no pair that has a path ever loses it. Not while a test breaks paths.
     pub(crate) strict: bool,
+    /// What happens to messages on data channels.
+    pub(crate) channels: Channels,
     /// By client: over which link whose media flowed already.
     flowing: BTreeSet<(usize, LinkId, MemberId)>,
     /// Pairs that have a path, with their ids and since when.
@@ -140,6 +150,9 @@ impl World {
             links: BTreeMap::new(),
             hosts: BTreeSet::new(),
             muted: None,
+            chat: BTreeMap::new(),
+            reactions: Vec::new(),
+            file_ops: Vec::new(),
         };
         let mut world = Self {
             now,
@@ -158,6 +171,7 @@ impl World {
             quiet: BTreeSet::new(),
             deaf: BTreeSet::new(),
             strict: false,
+            channels: Channels::new(seed),
             flowing: BTreeSet::new(),
             paths: BTreeMap::new(),
         };
@@ -467,9 +481,15 @@ impl World {
                     self.clients[client].view = Some(view);
                 }
                 Output::Ui(UiEvent::Failed { code }) => self.clients[client].failed.push(code),
-                Output::Ui(UiEvent::Chat { .. } | UiEvent::Reaction { .. }) => {}
-                // Data channels and disks are not part of this world.
-                Output::Channel { .. } | Output::File(_) => {}
+                Output::Ui(UiEvent::Chat { reset, messages }) => {
+                    self.show_chat(client, reset, messages);
+                }
+                Output::Ui(UiEvent::Reaction { member, emoji }) => {
+                    self.clients[client].reactions.push((member, emoji));
+                }
+                Output::Channel { to, data } => self.send_channel(client, to, &data),
+                // What a disk would say, tests say.
+                Output::File(op) => self.clients[client].file_ops.push(op),
                 Output::Ui(event) => panic!("{event:?} is not the session's"),
                 Output::Call(event) => self.clients[client].events.push(event),
                 Output::Settings(_) => {}

@@ -174,7 +174,7 @@ impl World {
         }
     }
 
-    fn member(&self, client: usize) -> Option<MemberId> {
+    pub(super) fn member(&self, client: usize) -> Option<MemberId> {
         let call = self.clients[client].view.as_ref()?.call.as_ref()?;
         let is_in = matches!(call.phase, CallPhase::Joined | CallPhase::Reconnecting);
         call.me.filter(|_| is_in)

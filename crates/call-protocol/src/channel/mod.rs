@@ -49,7 +49,10 @@ impl PeerMessage {
         match self {
             Self::Chat(signal) => signal.is_within_limits(),
             Self::File(signal) => signal.is_within_limits(),
-            Self::Reaction { emoji } => !emoji.is_empty() && emoji.len() <= limits::REACTION_BYTES,
+            Self::Reaction { emoji } => {
+                let is_shown = |c: char| chat::is_kept(c) && !c.is_whitespace();
+                (1..=limits::REACTION_BYTES).contains(&emoji.len()) && emoji.chars().all(is_shown)
+            }
         }
     }
 }
@@ -69,6 +72,8 @@ mod tests {
         let bad = [
             r#"{"about":"reaction","emoji":""}"#.to_owned(),
             format!(r#"{{"about":"reaction","emoji":"{}"}}"#, "x".repeat(65)),
+            r#"{"about":"reaction","emoji":"a b"}"#.to_owned(),
+            "{\"about\":\"reaction\",\"emoji\":\"\u{202e}a\"}".to_owned(),
             r#"{"about":"weather"}"#.to_owned(),
             "[]".to_owned(),
             String::new(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use call_client::{AudioSourceConfig, SpeakerConfig, VideoSourceConfig};
 use call_e2ee::RoomCode;
+use call_protocol::channel::chat::clean_text;
 use call_protocol::{ErrorCode, limits};
 use clap::{Parser, ValueEnum};
 
@@ -62,9 +63,9 @@ pub(crate) struct Args {
     /// Not supported yet
     #[arg(long, value_name = "DIR")]
     pub(crate) accept_files: Option<PathBuf>,
-    /// Not supported yet
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) say: Option<String>,
+    /// Say this in the chat once somebody else is in the room; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = saying)]
+    pub(crate) say: Vec<String>,
     /// Not supported yet
     #[arg(long, value_name = "pattern:WxH@FPS")]
     pub(crate) share: Option<String>,
@@ -133,6 +134,14 @@ fn speaker(text: &str) -> Result<SpeakerConfig, String> {
     }
 }
 
+fn saying(text: &str) -> Result<String, String> {
+    let text = clean_text(text);
+    match text.chars().count() {
+        1..=limits::CHAT_CHARS => Ok(text),
+        _ => Err(format!("1 to {} characters", limits::CHAT_CHARS)),
+    }
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && (0.0..=1e7).contains(&seconds) => Ok(seconds),
@@ -149,7 +158,6 @@ impl Args {
         let unsupported = [
             ("--send-file", !self.send_file.is_empty()),
             ("--accept-files", self.accept_files.is_some()),
-            ("--say", self.say.is_some()),
             ("--share", self.share.is_some()),
         ];
         if let Some((flag, _)) = unsupported.into_iter().find(|(_, given)| *given) {
@@ -212,7 +220,7 @@ mod tests {
                 "--server ftp://x --create".to_owned(),
                 Some(ErrorCode::ServerAddressInvalid),
             ),
-            (format!("{server} --say hi"), Some(ErrorCode::NotSupported)),
+            (format!("{server} --say hi --say ho"), None),
             (
                 format!("{server} --send-file a --send-file b"),
                 Some(ErrorCode::NotSupported),
@@ -239,6 +247,7 @@ mod tests {
             "--duration -1",
             "--duration x",
             "--speaker=",
+            "--say=",
             "--video 1x",
             "--tile 0x9",
             "--tile 640",

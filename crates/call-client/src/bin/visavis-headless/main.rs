@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod lines;
 mod record;
+mod sayings;
 mod tiles;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use call_protocol::{ErrorCode, MemberId};
 use clap::Parser;
 use lines::{Line, Lines};
 use record::Recorder;
+use sayings::Sayings;
 use tiles::Tiles;
 use tokio::sync::watch;
 
@@ -45,6 +47,7 @@ struct Reporter {
     lines: Arc<Lines>,
     recorder: SharedRecorder,
     tiles: Arc<Tiles>,
+    sayings: Arc<Sayings>,
     end: watch::Sender<End>,
 }
 
@@ -62,6 +65,7 @@ impl CallObserver for Reporter {
     fn observe(&self, observed: Observed) {
         if let Observed::Call(event) = &observed {
             self.tiles.handle(event);
+            self.sayings.handle(event);
         }
         match &observed {
             Observed::Call(CallEvent::MemberJoined { member, name }) => {
@@ -144,10 +148,12 @@ async fn call(
     let mut stop = StopSignals::new()?;
     let (end, mut ended) = watch::channel(End::NotYet);
     let tiles = Arc::new(Tiles::new(args.tile));
+    let sayings = Arc::new(Sayings::new(args.say, Arc::clone(lines)));
     let observer = Reporter {
         lines: Arc::clone(lines),
         recorder: Arc::clone(recorder),
         tiles: Arc::clone(&tiles),
+        sayings: Arc::clone(&sayings),
         end,
     };
     // Real devices are opened by choice only; nobody listens to a headless client.
@@ -173,6 +179,7 @@ async fn call(
         ..EngineConfig::new(Arc::new(NoUi))
     });
     tiles.start(engine.clone());
+    sayings.start(engine.clone());
     if args.commands {
         commands::start(engine.clone(), Arc::clone(lines), tiles);
     }
