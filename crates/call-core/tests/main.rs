@@ -5,6 +5,7 @@
 mod bad_input;
 mod chat;
 mod data_links;
+mod files;
 mod joining;
 mod links;
 mod members;

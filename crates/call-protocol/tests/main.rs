@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use call_protocol::ErrorCode;
 use call_protocol::channel::PeerMessage;
 use call_protocol::channel::chat::ChatSignal;
+use call_protocol::channel::file::FileSignal;
 use call_protocol::peer::{PeerSignal, Profile};
 use call_protocol::wire::{CLIENT_TYPES, ClientMessage, SERVER_TYPES, ServerMessage};
 
@@ -97,7 +98,7 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
                 PeerMessage::Chat(ChatSignal::History { .. }) => "history",
                 PeerMessage::Chat(ChatSignal::Entries { .. }) => "entries",
                 PeerMessage::Reaction { .. } => "reaction",
-                PeerMessage::File(_) => "file",
+                PeerMessage::File(signal) => file_kind(signal),
             });
             serde_json::to_value(message)
         } else if heading.ends_with("(member → room)") {
@@ -119,8 +120,27 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
     let all = ["bye", "candidate", "data", "description", "settled", "need"];
     assert_eq!(peer, all.into());
     let chat = ["entries", "heads", "history", "reaction"];
-    assert!(channel.is_superset(&chat.into()), "{channel:?}");
+    assert_eq!(channel, chat.into_iter().chain(FILE_KINDS).collect());
     assert_eq!(profiles, 1);
+}
+
+const FILE_KINDS: [&str; 9] = [
+    "offer", "received", "decline", "want", "progress", "done", "pause", "cancel", "resume",
+];
+
+fn file_kind(signal: &FileSignal) -> &'static str {
+    let at = match signal {
+        FileSignal::Offer { .. } => 0,
+        FileSignal::Received { .. } => 1,
+        FileSignal::Decline { .. } => 2,
+        FileSignal::Want { .. } => 3,
+        FileSignal::Progress { .. } => 4,
+        FileSignal::Done { .. } => 5,
+        FileSignal::Pause { .. } => 6,
+        FileSignal::Cancel { .. } => 7,
+        FileSignal::Resume { .. } => 8,
+    };
+    FILE_KINDS[at]
 }
 
 #[test]

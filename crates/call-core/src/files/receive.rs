@@ -19,20 +19,23 @@
 //! said, to the sender only, and only when asked; an offer is known by its id and, across seats, by its
 //! files.
 
+mod disk;
+mod view;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use call_protocol::channel::file::{
     Digest, FileEntry, FileSignal, GroupRange, OfferId, group_bytes,
 };
-use call_protocol::ui::{LinkView, TransferState, TransferView};
+use call_protocol::ui::TransferState;
 use call_protocol::{ErrorCode, MemberId, limits};
 
 use super::groups::GroupSet;
-use super::io::{FileEvent, FileOp, FileToReceive, VerifiedFile};
+use super::io::{FileOp, FileToReceive, VerifiedFile};
 use super::label::Label;
 use super::meter::{Meter, Pace};
-use super::{Action, Actions, EVENT_EVERY, is_broken, names, peer_code, resume_proof};
+use super::{Action, Actions, EVENT_EVERY, names, peer_code, resume_proof};
 use crate::output::CallEvent;
 
 /// A request of which nothing came is repeated after this time, and that of a group at
@@ -45,8 +48,6 @@ const SLOWEST_BYTES_PER_S: u64 = 4 * 1024 * 1024;
 const REPEAT: Duration = Duration::from_secs(20);
 /// How often the sender is told how far it is; for its display only.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// A file that arrives corrupt more often is given up.
-const CORRUPT_MOST: u8 = 3;
 /// Wait before everybody is asked for the first time after somebody appeared; it doubles each time, up
 /// to [`RESUME_MOST`].
 const RESUME_FIRST: Duration = Duration::from_secs(1);
@@ -255,7 +256,10 @@ impl Incoming {
         out: &mut Actions,
     ) {
         if self.source().is_some_and(|source| source != from) {
-            return tracing::debug!(%from, "an offer of somebody else's");
+            tracing::debug!(%from, "an offer under the id of somebody else's");
+            let (to, offer) = (Some(from), self.offer);
+            let signal = FileSignal::Decline { offer };
+            return out.push_back(Action::Send { to, signal });
         }
         if self.source().is_none() {
             if !self.is_of(entries) {
@@ -422,119 +426,6 @@ impl Incoming {
     /// Whether nobody looks for the rest of an earlier run any more.
     pub(crate) fn is_given_up(&self, now: Instant) -> bool {
         self.is_hidden && !self.is_present && !self.is_ended() && now >= self.look_until
-    }
-
-    /// The disk reports.
-    pub(crate) fn handle_event(&mut self, now: Instant, event: FileEvent, out: &mut Actions) {
-        match event {
-            FileEvent::Ready { verified, .. } if self.phase == Phase::Opening => {
-                self.phase = Phase::Going;
-                self.take_verified(&verified);
-                self.finish_if_whole(now, out);
-            }
-            FileEvent::ReceiveFailed { code, .. } if !self.is_ended() => {
-                self.end(now, TransferState::Failed { code }, out);
-            }
-            FileEvent::HashesTaken { file, .. } if self.phase == Phase::Going => {
-                if let Some(file) = self.files.get_mut(file as usize) {
-                    file.has_hashes = true;
-                }
-                self.be_patient(now);
-            }
-            FileEvent::Verified { file, groups, .. } if self.phase == Phase::Going => {
-                if let Some(file) = self.files.get_mut(file as usize) {
-                    groups
-                        .into_iter()
-                        .for_each(|range| file.verified.insert(range));
-                }
-                let done_bytes = self.verified_bytes();
-                self.meter.set(now, done_bytes);
-                self.be_patient(now);
-            }
-            FileEvent::Corrupt { file, .. } if self.phase == Phase::Going => {
-                self.handle_corrupt(now, file as usize, out);
-            }
-            FileEvent::FileFinished { file, path, .. } if self.phase == Phase::Going => {
-                self.handle_finished(now, file as usize, path, out);
-            }
-            _ => tracing::debug!(offer = ?self.offer, "the disk reports out of turn"),
-        }
-    }
-
-    fn take_verified(&mut self, verified: &[VerifiedFile]) {
-        for (file, verified) in self.files.iter_mut().zip(verified) {
-            file.has_hashes = verified.has_hashes;
-            for range in &verified.groups {
-                file.verified.insert(*range);
-            }
-            if verified.is_finished {
-                file.finish();
-            }
-        }
-        self.meter.start_at(self.verified_bytes());
-    }
-
-    fn verified_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.verified.bytes()).sum()
-    }
-
-    /// Something came: what else was asked for may take its time.
-    fn be_patient(&mut self, now: Instant) {
-        if let Some(asked) = &mut self.asked
-            && let Some(file) = self.files.get(asked.file)
-        {
-            asked.repeat_at = now + patience(file.size_bytes);
-        }
-    }
-
-    fn handle_corrupt(&mut self, now: Instant, file: usize, out: &mut Actions) {
-        let Some(corrupt) = self.files.get_mut(file).map(|file| &mut file.corrupt) else {
-            return;
-        };
-        *corrupt = corrupt.saturating_add(1);
-        if *corrupt > CORRUPT_MOST {
-            let code = ErrorCode::FileCorrupt;
-            return self.end(now, TransferState::Failed { code }, out);
-        }
-        // The sender would take the same request for one that it is carrying out.
-        if self.asked.take().is_some() {
-            self.say_waiting(now, out);
-        }
-    }
-
-    fn handle_finished(&mut self, now: Instant, index: usize, path: PathBuf, out: &mut Actions) {
-        let from = self.member;
-        let Some(file) = self.files.get_mut(index).filter(|file| !file.is_finished) else {
-            return;
-        };
-        file.finish();
-        if let Some(from) = from {
-            out.push_back(Action::Event(CallEvent::FileDone {
-                offer: self.offer,
-                from,
-                name: file.parts.join("/"),
-                size_bytes: file.size_bytes,
-                path: path.clone(),
-                root: file.root,
-            }));
-        }
-        let up = match (self.label.files, self.label.is_folder) {
-            (_, true) => file.parts.len() - 1,
-            (1, false) => 0,
-            _ => file.parts.len(),
-        };
-        if self.path.is_none() {
-            self.path = path.ancestors().nth(up).map(PathBuf::from);
-        }
-        let done_bytes = self.verified_bytes();
-        self.meter.set(now, done_bytes);
-        self.finish_if_whole(now, out);
-    }
-
-    fn finish_if_whole(&mut self, now: Instant, out: &mut Actions) {
-        if self.files.iter().all(|file| file.is_finished) {
-            self.end(now, TransferState::Done, out);
-        }
     }
 
     /// Reaches a final state and tells the sender, if they are there.
@@ -732,50 +623,6 @@ impl Incoming {
 
     pub(crate) fn is_moving(&self, now: Instant) -> bool {
         !self.is_hidden && !self.is_ended() && self.meter.is_moving(now)
-    }
-
-    /// What the person sees; `None`: nothing. `link` is the data link to the sender.
-    pub(crate) fn view(&self, now: Instant, link: Option<LinkView>) -> Option<TransferView> {
-        if self.is_hidden {
-            return None;
-        }
-        let is_interrupted = !self.is_present || is_broken(link);
-        let state = match self.phase {
-            Phase::Ended(state) => state,
-            Phase::Asking => TransferState::Asking,
-            _ if is_interrupted && !(self.is_present && self.is_paused()) => {
-                TransferState::Interrupted
-            }
-            _ if self.is_paused() => TransferState::Paused {
-                by_me: self.paused_here,
-            },
-            _ => TransferState::Running,
-        };
-        let is_running = state == TransferState::Running;
-        let rate = self.meter.rate_bytes_per_s(now);
-        let path = self.path.as_ref().filter(|_| state == TransferState::Done);
-        Some(TransferView {
-            offer: self.offer.to_string(),
-            outgoing: false,
-            member: self.member,
-            member_name: self.member_name.clone(),
-            name: self.label.name.clone(),
-            files: self.label.files,
-            is_folder: self.label.is_folder,
-            size_bytes: self.label.size_bytes,
-            done_bytes: self.meter.done_bytes(),
-            rate_bytes_per_s: if is_running { rate } else { 0 },
-            remaining_s: self
-                .meter
-                .remaining_s(now, self.label.size_bytes)
-                .filter(|_| is_running),
-            state,
-            path: path.and_then(|path| path.to_str()).map(str::to_owned),
-        })
-    }
-
-    fn is_paused(&self) -> bool {
-        self.paused_here || self.paused_there
     }
 
     /// The offer as the person is told of it.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use call_core::{
-    CallEvent, Input, LinkEvent, LinkId, LinkOp, LinkState, LocatePurpose, MediaOp, Output,
+    CallEvent, FileOp, Input, LinkEvent, LinkId, LinkOp, LinkState, LocatePurpose, MediaOp, Output,
     Session, SessionConfig, SocketId, TopologyWish,
 };
 use call_e2ee::RoomKeys;
@@ -78,6 +78,7 @@ pub(crate) struct Client {
     /// The chat as its window shows it, by order.
     pub(crate) chat: BTreeMap<String, ChatMessageView>,
     pub(crate) reactions: Vec<(MemberId, String)>,
+    pub(crate) file_ops: Vec<FileOp>,
 }
 
 pub(crate) struct World {
@@ -151,6 +152,7 @@ impl World {
             muted: None,
             chat: BTreeMap::new(),
             reactions: Vec::new(),
+            file_ops: Vec::new(),
         };
         let mut world = Self {
             now,
@@ -486,8 +488,8 @@ impl World {
                     self.clients[client].reactions.push((member, emoji));
                 }
                 Output::Channel { to, data } => self.send_channel(client, to, &data),
-                // Disks are not part of this world.
-                Output::File(_) => {}
+                // What a disk would say, tests say.
+                Output::File(op) => self.clients[client].file_ops.push(op),
                 Output::Ui(event) => panic!("{event:?} is not the session's"),
                 Output::Call(event) => self.clients[client].events.push(event),
                 Output::Settings(_) => {}
