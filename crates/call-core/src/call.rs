@@ -9,9 +9,10 @@
 //! the end nothing is sent, opened or scheduled. The rest of what a call does is in its siblings:
 //! `call_seat` how it takes its seat, `call_members` who is there, `call_links` their links and the SFU's, `call_signals` what goes to
 //! members sealed, `call_topology` the switch between mesh and SFU, `call_sfu` what is said to and
-//! by the SFU.
+//! by the SFU, `call_files` what is sent and received.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use call_e2ee::{RoomCode, RoomKeys, SignalSealer};
@@ -23,6 +24,7 @@ use call_protocol::{ErrorCode, MemberId};
 
 use crate::config::TopologyWish;
 use crate::context::Ctx;
+use crate::files::Files;
 use crate::ice_servers::IceServers;
 use crate::input::{AttemptId, LinkId, SocketId};
 use crate::keyframes::Keyframes;
@@ -44,9 +46,11 @@ pub(crate) struct Secured {
 }
 
 /// What a call takes over from the session's configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CallConfig {
     pub(crate) sealed_media: bool,
+    /// Folders in which received files may be unfinished, besides downloads.
+    pub(crate) folders: Vec<PathBuf>,
     pub(crate) topology_wish: TopologyWish,
 }
 
@@ -80,6 +84,9 @@ pub(crate) struct Call {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) layers: Layers,
     pub(crate) reports: PathReports,
+    pub(crate) files: Files,
+    /// Where received files were put before, besides downloads.
+    pub(crate) folders: Vec<PathBuf>,
 }
 
 impl Call {
@@ -122,6 +129,8 @@ impl Call {
             subscriptions: Subscriptions::default(),
             layers: Layers::default(),
             reports: PathReports::new(config.topology_wish),
+            files: Files::default(),
+            folders: config.folders,
         }
     }
 
@@ -142,7 +151,7 @@ impl Call {
             members: self.roster.view(|member| self.link_view(member)),
             topology: self.topology,
             hand_raised,
-            transfers: Vec::new(),
+            transfers: self.files.views().to_vec(),
         }
     }
 
@@ -304,7 +313,7 @@ impl Call {
     }
 
     /// The next thing due, given one's own profile as it should be.
-    pub(crate) fn timeout(&self, profile: &Profile) -> Option<(Instant, Reason)> {
+    pub(crate) fn timeout(&self, now: Instant, profile: &Profile) -> Option<(Instant, Reason)> {
         let signalling = self.signalling.as_ref()?;
         let keyframe = self.keyframes.timeout().map(|at| (at, Reason::Keyframe));
         let relay = self.ice_servers.timeout().map(|at| (at, Reason::Relay));
@@ -312,7 +321,8 @@ impl Call {
             .timeout()
             .into_iter()
             .chain(keyframe)
-            .chain(relay);
+            .chain(relay)
+            .chain(self.files.timeout(now).map(|at| (at, Reason::Files)));
         let joined = signalling.is_joined().then(|| {
             let profile = self.own_profile.due(profile);
             let profile = profile.map(|at| (at, Reason::Profile));
@@ -351,6 +361,7 @@ impl Call {
             ctx.media(MediaOp::ForceKeyframe { source, layer });
         }
         self.report_links(ctx);
+        self.care_for_files(ctx);
     }
 
     /// The person leaves, from any state; the call must be dropped afterwards.
@@ -390,6 +401,7 @@ impl Call {
     }
 
     fn release(&mut self, ctx: &mut Ctx<'_>) {
+        self.end_files(ctx);
         self.ice_servers.set_stun(Vec::new());
         self.ice_servers.set_relay(ctx.now, None);
         self.use_ice_servers(ctx);

@@ -42,6 +42,7 @@ impl Call {
             Err(error) => return tracing::debug!(%from, %error, "message dropped"),
         };
         match PeerMessage::parse(&plain) {
+            Some(PeerMessage::File(signal)) => self.files.handle_signal(ctx.now, from, signal),
             Some(PeerMessage::Reaction { emoji }) => {
                 let reaction = UiEvent::Reaction {
                     member: from,

@@ -94,6 +94,7 @@ impl Call {
         }
         self.pending.retain(|(link, _)| link.member() != Some(id));
         self.reports.forget(id);
+        self.files.handle_left(ctx.now, id);
         ctx.media(MediaOp::ForgetMember { member: id });
         ctx.event(CallEvent::MemberLeft {
             member: id,

@@ -402,4 +402,6 @@ pub enum Reason {
     Subscribe,
     /// The relay's credentials expire.
     Relay,
+    /// Something about files is due.
+    Files,
 }

@@ -9,6 +9,7 @@
 //! * the view goes out at most once per drain, and only when it changed.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use call_e2ee::{RoomCode, SeedStream};
@@ -24,6 +25,7 @@ use call_protocol::{ErrorCode, MemberId, limits};
 use crate::call::{Call, CallConfig};
 use crate::config::SessionConfig;
 use crate::context::{Ctx, Ids};
+use crate::files::Files;
 use crate::input::{AttemptId, Input};
 use crate::output::{CallEvent, LocatePurpose, MediaOp, Output, Reason};
 use crate::server_url::websocket_url;
@@ -31,6 +33,8 @@ use crate::view::{Devices, is_loss};
 
 /// Tiles the UI may show at once: camera and screen of everybody.
 const TILES: usize = 2 * limits::ROOM_MEMBERS;
+/// Folders remembered in which received files may be unfinished.
+const FOLDERS: usize = 4;
 /// Longest device id, in bytes.
 const DEVICE_ID_BYTES: usize = 1_024;
 
@@ -49,6 +53,8 @@ pub struct Session {
     attempts: u32,
     seed: SeedStream,
     ids: Ids,
+    /// The time of the last input.
+    now: Instant,
     /// What the wall clock said, and when.
     wall_clock: (Instant, u64),
     hand_raised: bool,
@@ -78,10 +84,12 @@ impl Session {
             call_config: CallConfig {
                 sealed_media: config.sealed_media,
                 topology_wish: config.topology_wish,
+                folders: Vec::new(),
             },
             attempts: 0,
             seed: SeedStream::new(config.seed),
             ids: Ids::default(),
+            now,
             wall_clock: (now, config.unix_ms),
             hand_raised: false,
             out: VecDeque::from([Output::Media(MediaOp::SetMuted { muted })]),
@@ -95,6 +103,7 @@ impl Session {
 
     /// Takes in one thing that happened.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
+        self.now = now;
         self.view_stale |= !leaves_view(&input);
         match input {
             Input::Command(command) => self.handle_command(now, command),
@@ -145,11 +154,15 @@ impl Session {
             Input::Channel { from, data } => {
                 self.with_call(now, |call, ctx| call.handle_channel(ctx, from, &data));
             }
-            Input::File(event) => tracing::debug!(?event, "no transfer"),
+            Input::File(event) => {
+                self.with_call(now, |call, ctx| call.files.handle_event(ctx.now, event));
+            }
             Input::WallClock { unix_ms } => self.wall_clock = (now, unix_ms),
             Input::SoundTest { state } => self.sound_test = state,
             Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
         }
+        let files = self.call.as_mut().map(|call| &mut call.files);
+        self.view_stale |= files.is_some_and(Files::take_changed);
         self.run_devices();
     }
 
@@ -179,7 +192,7 @@ impl Session {
     /// When [`Input::Timeout`] is to be handed in unless something else happens before, and what
     /// for.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        self.call.as_ref()?.timeout(&self.profile())
+        self.call.as_ref()?.timeout(self.now, &self.profile())
     }
 
     fn handle_command(&mut self, now: Instant, command: UiCommand) {
@@ -314,15 +327,13 @@ impl Session {
                 self.refresh(now);
             }
             UiCommand::SendReaction { emoji } => self.react(now, emoji),
-            UiCommand::SendChat { .. }
-            | UiCommand::OfferFiles { .. }
+            UiCommand::OfferFiles { .. }
             | UiCommand::AcceptFiles { .. }
             | UiCommand::DeclineFiles { .. }
             | UiCommand::PauseTransfer { .. }
             | UiCommand::CancelTransfer { .. }
-            | UiCommand::DismissTransfer { .. } => {
-                self.refuse(ErrorCode::NotSupported, "chat and files");
-            }
+            | UiCommand::DismissTransfer { .. } => self.transfer(now, command),
+            UiCommand::SendChat { .. } => self.refuse(ErrorCode::NotSupported, "chat"),
             UiCommand::PickFiles { .. }
             | UiCommand::PickFolder { .. }
             | UiCommand::OpenLink { .. }
@@ -347,6 +358,27 @@ impl Session {
                     .push_back(Output::Ui(UiEvent::Reaction { member, emoji }));
             }
         });
+    }
+
+    fn transfer(&mut self, now: Instant, command: UiCommand) {
+        if let UiCommand::AcceptFiles {
+            folder: Some(folder),
+            ..
+        } = &command
+        {
+            let folders = &mut self.call_config.folders;
+            let folder = PathBuf::from(folder);
+            folders.retain(|known| *known != folder);
+            folders.truncate(FOLDERS - 1);
+            folders.insert(0, folder);
+        }
+        let mut done = Err(ErrorCode::BadState);
+        self.with_call(now, |call, ctx| {
+            done = call.handle_file_command(ctx, command)
+        });
+        if let Err(code) = done {
+            self.refuse(code, "about files");
+        }
     }
 
     fn media(&mut self, op: MediaOp) {
@@ -408,7 +440,7 @@ impl Session {
             ids,
             profile,
         };
-        let config = self.call_config;
+        let config = self.call_config.clone();
         self.hand_raised = false;
         let call = Call::start(&mut ctx, attempt, code, purpose, server, config);
         self.call = Some(call);
@@ -507,10 +539,12 @@ impl Session {
 fn leaves_view(input: &Input) -> bool {
     matches!(
         input,
-        Input::Command(
-            UiCommand::FrameCredit { .. }
-                | UiCommand::NeedKeyframe { .. }
-                | UiCommand::SetDelivery { .. }
-        )
+        // What files change in the view is told apart.
+        Input::File(_)
+            | Input::Command(
+                UiCommand::FrameCredit { .. }
+                    | UiCommand::NeedKeyframe { .. }
+                    | UiCommand::SetDelivery { .. }
+            )
     )
 }

@@ -200,6 +200,26 @@ pub enum FileEvent {
     },
 }
 
+impl FileEvent {
+    /// The offer it is about.
+    pub fn offer(&self) -> OfferId {
+        match self {
+            Self::Preparing { offer, .. }
+            | Self::Prepared { offer, .. }
+            | Self::PrepareFailed { offer, .. }
+            | Self::Served { offer, .. }
+            | Self::SourceFailed { offer, .. }
+            | Self::Ready { offer, .. }
+            | Self::HashesTaken { offer, .. }
+            | Self::Verified { offer, .. }
+            | Self::Corrupt { offer, .. }
+            | Self::FileFinished { offer, .. }
+            | Self::ReceiveFailed { offer, .. }
+            | Self::Unfinished { offer, .. } => *offer,
+        }
+    }
+}
+
 /// What is there of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifiedFile {

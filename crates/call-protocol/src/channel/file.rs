@@ -6,8 +6,8 @@
 //! each against the file's hash tree on arrival, so the sender keeps no state per receiver but what
 //! was last asked for. After any interruption the receiver asks again for what it has not verified.
 //!
-//! An offer's id is random and known to its two ends only: whoever names it may go on with it, even
-//! from another seat after a restart.
+//! An offer's id is random and known to its ends only: who proves to know it may go on with it, even
+//! from another seat after a restart. So it is never told to anybody else.
 
 use serde::{Deserialize, Serialize};
 
@@ -156,14 +156,16 @@ pub enum FileSignal {
     /// To everybody, from a receiver that came back: who has this offer? Its sender answers with
     /// [`Self::Offer`], anybody else not at all.
     Resume {
-        /// Which.
-        offer: OfferId,
+        /// That the one who says it knows the offer's id. Means nothing from anybody else, so that
+        /// who hears it cannot use it: BLAKE3 of `visavis resume 1`, the id, and the sayer's member
+        /// id, u32, little-endian.
+        proof: Digest,
     },
 }
 
 impl FileSignal {
-    /// The offer it is about.
-    pub fn offer(&self) -> OfferId {
+    /// The offer it is about; `None` where it is not named.
+    pub fn offer(&self) -> Option<OfferId> {
         match self {
             Self::Offer { offer, .. }
             | Self::Received { offer }
@@ -172,8 +174,8 @@ impl FileSignal {
             | Self::Progress { offer, .. }
             | Self::Done { offer }
             | Self::Pause { offer, .. }
-            | Self::Cancel { offer, .. }
-            | Self::Resume { offer } => *offer,
+            | Self::Cancel { offer, .. } => Some(*offer),
+            Self::Resume { .. } => None,
         }
     }
 
