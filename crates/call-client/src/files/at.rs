@@ -65,9 +65,9 @@ pub(super) fn code_of(error: &io::Error) -> ErrorCode {
             ErrorCode::FileDenied
         }
         // File systems with a largest file size have no room for it either.
-        io::ErrorKind::StorageFull
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::FileTooLarge => ErrorCode::DiskFull,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ErrorCode::DiskFull
+        }
         _ => ErrorCode::FileFailed,
     }
 }

@@ -104,7 +104,11 @@ impl Writer {
     pub(super) fn tick(&mut self, now: Instant) {
         if now >= self.reported_at + REPORT_EVERY {
             self.reported_at = now;
-            let reports: Vec<_> = self.transfers.values_mut().filter_map(Transfer::report).collect();
+            let reports: Vec<_> = self
+                .transfers
+                .values_mut()
+                .filter_map(Transfer::report)
+                .collect();
             reports.into_iter().for_each(|report| self.tell(report));
         }
         if now >= self.saved_at + SAVE_EVERY {
@@ -114,7 +118,10 @@ impl Writer {
     }
 
     fn save_changed(&mut self) {
-        let changed = self.transfers.iter().filter(|(_, transfer)| transfer.is_changed);
+        let changed = self
+            .transfers
+            .iter()
+            .filter(|(_, transfer)| transfer.is_changed);
         let changed: Vec<_> = changed.map(|(offer, _)| *offer).collect();
         changed.into_iter().for_each(|offer| self.save(offer));
     }
@@ -123,7 +130,7 @@ impl Writer {
     pub(super) fn finish(mut self, done: &mut mpsc::UnboundedReceiver<Done>) {
         self.ended.store(true, Ordering::Relaxed);
         for beginning in self.beginning.values() {
-            beginning.store(true, Ordering::Relaxed);
+            beginning.cancelled.store(true, Ordering::Relaxed);
         }
         self.save_changed();
         while self.chores.is_busy {

@@ -111,7 +111,13 @@ mod tests {
     #[test]
     fn ranges_from_outside_are_cut_and_merged() {
         let range = |first, count| GroupRange { first, count };
-        let ranges = [range(4, 2), range(0, 5), range(8, u32::MAX), range(20, 1), range(3, 0)];
+        let ranges = [
+            range(4, 2),
+            range(0, 5),
+            range(8, u32::MAX),
+            range(20, 1),
+            range(3, 0),
+        ];
         assert_eq!(pairs(&GroupSet::from_ranges(&ranges, 10)), [(0, 6), (8, 2)]);
     }
 }

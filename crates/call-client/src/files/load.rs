@@ -27,7 +27,7 @@ const READ_BYTES: usize = 1024 * 1024;
 /// Space left to others, so that a full disk does not stop what else runs: 16 MiB.
 const SPARE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Where files go: the given folder, or the person's downloads.
+/// Where files go: the given folder, or the person's downloads, which may be missing still.
 pub(super) fn target(
     given: Option<PathBuf>,
     downloads: Option<&Path>,
@@ -40,9 +40,7 @@ pub(super) fn target(
         dirs::download_dir().or_else(home)
     };
     let folder = downloads.map(Path::to_owned).or_else(own);
-    let folder = folder.ok_or(ErrorCode::FileNotFound)?;
-    std::fs::create_dir_all(&folder).map_err(|error| code_of(&error))?;
-    Ok(folder)
+    folder.ok_or(ErrorCode::FileNotFound)
 }
 
 /// Opens the folder, takes up what is there of the offer, and checks that there is room for the rest.
@@ -79,10 +77,12 @@ fn is_of(state: &State, files: &[FileToReceive]) -> bool {
 
 fn missing_bytes(state: &State, verified: &[GroupSet]) -> u64 {
     let files = state.files.iter().zip(verified);
-    let missing = files.filter(|(file, _)| !file.is_finished).map(|(file, verified)| {
-        let there = u64::from(verified.len()) * group_bytes(file.size_bytes);
-        file.size_bytes.saturating_sub(there)
-    });
+    let missing = files
+        .filter(|(file, _)| !file.is_finished)
+        .map(|(file, verified)| {
+            let there = u64::from(verified.len()) * group_bytes(file.size_bytes);
+            file.size_bytes.saturating_sub(there)
+        });
     missing.sum()
 }
 
@@ -135,7 +135,9 @@ fn verify(folder: &Folder, state: &mut State, cancelled: &AtomicBool) -> Option<
         }
         let mut verified = GroupSet::default();
         for group in claimed.iter() {
-            let want = values.as_ref().and_then(|values| values.get(group as usize));
+            let want = values
+                .as_ref()
+                .and_then(|values| values.get(group as usize));
             let got = hash_group(&out, size, group, &mut buffer, cancelled)?;
             if want.is_some() && got.ok().flatten().as_ref() == want {
                 verified.insert(group);

@@ -292,3 +292,7 @@ impl<W> Drop for Disk<W> {
 fn lock(offers: &Offers) -> std::sync::MutexGuard<'_, BTreeMap<OfferId, Offered>> {
     offers.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -50,9 +50,9 @@ impl Folder {
 
     /// A folder below that is there.
     pub(super) fn below(&self, below: &[String]) -> io::Result<Dir> {
-        below
-            .iter()
-            .try_fold(self.dir.try_clone()?, |dir, name| dir.open_dir_nofollow(name))
+        below.iter().try_fold(self.dir.try_clone()?, |dir, name| {
+            dir.open_dir_nofollow(name)
+        })
     }
 
     /// A folder below, made where it is missing; tells its place, and adds what was made to `made`.
@@ -179,7 +179,9 @@ pub(super) fn sync_dir(dir: &Dir) {
 /// systems take.
 fn candidates(name: &str, suffix: &str) -> impl Iterator<Item = String> {
     // A leading dot begins no extension, and a long one is none.
-    let at = name.rfind('.').filter(|at| *at > 0 && name.len() - at <= 16);
+    let at = name
+        .rfind('.')
+        .filter(|at| *at > 0 && name.len() - at <= 16);
     let (stem, extension) = name.split_at(at.unwrap_or(name.len()));
     (1..=CANDIDATES).map(move |number| {
         let number = match number {

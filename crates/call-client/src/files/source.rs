@@ -47,11 +47,7 @@ pub(super) struct Blocks {
 
 impl Blocks {
     /// A block's messages: as somebody else read them, or read now.
-    pub(super) async fn get(
-        &self,
-        open: &OpenFile,
-        offset: u64,
-    ) -> Result<Vec<Bytes>, ErrorCode> {
+    pub(super) async fn get(&self, open: &OpenFile, offset: u64) -> Result<Vec<Bytes>, ErrorCode> {
         let block = self.block((open.offer, open.file, offset));
         let read = || async {
             self.reads.fetch_add(1, Ordering::Relaxed);
@@ -151,7 +147,9 @@ impl OpenFile {
         let group = group_bytes(size);
         groups.into_iter().flat_map(move |range| {
             let first = u64::from(range.first) * group;
-            let end = first.saturating_add(u64::from(range.count) * group).min(size);
+            let end = first
+                .saturating_add(u64::from(range.count) * group)
+                .min(size);
             (first..end).step_by(BLOCK_BYTES as usize)
         })
     }

@@ -101,7 +101,10 @@ impl State {
 
     /// Writes the state, then puts it in place of the one before.
     pub(super) fn save(&self, dir: &Dir) -> io::Result<()> {
-        let (name, new) = (state_name(self.offer), format!("{}.new", state_name(self.offer)));
+        let (name, new) = (
+            state_name(self.offer),
+            format!("{}.new", state_name(self.offer)),
+        );
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
         options.follow(FollowSymlinks::No);
@@ -186,7 +189,9 @@ impl State {
 
     fn hashes_offset(&self, file: usize) -> u64 {
         let before = &self.files[..file.min(self.files.len())];
-        let groups = before.iter().map(|file| u64::from(group_count(file.size_bytes)));
+        let groups = before
+            .iter()
+            .map(|file| u64::from(group_count(file.size_bytes)));
         groups.sum::<u64>() * HASH_BYTES as u64
     }
 }

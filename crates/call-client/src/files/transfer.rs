@@ -208,7 +208,8 @@ impl Transfer {
             outcome.events.push(FileEvent::Corrupt { offer, file });
             return Ok(true);
         }
-        self.state.write_hashes(self.folder.dir(), file as usize, &values)?;
+        self.state
+            .write_hashes(self.folder.dir(), file as usize, &values)?;
         self.state.files[file as usize].has_hashes = true;
         current.values = Some(values);
         self.is_changed = true;
@@ -235,7 +236,11 @@ impl Transfer {
         let Some(current) = &mut self.current else {
             return Ok(false);
         };
-        let Some(want) = current.values.as_ref().and_then(|it| it.get(group as usize)) else {
+        let Some(want) = current
+            .values
+            .as_ref()
+            .and_then(|it| it.get(group as usize))
+        else {
             return Ok(false);
         };
         if !current.groups.contains_key(&group) {
@@ -357,7 +362,10 @@ impl Transfer {
         let part = known.part.clone().ok_or(io::ErrorKind::NotFound)?;
         Ok(Publication {
             dir: self.folder.below(&part.below)?,
-            path: part.below.iter().fold(self.folder.path().to_owned(), |path, it| path.join(it)),
+            path: part
+                .below
+                .iter()
+                .fold(self.folder.path().to_owned(), |path, it| path.join(it)),
             part: part.name,
             name: known.name().to_owned(),
         })

@@ -72,14 +72,21 @@ pub(super) struct Inputs {
     pub(super) downloads: Option<PathBuf>,
 }
 
+/// An offer being begun.
+pub(super) struct Beginning {
+    /// Stops it.
+    pub(super) cancelled: Arc<AtomicBool>,
+    /// All that an earlier run left is to be removed as soon as it is known.
+    is_unwanted: bool,
+}
+
 /// See the module's text.
 pub(super) struct Writer {
     pub(super) runtime: Handle,
     events: mpsc::Sender<FileEvent>,
     downloads: Option<PathBuf>,
     pub(super) transfers: BTreeMap<OfferId, Transfer>,
-    /// Offers being begun, with what stops that.
-    pub(super) beginning: BTreeMap<OfferId, Arc<AtomicBool>>,
+    pub(super) beginning: BTreeMap<OfferId, Beginning>,
     /// Stops looking for unfinished offers.
     pub(super) ended: Arc<AtomicBool>,
     // Bounded by the offers being begun or found, and one chore.
@@ -198,11 +205,22 @@ impl Writer {
     ) {
         self.stop(offer, true);
         let cancelled = Arc::new(AtomicBool::new(false));
-        self.beginning.insert(offer, Arc::clone(&cancelled));
+        let beginning = Beginning {
+            cancelled: Arc::clone(&cancelled),
+            is_unwanted: false,
+        };
+        self.beginning.insert(offer, beginning);
         let (done, downloads) = (self.done.clone(), self.downloads.clone());
         self.runtime.spawn_blocking(move || {
+            let is_own_choice = folder.is_none();
             let begun = match load::target(folder, downloads.as_deref()) {
-                Ok(folder) => load::begin(offer, &folder, sender_name, files, &cancelled),
+                Ok(folder) => {
+                    if is_own_choice {
+                        // If it is not there after this, opening it says why.
+                        let _ = std::fs::create_dir_all(&folder);
+                    }
+                    load::begin(offer, &folder, sender_name, files, &cancelled)
+                }
                 Err(code) => Some(Err(code)),
             };
             if let Some(begun) = begun {
@@ -213,22 +231,36 @@ impl Writer {
     }
 
     fn find(&mut self, folder: Option<PathBuf>) {
-        let known: Vec<_> = self.transfers.keys().chain(self.beginning.keys()).copied().collect();
+        let known: Vec<_> = self
+            .transfers
+            .keys()
+            .chain(self.beginning.keys())
+            .copied()
+            .collect();
         let (done, downloads) = (self.done.clone(), self.downloads.clone());
         let ended = Arc::clone(&self.ended);
         self.runtime.spawn_blocking(move || {
             let Ok(folder) = load::target(folder, downloads.as_deref()) else {
                 return;
             };
-            load::find(&folder, &ended, |offer| known.contains(&offer), |transfer| {
-                let _ = done.send(Done::Found(Box::new(transfer)));
-            });
+            load::find(
+                &folder,
+                &ended,
+                |offer| known.contains(&offer),
+                |transfer| {
+                    let _ = done.send(Done::Found(Box::new(transfer)));
+                },
+            );
         });
     }
 
     fn stop(&mut self, offer: OfferId, keep: bool) {
+        if !keep && let Some(beginning) = self.beginning.get_mut(&offer) {
+            beginning.is_unwanted = true;
+            return;
+        }
         if let Some(beginning) = self.beginning.remove(&offer) {
-            beginning.store(true, Ordering::Relaxed);
+            beginning.cancelled.store(true, Ordering::Relaxed);
         }
         if keep {
             self.save(offer);
@@ -237,7 +269,10 @@ impl Writer {
             return;
         };
         if transfer.dropped > 0 {
-            tracing::debug!(dropped = transfer.dropped, "messages of files not asked for");
+            tracing::debug!(
+                dropped = transfer.dropped,
+                "messages of files not asked for"
+            );
         }
         if !keep {
             self.push(Chore::Remove(Box::new(transfer)));
@@ -246,20 +281,7 @@ impl Writer {
 
     fn handle_done(&mut self, done: Done) {
         match done {
-            Done::Begun(offer, cancelled, begun) => {
-                if cancelled.load(Ordering::Relaxed) {
-                    return;
-                }
-                self.beginning.remove(&offer);
-                match *begun {
-                    Ok(transfer) => {
-                        let verified = transfer.verified();
-                        self.tell(FileEvent::Ready { offer, verified });
-                        self.add(transfer);
-                    }
-                    Err(code) => self.tell(FileEvent::ReceiveFailed { offer, code }),
-                }
-            }
+            Done::Begun(offer, cancelled, begun) => self.handle_begun(offer, &cancelled, *begun),
             Done::Found(mut transfer) => {
                 let offer = transfer.offer();
                 if self.transfers.contains_key(&offer) || self.beginning.contains_key(&offer) {
@@ -281,6 +303,29 @@ impl Writer {
                 }
                 self.next_chore();
             }
+        }
+    }
+
+    fn handle_begun(
+        &mut self,
+        offer: OfferId,
+        cancelled: &AtomicBool,
+        begun: Result<Transfer, ErrorCode>,
+    ) {
+        if cancelled.load(Ordering::Relaxed) {
+            return;
+        }
+        let beginning = self.beginning.remove(&offer);
+        let is_unwanted = beginning.is_none_or(|it| it.is_unwanted);
+        match begun {
+            Ok(transfer) if is_unwanted => self.push(Chore::Remove(Box::new(transfer))),
+            Err(_) if is_unwanted => {}
+            Ok(transfer) => {
+                let verified = transfer.verified();
+                self.tell(FileEvent::Ready { offer, verified });
+                self.add(transfer);
+            }
+            Err(code) => self.tell(FileEvent::ReceiveFailed { offer, code }),
         }
     }
 
@@ -333,7 +378,10 @@ impl Writer {
             return self.drop_message();
         };
         let outcome = transfer.handle(message);
-        outcome.events.into_iter().for_each(|event| self.tell(event));
+        outcome
+            .events
+            .into_iter()
+            .for_each(|event| self.tell(event));
         if let Some(file) = outcome.whole {
             self.publish(offer, file);
         }

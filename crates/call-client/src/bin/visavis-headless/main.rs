@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+mod files;
 mod lines;
 mod record;
 mod tiles;
@@ -24,6 +25,7 @@ use call_media::frame::I420Frame;
 use call_protocol::ui::UiCommand;
 use call_protocol::{ErrorCode, MemberId};
 use clap::Parser;
+use files::Files;
 use lines::{Line, Lines};
 use record::Recorder;
 use tiles::Tiles;
@@ -45,6 +47,7 @@ struct Reporter {
     lines: Arc<Lines>,
     recorder: SharedRecorder,
     tiles: Arc<Tiles>,
+    files: Arc<Files>,
     end: watch::Sender<End>,
 }
 
@@ -62,6 +65,7 @@ impl CallObserver for Reporter {
     fn observe(&self, observed: Observed) {
         if let Observed::Call(event) = &observed {
             self.tiles.handle(event);
+            self.files.handle(Instant::now(), event);
         }
         match &observed {
             Observed::Call(CallEvent::MemberJoined { member, name }) => {
@@ -144,10 +148,12 @@ async fn call(
     let mut stop = StopSignals::new()?;
     let (end, mut ended) = watch::channel(End::NotYet);
     let tiles = Arc::new(Tiles::new(args.tile));
+    let files = Files::new(&args.send_file, args.accept_files.is_some());
     let observer = Reporter {
         lines: Arc::clone(lines),
         recorder: Arc::clone(recorder),
         tiles: Arc::clone(&tiles),
+        files: Arc::clone(&files),
         end,
     };
     // Real devices are opened by choice only; nobody listens to a headless client.
@@ -168,11 +174,13 @@ async fn call(
             Topology::Mesh => TopologyWish::Mesh,
             Topology::Sfu => TopologyWish::Sfu,
         },
+        downloads: args.accept_files,
         relay_only: args.topology == Topology::Relay,
         sealed_media: !args.unsealed,
         ..EngineConfig::new(Arc::new(NoUi))
     });
     tiles.start(engine.clone());
+    files.start(engine.clone());
     if args.commands {
         commands::start(engine.clone(), Arc::clone(lines), tiles);
     }
