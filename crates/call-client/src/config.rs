@@ -126,6 +126,9 @@ pub struct EngineConfig {
     pub topology: TopologyWish,
     /// Whether only paths through the server's relay are used.
     pub relay_only: bool,
+    /// Where received files go unless the person chooses a folder, made if it is missing; `None`: the
+    /// system's downloads folder.
+    pub downloads: Option<PathBuf>,
     /// Whether media is sealed from end to end. Off only in tests of interoperability: members who
     /// differ in it neither hear nor see each other.
     pub sealed_media: bool,
@@ -149,6 +152,7 @@ impl EngineConfig {
             observer: None,
             topology: TopologyWish::default(),
             relay_only: false,
+            downloads: None,
             sealed_media: true,
         }
     }

@@ -23,13 +23,14 @@ use call_core::LinkId;
 use call_e2ee::RoomKeys;
 use call_media::audio::Mixer;
 use call_protocol::{MediaSource, MemberId};
-use call_transport::{Link, LinkConfig, LinkError, LinkEvent, RtpIn};
+use call_transport::{ChannelLabel, Link, LinkConfig, LinkError, LinkEvent, RtpIn};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep_until;
 
 pub(crate) use self::picture::ReceivedFrame;
 use self::receiving::Receiving;
 pub(crate) use self::receiving::{MemberCounters, Received};
+use crate::files::BulkSink;
 
 /// Link events waiting for a link's task; the link waits when it is full.
 const EVENTS: usize = 256;
@@ -193,7 +194,15 @@ impl Hub {
 }
 
 /// Runs a link until it is closed or the driver is gone.
-pub(crate) async fn run(id: LinkId, config: LinkConfig, hub: Hub, reports: mpsc::Sender<Report>) {
+///
+/// Contents of files go to `bulk`, past the driver.
+pub(crate) async fn run(
+    id: LinkId,
+    config: LinkConfig,
+    hub: Hub,
+    bulk: BulkSink,
+    reports: mpsc::Sender<Report>,
+) {
     let (events_in, mut events) = mpsc::channel(EVENTS);
     let (packets_in, mut packets) = mpsc::channel(PACKETS);
     let reports = &reports;
@@ -212,7 +221,18 @@ pub(crate) async fn run(id: LinkId, config: LinkConfig, hub: Hub, reports: mpsc:
     }
     let forward_events = async move {
         while let Some(event) = events.recv().await {
-            if report(LinkReport::Event(event)).await.is_err() {
+            let is_taken = match (event, id.member()) {
+                (
+                    LinkEvent::ChannelMessage {
+                        channel: ChannelLabel::Bulk,
+                        data,
+                        ..
+                    },
+                    Some(member),
+                ) => bulk.send((member, data)).await.is_ok(),
+                (event, _) => report(LinkReport::Event(event)).await.is_ok(),
+            };
+            if !is_taken {
                 return;
             }
         }

@@ -22,6 +22,7 @@ mod device_plan;
 mod devices;
 mod driver;
 mod engine;
+mod files;
 pub mod frames;
 mod inbound;
 pub mod lan;

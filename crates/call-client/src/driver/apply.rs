@@ -47,7 +47,7 @@ impl Driver {
             Output::Channel { to, data } => {
                 self.send_channel(to, ChannelLabel::Control, &Bytes::from(data));
             }
-            Output::File(op) => tracing::debug!(?op, "no disk"),
+            Output::File(op) => self.disk.handle(op),
             Output::Media(op) => self.apply_media(now, op),
             Output::Ui(event) => self.ui.event(event),
             Output::Call(event) => {

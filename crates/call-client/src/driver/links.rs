@@ -69,7 +69,13 @@ impl Driver {
             shape: shape(id.peer),
             relay_only: self.relay_only,
         };
-        let run = inbound::run(id, config, self.hub.clone(), self.reports.clone());
+        let run = inbound::run(
+            id,
+            config,
+            self.hub.clone(),
+            self.bulk.clone(),
+            self.reports.clone(),
+        );
         self.link_tasks.spawn(run);
         let slot = LinkSlot {
             link: None,
@@ -103,6 +109,7 @@ impl Driver {
         };
         self.outlet.remove(id);
         self.hub.remove_link(now, id);
+        id.member().into_iter().for_each(|it| self.update_way(it));
         self.update_encoder();
         if slot.state != LinkState::Closed {
             self.observe(Observed::Link {
@@ -206,6 +213,7 @@ impl Driver {
                     rtt_ms = slot.rtt_ms;
                 }
                 self.update_encoder();
+                id.member().into_iter().for_each(|it| self.update_way(it));
                 self.observe(Observed::Link {
                     peer: id.peer,
                     state,
@@ -359,7 +367,7 @@ impl Driver {
 }
 
 /// Whether a link in this state carries anything.
-fn carries(state: LinkState) -> bool {
+pub(super) fn carries(state: LinkState) -> bool {
     matches!(state, LinkState::Connected { .. } | LinkState::Reconnecting)
 }
 

@@ -8,12 +8,14 @@
 //! * `apply`: what each output does; `chosen`: which devices it begins with.
 //! * `listing`: lists of devices, and the watcher that keeps them current.
 //! * `network`: server connections, finding and hosting rooms, keys.
-//! * `links`: peer connections, members, their frames; `encoder`: one's own picture.
+//! * `links`: peer connections, members, their frames; `encoder`: one's own picture; `files`: which
+//!   link leads to whom for contents of files.
 //! * `report`: levels ten times and figures once a second.
 
 mod apply;
 mod chosen;
 mod encoder;
+mod files;
 mod links;
 mod listing;
 mod network;
@@ -24,7 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use call_core::{
-    ActiveSpeaker, AttemptId, CallEvent, Input, LinkId, Session, SessionConfig, SocketId,
+    ActiveSpeaker, AttemptId, CallEvent, FileEvent, Input, LinkId, Session, SessionConfig, SocketId,
 };
 use call_e2ee::RoomKeys;
 use call_media::audio::{AudioSourceConfig, Mixer};
@@ -36,7 +38,7 @@ use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{Delivery, DeviceKind, DeviceState, UiCommand, UiEvent, VoiceView};
 use call_protocol::wire::RelayGrant;
 use call_protocol::{ErrorCode, MediaSource, MemberId, VideoCodec};
-use call_transport::{LinkStats, ServerEvent, ServerSender};
+use call_transport::{Link, LinkStats, ServerEvent, ServerSender};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep_until;
@@ -45,6 +47,7 @@ use crate::config::{
     CallObserver, EngineConfig, Observed, RoomHost, UiSink, pattern_seed, voice_options, voice_view,
 };
 use crate::devices::{DeviceStates, Devices, Wiring};
+use crate::files::{self as disk, BulkSink, Disk};
 use crate::frames::FrameSink;
 use crate::frames::pump::{FramePump, PumpOutput};
 use crate::inbound::{Hub, Report};
@@ -59,6 +62,8 @@ use crate::sound_test::{SoundTest, SoundTestReport};
 const ANSWERS: usize = 256;
 /// Reports of links and hub waiting for the driver; their tasks wait when it is full.
 const REPORTS: usize = 256;
+/// What the disk tells that waits for the driver; the disk waits when it is full.
+const FILE_EVENTS: usize = 256;
 /// How long the engine waits at its end for goodbyes to leave.
 const GOODBYE: Duration = Duration::from_millis(1_500);
 
@@ -75,6 +80,7 @@ enum Wake {
     Request(Option<Request>),
     Answer(Answer),
     Report(Report),
+    File(FileEvent),
     DeviceStates,
     Pictures,
     Timeout,
@@ -147,6 +153,9 @@ struct Driver {
     shortage: encoder::Shortage,
     timestamp_offset: u32,
 
+    disk: Disk<Link>,
+    bulk: BulkSink,
+
     /// The run whose keys count, and they themselves.
     deriving: Option<AttemptId>,
     keys: Option<(AttemptId, RoomKeys)>,
@@ -179,6 +188,7 @@ struct Driver {
 pub(crate) async fn run(config: EngineConfig, mut requests: mpsc::Receiver<Request>) {
     let (answers, mut answered) = mpsc::channel(ANSWERS);
     let (reports, mut reported) = mpsc::channel(REPORTS);
+    let (file_events, mut disk_events) = mpsc::channel(FILE_EVENTS);
     let (states, mut states_changed) = watch::channel(DeviceStates::new());
     let profile = config.profile_dir.clone();
     let settings = match profile {
@@ -187,7 +197,7 @@ pub(crate) async fn run(config: EngineConfig, mut requests: mpsc::Receiver<Reque
             .await
             .unwrap_or_default(),
     };
-    let mut driver = Driver::new(config, settings, states, answers, reports);
+    let mut driver = Driver::new(config, settings, states, answers, reports, file_events);
     let pictures_ready = driver.pictures.ready();
     driver.drain(Instant::now());
     loop {
@@ -196,6 +206,7 @@ pub(crate) async fn run(config: EngineConfig, mut requests: mpsc::Receiver<Reque
             request = requests.recv() => Wake::Request(request),
             Some(answer) = answered.recv() => Wake::Answer(answer),
             Some(report) = reported.recv() => Wake::Report(report),
+            Some(event) = disk_events.recv() => Wake::File(event),
             Ok(()) = states_changed.changed() => Wake::DeviceStates,
             () = pictures_ready.notified() => Wake::Pictures,
             () = sleep_until(deadline) => Wake::Timeout,
@@ -205,7 +216,7 @@ pub(crate) async fn run(config: EngineConfig, mut requests: mpsc::Receiver<Reque
         }
     }
     // What is still to be reported finds nobody, and links being opened are dropped.
-    drop((answered, reported));
+    drop((answered, reported, disk_events));
     driver.finish().await;
 }
 
@@ -237,6 +248,7 @@ impl Driver {
         states: watch::Sender<DeviceStates>,
         answers: mpsc::Sender<Answer>,
         reports: mpsc::Sender<Report>,
+        file_events: mpsc::Sender<FileEvent>,
     ) -> Self {
         let now = Instant::now();
         let name = config.name.clone().unwrap_or_else(|| settings.name.clone());
@@ -266,6 +278,8 @@ impl Driver {
         let (hub, packets) = Hub::new(Arc::clone(&mixer), config.sealed_media);
         let mut background = JoinSet::new();
         background.spawn(hub.clone().run(packets, reports.clone()));
+        let (bulk, received) = mpsc::channel(disk::DATA);
+        let disk = Disk::start(config.downloads.clone(), received, file_events);
         let camera_out = LatestSlot::new();
         let self_view = pictures.self_view();
         if let Err(error) = &self_view {
@@ -321,6 +335,8 @@ impl Driver {
             layer_plan: LayerPlan::default(),
             shortage: encoder::Shortage::default(),
             timestamp_offset: u32::from_le_bytes(random()),
+            disk,
+            bulk,
             deriving: None,
             keys: None,
             sealed_as: None,
@@ -354,6 +370,7 @@ impl Driver {
             Wake::Request(Some(Request::Command(command))) => self.command(now, command),
             Wake::Answer(answer) => self.handle_answer(now, answer),
             Wake::Report(report) => self.handle_report(now, report),
+            Wake::File(event) => self.session.handle_input(now, Input::File(event)),
             Wake::DeviceStates => self.handle_device_states(now),
             Wake::Pictures => {
                 for (key, picture) in self.pictures.poll() {
@@ -472,6 +489,7 @@ impl Driver {
         }
         let Self {
             devices,
+            disk,
             pictures,
             encoder,
             links,
@@ -483,7 +501,7 @@ impl Driver {
             ..
         } = self;
         drop((links, sockets, watcher));
-        background.shutdown().await;
+        tokio::join!(background.shutdown(), disk.finish());
         let stop = devices.stop();
         let joined = tokio::task::spawn_blocking(move || {
             if let Some(test) = sound_test {

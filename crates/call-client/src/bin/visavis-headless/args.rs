@@ -57,10 +57,11 @@ pub(crate) struct Args {
     /// shows nobody. NAME=WxH and NAME=none say so of members of that name
     #[arg(long, value_name = "WxH", value_parser = tile)]
     pub(crate) tile: Vec<Tile>,
-    /// Not supported yet
+    /// Offer a file, or a folder with all below it: a second after the first other member is seen to
+    /// all who are there, as one offer, and to each who joins in the quarter of a minute after that
     #[arg(long, value_name = "FILE")]
     pub(crate) send_file: Vec<PathBuf>,
-    /// Not supported yet
+    /// Accept every offer into DIR, made if it is missing, and go on with what is unfinished there
     #[arg(long, value_name = "DIR")]
     pub(crate) accept_files: Option<PathBuf>,
     /// Say this in the chat once somebody else is in the room; may be given several times
@@ -156,8 +157,6 @@ impl Args {
     /// What clap cannot check.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         let unsupported = [
-            ("--send-file", !self.send_file.is_empty()),
-            ("--accept-files", self.accept_files.is_some()),
             ("--share", self.share.is_some()),
         ];
         if let Some((flag, _)) = unsupported.into_iter().find(|(_, given)| *given) {
@@ -165,6 +164,10 @@ impl Args {
                 ErrorCode::NotSupported,
                 format!("{flag} is not supported yet"),
             ));
+        }
+        if self.send_file.len() > limits::OFFER_FILES {
+            let detail = "more files than can be offered".to_owned();
+            return Err((ErrorCode::TooManyFiles, detail));
         }
         if let Some(server) = &self.server {
             call_core::websocket_url(server)
@@ -222,12 +225,8 @@ mod tests {
             ),
             (format!("{server} --say hi --say ho"), None),
             (
-                format!("{server} --send-file a --send-file b"),
-                Some(ErrorCode::NotSupported),
-            ),
-            (
-                format!("{server} --accept-files d"),
-                Some(ErrorCode::NotSupported),
+                format!("{server} --send-file a --send-file b --accept-files d"),
+                None,
             ),
             (
                 format!("{server} --share pattern:640x360@5"),

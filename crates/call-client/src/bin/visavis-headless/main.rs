@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+mod files;
 mod lines;
 mod record;
 mod sayings;
@@ -25,6 +26,7 @@ use call_media::frame::I420Frame;
 use call_protocol::ui::UiCommand;
 use call_protocol::{ErrorCode, MemberId};
 use clap::Parser;
+use files::Files;
 use lines::{Line, Lines};
 use record::Recorder;
 use sayings::Sayings;
@@ -48,6 +50,7 @@ struct Reporter {
     recorder: SharedRecorder,
     tiles: Arc<Tiles>,
     sayings: Arc<Sayings>,
+    files: Arc<Files>,
     end: watch::Sender<End>,
 }
 
@@ -66,6 +69,7 @@ impl CallObserver for Reporter {
         if let Observed::Call(event) = &observed {
             self.tiles.handle(event);
             self.sayings.handle(event);
+            self.files.handle(Instant::now(), event);
         }
         match &observed {
             Observed::Call(CallEvent::MemberJoined { member, name }) => {
@@ -149,11 +153,13 @@ async fn call(
     let (end, mut ended) = watch::channel(End::NotYet);
     let tiles = Arc::new(Tiles::new(args.tile));
     let sayings = Arc::new(Sayings::new(args.say, Arc::clone(lines)));
+    let files = Files::new(&args.send_file, args.accept_files.is_some());
     let observer = Reporter {
         lines: Arc::clone(lines),
         recorder: Arc::clone(recorder),
         tiles: Arc::clone(&tiles),
         sayings: Arc::clone(&sayings),
+        files: Arc::clone(&files),
         end,
     };
     // Real devices are opened by choice only; nobody listens to a headless client.
@@ -174,12 +180,14 @@ async fn call(
             Topology::Mesh => TopologyWish::Mesh,
             Topology::Sfu => TopologyWish::Sfu,
         },
+        downloads: args.accept_files,
         relay_only: args.topology == Topology::Relay,
         sealed_media: !args.unsealed,
         ..EngineConfig::new(Arc::new(NoUi))
     });
     tiles.start(engine.clone());
     sayings.start(engine.clone());
+    files.start(engine.clone());
     if args.commands {
         commands::start(engine.clone(), Arc::clone(lines), tiles);
     }
