@@ -156,9 +156,7 @@ pub(crate) type Refusal = (ErrorCode, String);
 impl Args {
     /// What clap cannot check.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
-        let unsupported = [
-            ("--share", self.share.is_some()),
-        ];
+        let unsupported = [("--share", self.share.is_some())];
         if let Some((flag, _)) = unsupported.into_iter().find(|(_, given)| *given) {
             return Err((
                 ErrorCode::NotSupported,
