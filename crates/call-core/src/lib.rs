@@ -54,6 +54,7 @@ mod view;
 
 pub use active_speaker::{ActiveSpeaker, SpeakerSample};
 pub use config::{SessionConfig, TopologyWish};
+pub use files::tree as file_tree;
 pub use files::{FileEvent, FileOp, FileToReceive, VerifiedFile};
 pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkPeer, LinkState, SocketId};
 pub use output::{

@@ -1,15 +1,20 @@
 //! The laboratory: a simulated network, test signals, and scores for what comes out of a call.
 //!
-//! For tests only; nothing that ships depends on it. Everything is pure: time is an argument,
-//! chance comes from a seed, so a run can be repeated exactly.
+//! For tests only; nothing that ships depends on it. Everything but `tun` is pure: time is an
+//! argument, chance comes from a seed, so a run can be repeated exactly.
 //!
 //! * [`network`]: a path that delays, reorders, drops and queues packets.
+//! * [`link`]: two of them that follow a plan.
+//! * `tun` (Linux): such a link in real time between two network interfaces, for whole programs.
 //! * [`signal`]: sound like speech, made from a seed.
 //! * [`score`]: how much of what was sent arrived, and how late.
 //!
-//! Deliberately not here: real sockets and clocks, and assertions about any one crate.
+//! Deliberately not here: assertions about any one crate.
 
+pub mod link;
 pub mod network;
 pub mod random;
 pub mod score;
 pub mod signal;
+#[cfg(target_os = "linux")]
+pub mod tun;

@@ -102,6 +102,8 @@ pub enum Input<P> {
 pub struct PathStats {
     /// Packets given to the path.
     pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
     /// Packets lost by chance.
     pub lost: u64,
     /// Packets dropped because the queue was full.
@@ -151,6 +153,7 @@ impl<P> Path<P> {
         };
         let number = self.stats.sent;
         self.stats.sent += 1;
+        self.stats.sent_bytes += bytes as u64;
         if self.is_lost() {
             self.stats.lost += 1;
             return;

@@ -1,8 +1,8 @@
 //! `visavis-headless` and `visavis-server` as processes: started, watched by their lines, ended.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A child process that prints JSON lines. Killed when dropped.
 pub struct Lines {
     child: Child,
+    /// Of one that takes commands.
+    input: Option<ChildStdin>,
     incoming: Receiver<Value>,
     /// Every line so far, in order.
     pub seen: Vec<Value>,
@@ -47,7 +49,7 @@ impl Lines {
     pub fn start_with(name: &str, args: &[&str], environment: &[(&str, PathBuf)]) -> Self {
         let mut command = Command::new(binary(name));
         command.args(args);
-        Self::start_command(command, environment)
+        Self::start_command(command, environment, false)
     }
 
     /// As [`Self::start`], in another network namespace.
@@ -58,14 +60,45 @@ impl Lines {
         let prefix = namespace.prefix();
         let mut command = Command::new(&prefix[0]);
         command.args(&prefix[1..]).arg(binary(name)).args(args);
-        Self::start_command(command, &[])
+        Self::start_command(command, &[], false)
     }
 
-    fn start_command(mut command: Command, environment: &[(&str, PathBuf)]) -> Self {
+    /// Starts any program that takes commands ([`Self::say`]), in another network namespace if one
+    /// is named.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_commanded(
+        namespace: Option<&Namespace>,
+        program: &Path,
+        args: &[&str],
+        environment: &[(&str, PathBuf)],
+    ) -> Self {
+        let mut command = match namespace.map(Namespace::prefix) {
+            None => Command::new(program),
+            Some(prefix) => {
+                let mut command = Command::new(&prefix[0]);
+                command.args(&prefix[1..]).arg(program);
+                command
+            }
+        };
+        command.args(args);
+        Self::start_command(command, environment, true)
+    }
+
+    fn start_command(
+        mut command: Command,
+        environment: &[(&str, PathBuf)],
+        is_commanded: bool,
+    ) -> Self {
         let mut child = command
             .envs(environment.iter().map(|(name, value)| (name, value)))
-            // A closed standard input must not matter.
-            .stdin(Stdio::null())
+            // To the others a closed standard input must not matter.
+            .stdin(if is_commanded {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} starts: {error}"));
@@ -82,10 +115,20 @@ impl Lines {
             }
         });
         Self {
+            input: child.stdin.take(),
             child,
             incoming,
             seen: Vec::new(),
         }
+    }
+
+    /// Gives a command.
+    ///
+    /// # Panics
+    /// When the process takes none or is gone.
+    pub fn say(&mut self, command: &Value) {
+        let input = self.input.as_mut().expect("it was started with an input");
+        writeln!(input, "{command}").expect("it reads its commands");
     }
 
     /// The first line, past or future, that `matches`.

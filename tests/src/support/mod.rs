@@ -4,10 +4,13 @@ pub mod chromium;
 pub mod display;
 pub mod engine;
 pub mod headless;
+#[cfg(target_os = "linux")]
+pub mod link;
 pub mod namespace;
 pub mod network;
 pub mod recording;
 pub mod sound_server;
+pub mod usage;
 pub mod window;
 
 use std::future::Future;

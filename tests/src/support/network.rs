@@ -26,9 +26,14 @@ impl Namespace {
         (said == "up\n").then_some(namespace)
     }
 
+    /// Of the process that holds it, by which tools name the namespace.
+    pub fn pid(&self) -> u32 {
+        self.holder.id()
+    }
+
     /// What goes in front of a command to run it in here.
     pub fn prefix(&self) -> Vec<String> {
-        let pid = self.holder.id().to_string();
+        let pid = self.pid().to_string();
         ["nsenter", "--target", &pid, "--net"]
             .map(str::to_owned)
             .into()
@@ -55,7 +60,7 @@ impl Namespace {
     /// # Panics
     /// When it cannot be laid.
     pub fn connect(&self, name: &str, outer: &str, inner: &str) {
-        let pid = self.holder.id();
+        let pid = self.pid();
         sh(&format!(
             "ip link add {name}o type veth peer name {name}i netns {pid} \
              && ip addr add {outer} dev {name}o && ip link set {name}o up"

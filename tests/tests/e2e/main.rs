@@ -9,6 +9,8 @@ mod chromium;
 mod chromium_sfu;
 mod cycles;
 mod lan;
+#[cfg(target_os = "linux")]
+mod link;
 mod lip_sync;
 mod mouth_to_ear;
 mod relay;

@@ -78,6 +78,7 @@ export function fakeMember(at: number, more: Partial<MemberView> = {}): MemberVi
     codec: "vp8",
     volume_percent: 100,
     muted_here: false,
+    hand_raised: false,
     ...more,
   };
 }
@@ -90,6 +91,8 @@ export function callView(members: MemberView[], more: Partial<CallView> = {}): C
     me: 1,
     members,
     topology: "mesh",
+    hand_raised: false,
+    transfers: [],
     ...more,
   };
 }

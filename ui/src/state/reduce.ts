@@ -5,12 +5,24 @@ import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberId } from "../generated/MemberId";
 import type { MemberLevel } from "../generated/MemberLevel";
 import type { UiEvent } from "../generated/UiEvent";
+import { emptyChat, receive, setOpen, type ChatState } from "./chat";
 
 export interface Failure {
   code: ErrorCode;
   /** Tells two failures with one code apart. */
   serial: number;
 }
+
+/** A reaction that floats over its sender's tile. */
+export interface ShownReaction {
+  member: MemberId;
+  emoji: string;
+  /** Tells two of one member apart; ascending. */
+  serial: number;
+}
+
+/** Reactions that float at once; of more, the oldest vanish early. Enough for a room that claps. */
+export const MOST_REACTIONS = 40;
 
 export interface State {
   /** The engine's last view; `null` until the first arrives. */
@@ -25,7 +37,27 @@ export interface State {
   failure: Failure | null;
   /** Failures so far. */
   failures: number;
+  /** The chat of the call. */
+  chat: ChatState;
+  /** What floats over the tiles, oldest first. */
+  reactions: readonly ShownReaction[];
+  /** Reactions so far. */
+  reacted: number;
+  /** Whether files are held over the window. */
+  dragging: boolean;
+  /** Dropped files that wait for the person to say who gets them. */
+  dropped: readonly string[];
+  /** Offers whose question the person put off; they wait in the list. Keys of `transferKey`. */
+  postponed: ReadonlySet<string>;
 }
+
+/** What does not outlive a call. */
+const freshCall = {
+  chat: emptyChat,
+  reactions: [],
+  dropped: [],
+  postponed: new Set<string>(),
+} satisfies Partial<State>;
 
 export const initialState: State = {
   view: null,
@@ -34,6 +66,9 @@ export const initialState: State = {
   active_speaker: null,
   failure: null,
   failures: 0,
+  reacted: 0,
+  dragging: false,
+  ...freshCall,
 };
 
 /** The state after an event. Entering a call outlives what failed before it. */
@@ -45,7 +80,8 @@ export function reduce(state: State, event: UiEvent): State {
       const active_speaker = members.has(state.active_speaker ?? -1) ? state.active_speaker : null;
       const entered = state.view !== null && state.view.call === null && event.view.call !== null;
       const failure = entered ? null : state.failure;
-      return { ...state, view: event.view, levels, active_speaker, failure };
+      const over = event.view.call === null ? freshCall : {};
+      return { ...state, view: event.view, levels, active_speaker, failure, ...over };
     }
     case "levels":
       return {
@@ -60,6 +96,18 @@ export function reduce(state: State, event: UiEvent): State {
       const failures = state.failures + 1;
       return { ...state, failures, failure: { code: event.code, serial: failures } };
     }
+    case "chat":
+      return { ...state, chat: receive(state.chat, event.reset, event.messages) };
+    case "reaction": {
+      const { member, emoji } = event;
+      const reacted = state.reacted + 1;
+      const reactions = [...state.reactions, { member, emoji, serial: reacted }];
+      return { ...state, reacted, reactions: reactions.slice(-MOST_REACTIONS) };
+    }
+    case "dragging":
+      return { ...state, dragging: event.over };
+    case "dropped":
+      return { ...state, dragging: false, dropped: event.paths };
     case "frame_epoch":
       return state;
   }
@@ -68,6 +116,26 @@ export function reduce(state: State, event: UiEvent): State {
 /** The person read the failure, or its time is over. A newer one stays. */
 export function dismissFailure(state: State, serial: number): State {
   return state.failure?.serial === serial ? { ...state, failure: null } : state;
+}
+
+/** A reaction floated long enough. */
+export function endReaction(state: State, serial: number): State {
+  return { ...state, reactions: state.reactions.filter((one) => one.serial !== serial) };
+}
+
+/** The person opened or closed the chat. */
+export function openChat(state: State, open: boolean): State {
+  return { ...state, chat: setOpen(state.chat, open) };
+}
+
+/** The dropped files are offered, or the person thought better of it. */
+export function clearDropped(state: State): State {
+  return { ...state, dropped: [] };
+}
+
+/** The person answers an offer later. */
+export function postpone(state: State, key: string): State {
+  return { ...state, postponed: new Set([...state.postponed, key]) };
 }
 
 function unit(level: number): number {

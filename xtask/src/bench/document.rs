@@ -8,15 +8,17 @@ const HEAD: &str =
 pub(super) enum Part {
     Media,
     Sfu,
+    Files,
 }
 
-const PARTS: [Part; 2] = [Part::Media, Part::Sfu];
+const PARTS: [Part; 3] = [Part::Media, Part::Sfu, Part::Files];
 
 impl Part {
     fn title(self) -> &'static str {
         match self {
             Self::Media => "## Engine against bare codecs",
             Self::Sfu => "## Forwarding",
+            Self::Files => "## Files",
         }
     }
 
@@ -27,6 +29,9 @@ impl Part {
             }
             Self::Sfu => {
                 "Three servers under the same load in the same run, each a process on one core, the load on another: `visavis-server` (one media thread), Janus as the distribution has it (videoroom plugin, everything but plugin, transport, port range and interface at its defaults), and a *bare loop* that only does what cannot be left out with the same packets: receive batches, open, copy and seal per receiver (AES-128-GCM), send runs coalesced and many per call. Packets have some 1200 bytes and come in frames of five; publishers send one video stream, members see every stream but their own. 50 members are as many as a room takes, hence 49 receivers. A packet counts when it arrived, by what its payload says; *lost* is what was sent, times receivers, and did not, in the worst round. Our links also estimate each receiver's bandwidth and pace, which Janus' do not. Processor time is all the process spent, that of the kernel on its behalf included; the median of three alternating rounds of eight seconds."
+            }
+            Self::Files => {
+                "Two processes each, in the same run: two `visavis-headless` in a mesh, and two ends of one data channel of libwebrtc (npm package `@roamhq/wrtc`), libdatachannel (npm package `node-datachannel`) and Chromium, each at its defaults with the message size that serves it best on loopback (64 KiB for wrtc, 256 KiB for the others) and never fewer than 4 MiB buffered. Ours goes from a file to a file, sealed once more inside DTLS, its hash made by the sender and checked by the receiver; the others send zeros from memory and keep nothing. Processor time is that of each end's processes from the offer to the last byte (ours: to the file in its place), that of the kernel on their behalf included; memory is proportional set size. The links below are two network namespaces with an emulated link between them: 100 Mbit/s, a queue of 50 ms, half the delay and independent random loss each way. Goodput is what the receiver got from two to ten seconds after its first byte, bytes of the file only."
             }
         }
     }

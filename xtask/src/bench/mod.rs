@@ -4,6 +4,7 @@
 //! Figures depend on the machine and on what else it does, so nothing passes or fails by them.
 
 mod document;
+mod peers;
 
 use std::fs;
 
@@ -25,37 +26,61 @@ pub(crate) struct Options {
     part: Option<Subject>,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Subject {
     /// The engine against the bare codecs; what `bench` alone does
     Media,
     /// The server's forwarding against Janus and a bare loop, in the release profile; Linux only
     Sfu,
+    /// Files against the data channels of others, in the release profile; Linux only, as root.
+    /// Takes about ten minutes
+    Files(FilesOptions),
+}
+
+/// Which parts of the benchmark of files; with any of them, the tables are only printed.
+#[derive(Args, Clone)]
+struct FilesOptions {
+    /// The gibibyte on loopback
+    #[arg(long)]
+    loopback: bool,
+    /// A link of this round trip in ms and loss in percent
+    #[arg(long, value_name = "RTT,LOSS")]
+    cell: Vec<String>,
+    /// Only this one: visavis, wrtc, node-datachannel or chromium
+    #[arg(long)]
+    contender: Vec<String>,
 }
 
 /// Runs one benchmark, prints its tables and writes them down.
 pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
-    let subject = options.part.unwrap_or(Subject::Media);
-    let (part, flag, profile, (package, bench)) = match (subject, options.release) {
-        (Subject::Media, false) => (Part::Media, "", "dev", ("call-media", "call_cost")),
-        (Subject::Media, true) => (
-            Part::Media,
-            " --release",
-            "release",
-            ("call-media", "call_cost"),
-        ),
-        (Subject::Sfu, _) => {
+    let (part, flag, profile, tables) = match options.part.clone().unwrap_or(Subject::Media) {
+        Subject::Media => {
+            let (flag, profile) = if options.release {
+                (" --release", "release")
+            } else {
+                ("", "dev")
+            };
+            let tables = run(workspace, "call-media", "call_cost", profile)?;
+            (Part::Media, flag, profile, tables)
+        }
+        Subject::Sfu => {
             if !cfg!(target_os = "linux") {
                 bail!("the SFU is measured on Linux only");
             }
             install::install_janus()?;
-            (Part::Sfu, " sfu", "release", ("call-server", "sfu_load"))
+            let tables = run(workspace, "call-server", "sfu_load", "release")?;
+            (Part::Sfu, " sfu", "release", tables)
+        }
+        Subject::Files(chosen) => {
+            let arguments = chosen.arguments();
+            let tables = peers::bench_files(workspace, &arguments)?;
+            if !arguments.is_empty() {
+                println!("{tables}");
+                return Ok(());
+            }
+            (Part::Files, " files", "release", tables)
         }
     };
-    let mut command = process::cargo(workspace.root());
-    command.args(["bench", "--package", package, "--bench", bench]);
-    command.args(["--profile", profile]);
-    let tables = process::output(&mut command)?;
     println!("{tables}");
     let section = Section {
         command: format!("cargo xtask bench{flag}"),
@@ -67,6 +92,30 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
     let former = fs::read_to_string(&path).unwrap_or_default();
     let text = document::with(&former, part, &section);
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn run(workspace: &Workspace, package: &str, bench: &str, profile: &str) -> Result<String> {
+    let mut command = process::cargo(workspace.root());
+    command.args(["bench", "--package", package, "--bench", bench]);
+    command.args(["--profile", profile]);
+    process::output(&mut command)
+}
+
+impl FilesOptions {
+    /// As the benchmark itself takes them.
+    fn arguments(&self) -> Vec<&str> {
+        let mut arguments = Vec::new();
+        if self.loopback {
+            arguments.push("--loopback");
+        }
+        for cell in &self.cell {
+            arguments.extend(["--cell", cell]);
+        }
+        for contender in &self.contender {
+            arguments.extend(["--contender", contender]);
+        }
+        arguments
+    }
 }
 
 /// Processor and number of cores.

@@ -57,6 +57,8 @@ pub enum FileOp {
         offer: OfferId,
         /// An existing folder; `None` is the person's downloads folder.
         folder: Option<PathBuf>,
+        /// The sender's display name, kept for [`FileEvent::Unfinished`].
+        sender_name: String,
         /// The files as they shall be named.
         files: Vec<FileToReceive>,
     },
@@ -189,7 +191,7 @@ pub enum FileEvent {
     Unfinished {
         /// Which offer.
         offer: OfferId,
-        /// What the offer was called.
+        /// As in [`FileOp::Receive`].
         sender_name: String,
         /// Its files.
         files: Vec<FileToReceive>,

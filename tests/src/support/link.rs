@@ -1,0 +1,102 @@
+//! Links with a delay, a loss and a rate of a test's choosing, between network namespaces: the
+//! kernels tests run on may lack netem, and `tbf` alone knows no delay.
+
+use std::fs::File;
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+
+use call_lab::link::Plan;
+use call_lab::tun::TunLink;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::network::{Namespace, sh};
+
+/// One end of a link.
+#[derive(Clone, Copy)]
+pub struct End<'a> {
+    /// Where it is; `None` is the test's own namespace.
+    pub namespace: Option<&'a Namespace>,
+    /// With prefix length: `10.79.0.1/24`.
+    pub address: &'a str,
+}
+
+/// Lays a link between two ends; `there` is from the first to the second. The interfaces are called
+/// after `name` (12 characters at most), with `a` and `b` behind it. What is not of the ends' own
+/// network is not routed through it. `None`, said aloud, where there is no TUN to be had.
+///
+/// # Panics
+/// When the interfaces cannot be moved or given addresses.
+#[expect(
+    clippy::print_stderr,
+    reason = "what cannot run somewhere is said aloud"
+)]
+pub fn lay(name: &str, ends: [End<'_>; 2], plan: Plan) -> Option<TunLink> {
+    let names = [format!("{name}a"), format!("{name}b")];
+    let link = match TunLink::start([&names[0], &names[1]], plan) {
+        Ok(link) => link,
+        Err(error) => {
+            eprintln!("SKIPPED: no TUN interfaces here ({error})");
+            return None;
+        }
+    };
+    for (interface, end) in names.iter().zip(ends) {
+        let up = format!(
+            "ip addr add {} dev {interface} && ip link set {interface} up",
+            end.address
+        );
+        match end.namespace {
+            None => sh(&up),
+            Some(namespace) => {
+                let pid = namespace.pid();
+                sh(&format!("ip link set {interface} netns {pid}"));
+                namespace.run(&up);
+            }
+        }
+    }
+    Some(link)
+}
+
+/// As [`lay`], from the test's own namespace to this one, which reaches everything else through it.
+///
+/// # Panics
+/// As [`lay`] does.
+pub fn connect(
+    namespace: &Namespace,
+    name: &str,
+    outer: &str,
+    inner: &str,
+    plan: Plan,
+) -> Option<TunLink> {
+    let ends = [
+        End {
+            namespace: None,
+            address: outer,
+        },
+        End {
+            namespace: Some(namespace),
+            address: inner,
+        },
+    ];
+    let link = lay(name, ends, plan)?;
+    namespace.run(&format!("ip route add default dev {name}b"));
+    Some(link)
+}
+
+/// A UDP socket bound to `address` in this namespace, for use anywhere.
+///
+/// # Errors
+/// The namespace cannot be entered or the address not be bound.
+///
+/// # Panics
+/// When no thread starts.
+pub fn bind_udp(namespace: &Namespace, address: &str) -> io::Result<UdpSocket> {
+    let path = format!("/proc/{}/ns/net", namespace.pid());
+    let bind = || {
+        let namespace = File::open(&path)?;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        UdpSocket::bind(address)
+    };
+    // A thread that has moved stays moved: it ends with its errand.
+    std::thread::scope(|scope| scope.spawn(bind).join()).expect("binding does not panic")
+}

@@ -1,0 +1,59 @@
+//! The benchmark of files: our binaries of the release profile, and the npm packages they are
+//! compared with, by lock file and below `target/`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+use crate::workspace::{FEATURES, Workspace};
+
+/// Where the packages are listed and locked.
+const LISTED: &str = "tests/benches/files/peers";
+/// Copy of the lock file that the packages were installed from.
+const STAMP: &str = "installed-lock.json";
+
+/// Builds, installs and runs; the tables.
+pub(super) fn bench_files(workspace: &Workspace, arguments: &[&str]) -> Result<String> {
+    if !cfg!(target_os = "linux") {
+        bail!("files are measured on Linux only");
+    }
+    let packages = install_packages(workspace)?;
+    process::run(process::cargo(workspace.root()).args([
+        "build",
+        "--release",
+        "--package",
+        "call-client",
+        "--package",
+        "call-server",
+        "--bins",
+    ]))?;
+    // The benchmark itself only starts and counts: the development profile, as built for the tests.
+    let mut command = process::cargo(workspace.root());
+    command
+        .args(["bench", "--profile", "dev", "--workspace"])
+        .args(FEATURES)
+        .args(["--bench", "files", "--"])
+        .args(arguments)
+        .env("VISAVIS_BIN_DIR", workspace.binaries(true))
+        .env("PEER_PACKAGES", packages);
+    process::output(&mut command)
+}
+
+fn install_packages(workspace: &Workspace) -> Result<PathBuf> {
+    let listed = workspace.root().join(LISTED);
+    let packages = workspace.target().join("bench-peers");
+    fs::create_dir_all(&packages)?;
+    let lock =
+        fs::read(listed.join("package-lock.json")).context("the peers' lock file is missing")?;
+    if fs::read(packages.join(STAMP)).is_ok_and(|stamp| stamp == lock) {
+        return Ok(packages);
+    }
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(listed.join(name), packages.join(name))?;
+    }
+    process::run(process::npm(&packages).args(["ci", "--no-audit", "--no-fund"]))?;
+    fs::write(packages.join(STAMP), lock).context("cannot note what npm installed")?;
+    Ok(packages)
+}
