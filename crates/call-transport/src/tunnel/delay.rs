@@ -11,8 +11,12 @@ use std::time::{Duration, Instant};
 /// standing queue for the path. The rate control empties its own queue several times in this time.
 const BUCKET: Duration = Duration::from_secs(10);
 /// Samples whose least counts as the present delay, so that jitter is not taken for a queue
-/// (RFC 6817: CURRENT_FILTER, at least one, 4 here: one every 2 ms).
-const CURRENT: usize = 4;
+/// (RFC 6817, CURRENT_FILTER). There is one every 2 ms; more notice a queue later.
+const CURRENT: usize = 8;
+/// The same where it must be noticed soon.
+const FEW: usize = 3;
+/// Weight of a sample in the jitter (RFC 3550, section 6.4.1).
+const JITTER_WEIGHT: f64 = 1.0 / 16.0;
 
 /// The least value of the last one to two buckets.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,29 +46,47 @@ impl Least {
 pub(crate) struct QueueDelay {
     base: Least,
     recent: VecDeque<i64>,
+    jitter: f64,
 }
 
 impl QueueDelay {
     /// Takes the difference of arrival and sending, each on its own clock, and returns how much of
-    /// it was queueing.
+    /// it was queueing and not jitter.
     pub(crate) fn handle_sample(&mut self, now: Instant, delay_us: i64) -> Duration {
         self.base.handle_sample(now, delay_us);
+        if let Some(last) = self.recent.back() {
+            let change = delay_us.abs_diff(*last) as f64;
+            self.jitter += (change - self.jitter) * JITTER_WEIGHT;
+        }
         if self.recent.len() == CURRENT {
             self.recent.pop_front();
         }
         self.recent.push_back(delay_us);
-        self.over_base(delay_us)
+        self.over_base(Some(delay_us))
     }
 
     /// The present queueing delay.
     pub(crate) fn current(&self) -> Duration {
-        let least = self.recent.iter().min();
-        least.map_or(Duration::ZERO, |least| self.over_base(*least))
+        self.over_base(self.recent.iter().copied().min())
     }
 
-    fn over_base(&self, delay_us: i64) -> Duration {
-        let over = delay_us.saturating_sub(self.base.get().unwrap_or(delay_us));
-        Duration::from_micros(u64::try_from(over).unwrap_or(0))
+    /// The same of the last few samples: sooner, and taken in by jitter more often.
+    pub(crate) fn earliest(&self) -> Duration {
+        let few = self.recent.iter().rev().take(FEW);
+        self.over_base(few.copied().min())
+    }
+
+    /// How much the delay varies from sample to sample, seconds.
+    pub(crate) fn jitter_s(&self) -> f64 {
+        self.jitter / 1e6
+    }
+
+    /// The path's jitter is subtracted: the base is the luckiest packet of many, others are not.
+    fn over_base(&self, delay_us: Option<i64>) -> Duration {
+        let over = delay_us.zip(self.base.get());
+        let over_us = over.map_or(0, |(delay, base)| delay.saturating_sub(base));
+        let over_us = over_us.saturating_sub(self.jitter as i64);
+        Duration::from_micros(u64::try_from(over_us).unwrap_or(0))
     }
 }
 
@@ -77,21 +99,38 @@ mod tests {
         for offset in [-5_000_000_i64, 0, 5_000_000] {
             let mut now = Instant::now();
             let mut queue = QueueDelay::default();
-            for (delay, sample_ms, current_ms) in [
-                (30, 0, 0),
-                (45, 15, 0),
-                (20, 0, 0),
-                (50, 30, 0),
-                (50, 30, 0),
-                (50, 30, 0),
-                (50, 30, 30),
-            ] {
+            for delay in [30, 45, 20] {
                 now += Duration::from_millis(2);
-                let sample = queue.handle_sample(now, offset + delay * 1_000);
-                assert_eq!(sample.as_millis(), sample_ms);
-                assert_eq!(queue.current().as_millis(), current_ms);
+                queue.handle_sample(now, offset + delay * 1_000);
+                assert_eq!(queue.current(), Duration::ZERO);
+            }
+            for number in 1..=20 {
+                now += Duration::from_millis(2);
+                let sample = queue.handle_sample(now, offset + 50_000);
+                assert!((14..=30).contains(&sample.as_millis()));
+                let current = queue.current().as_millis();
+                let is_there = number >= CURRENT;
+                assert_eq!(
+                    (25..=30).contains(&current),
+                    is_there,
+                    "{number}: {current}"
+                );
             }
         }
+    }
+
+    #[test]
+    fn jitter_is_no_queue() {
+        let mut now = Instant::now();
+        let mut queue = QueueDelay::default();
+        let mut random = call_lab::random::Random::new(1);
+        let mut above = 0;
+        for _ in 0..10_000 {
+            now += Duration::from_millis(2);
+            queue.handle_sample(now, (random.unit() * 40_000.0) as i64);
+            above += usize::from(queue.current() > Duration::from_millis(12));
+        }
+        assert!(above < 50, "{above} of 10000");
     }
 
     #[test]

@@ -37,10 +37,14 @@ const SLACK_S: f64 = 0.025;
 const FLOOR: f64 = 16_000.0;
 /// A packet, roughly.
 const PACKET_BYTES: f64 = 1_300.0;
-/// The first window. Chromium's QUIC begins with 32 packets as well; RFC 6928 has 10.
-const FIRST_WINDOW: f64 = 32.0 * PACKET_BYTES;
+/// The first window (RFC 6928: 10 packets). More queues on narrow links, and SCTP above begins with
+/// four and doubles as we do.
+const FIRST_WINDOW: f64 = 10.0 * PACKET_BYTES;
 /// Shortest round; timers of 1 ms make shorter ones too coarse.
 const MIN_ROUND_US: u64 = 10_000;
+/// What a round has at least, so that single packets do not make its rate, unless it gets this long.
+const ROUND_BYTES: f64 = 8.0 * PACKET_BYTES;
+const LONG_ROUND_US: u64 = 1_000_000;
 /// Between probes that found nothing. Longer is more polite, shorter finds freed capacity sooner.
 const HOLD: Duration = Duration::from_millis(300);
 /// Excess of the first probe; each that finds more doubles it.
@@ -52,12 +56,14 @@ const LAST_GAIN: f64 = 2.0;
 const PROBE_YIELD: f64 = 0.6;
 /// Kept of what arrived when there is a queue.
 const BACK_OFF: f64 = 0.9;
-/// Loss that is tolerated and made up for: radio links reach it. Above [`HIGH_LOSS`] we follow what
-/// arrives, as then the path drops what it cannot carry.
-const FAIR_LOSS: f64 = 0.10;
-const HIGH_LOSS: f64 = 0.15;
-/// Rounds the loss is the least of: one of them drained, so what remains is not ours.
+/// Rounds whose least loss is taken for the path's own: it is made up for.
 const LOSS_ROUNDS: usize = 8;
+/// Most that is made up for.
+const MOST_LOSS: f64 = 0.25;
+/// Loss beyond the usual at which we follow what arrives: a queue too short to be seen drops what
+/// it cannot carry. Random loss varies by less in a round of [`TELLING_BYTES`] and more.
+const EXCESS_LOSS: f64 = 0.2;
+const TELLING_BYTES: f64 = 24.0 * PACKET_BYTES;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
@@ -149,7 +155,6 @@ impl RateControl {
     pub(crate) fn restart(&mut self) {
         *self = Self {
             limit: self.limit,
-            round: self.round,
             limited_before: self.limited_before,
             answered_before: self.answered_before,
             ..Self::new(Duration::from_secs_f64(self.rtt_s))
@@ -185,7 +190,9 @@ impl RateControl {
             Phase::Up | Phase::Judge => self.gain,
             Phase::Drain | Phase::Hold { .. } => 1.0,
         };
-        let window = gain * self.gross() * (self.least_rtt_s() + SLACK_S);
+        // Even jitter lies one and a half times its mean change above the least.
+        let time = self.least_rtt_s() + SLACK_S + 2.0 * self.queue.jitter_s();
+        let window = gain * self.gross() * time;
         window.max(4.0 * PACKET_BYTES) as usize
     }
 
@@ -215,21 +222,30 @@ impl RateControl {
         }
         self.grow_window(feedback.acknowledged as f64);
         let is_answered = feedback.largest < self.answered_before;
-        if self.queue.current() > TARGET && !is_answered {
+        let is_full = match self.phase {
+            Phase::Startup { .. } => self.queue.earliest() > TARGET / 2,
+            _ => self.queue.current() > TARGET,
+        };
+        if is_full && !is_answered {
             self.answered_before = feedback.next_packet;
             self.back_off();
         }
-        let is_over = feedback.largest >= self.round.end;
-        if is_over && feedback.arrived_us >= self.round.began_us + MIN_ROUND_US {
+        let lasted_us = feedback.arrived_us.saturating_sub(self.round.began_us);
+        let has_enough = self.round.delivered as f64 >= ROUND_BYTES || lasted_us >= LONG_ROUND_US;
+        if feedback.largest >= self.round.end && lasted_us >= MIN_ROUND_US && has_enough {
             self.end_round(now, feedback);
         }
     }
 
     /// A lossless path would carry this times what it does.
     fn gross(&self) -> f64 {
-        let loss = self.losses.iter().copied().fold(FAIR_LOSS, f64::min);
-        let loss = if self.losses.is_empty() { 0.0 } else { loss };
-        self.capacity.max(FLOOR) / (1.0 - loss)
+        self.capacity.max(FLOOR) / (1.0 - self.own_loss())
+    }
+
+    /// What the path loses whatever we do.
+    fn own_loss(&self) -> f64 {
+        let least = self.losses.iter().copied().reduce(f64::min);
+        least.unwrap_or(0.0).min(MOST_LOSS)
     }
 
     fn first_gain(&self) -> f64 {
@@ -252,12 +268,16 @@ impl RateControl {
         self.window = self.window.max(2.0 * content).min(most);
     }
 
-    /// What arrived over the last half of a round trip.
+    /// What arrived over the last half of a round trip, or 20 ms while that still grows.
     fn recent_rate(&self) -> f64 {
         let Some((last_us, last_bytes)) = self.history.back().copied() else {
             return 0.0;
         };
-        let span = ((self.rtt_s * 5e5) as u64).clamp(20_000, 300_000);
+        let most = match self.phase {
+            Phase::Startup { .. } => 20_000,
+            _ => 300_000,
+        };
+        let span = ((self.rtt_s * 5e5) as u64).clamp(20_000, most);
         let before = |(at, _): &&(u64, u64)| at + span <= last_us;
         let from = self.history.iter().rev().find(before);
         let Some((first_us, first_bytes)) = from.or(self.history.front()).copied() else {
@@ -286,7 +306,9 @@ impl RateControl {
         let is_limited = self.is_limited();
         let sum = self.round.delivered + self.round.lost;
         let loss = self.round.lost as f64 / sum.max(1) as f64;
-        if sum as f64 >= 16.0 * PACKET_BYTES {
+        let is_telling = sum as f64 >= TELLING_BYTES;
+        let usual = self.losses.iter().sum::<f64>() / self.losses.len().max(1) as f64;
+        if is_telling {
             if self.losses.len() == LOSS_ROUNDS {
                 self.losses.pop_front();
             }
@@ -303,10 +325,10 @@ impl RateControl {
         if is_first {
             return;
         }
-        if loss > HIGH_LOSS && sum as f64 >= 16.0 * PACKET_BYTES && !is_limited {
+        if is_telling && loss > usual + EXCESS_LOSS && !is_limited {
             self.capacity = match self.phase {
                 Phase::Startup { .. } => rate,
-                _ => self.capacity.min(rate / (1.0 - FAIR_LOSS)),
+                _ => self.capacity.min(rate),
             };
             self.gain = self.first_gain();
             self.phase = Phase::Drain;

@@ -311,7 +311,7 @@ impl Sender {
         }
         self.largest = Some(largest);
         self.arrived_us = Some(arrived_us);
-        self.silent_probes = 0;
+        let was_silent = std::mem::take(&mut self.silent_probes) > 0;
         self.probes = 0;
         let Some(packet) = self.packet(largest).copied() else {
             return;
@@ -322,7 +322,11 @@ impl Sender {
         self.rtt_deviation = (self.rtt_deviation * 3 + self.rtt.abs_diff(rtt)) / 4;
         self.rtt = (self.rtt * 7 + rtt) / 8;
         self.detect_losses(now);
-        let untold = std::mem::take(&mut self.untold);
+        let mut untold = std::mem::take(&mut self.untold);
+        if was_silent {
+            // What an outage took says nothing about the rate.
+            untold.lost = 0;
+        }
         let sent = packet.sent_at.saturating_duration_since(self.epoch);
         let sent_us = i64::try_from(sent.as_micros()).unwrap_or(i64::MAX);
         let feedback = Feedback {
@@ -354,6 +358,7 @@ impl Sender {
             Fate::Lost => {
                 // It was only late: packets overtake each other here more than assumed.
                 self.reordering_factor = (self.reordering_factor * 2).min(REORDERING_SHARE);
+                self.untold.lost = self.untold.lost.saturating_sub(packet.bytes);
             }
         }
         self.untold.acknowledged += packet.bytes;
