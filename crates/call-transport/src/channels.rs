@@ -21,6 +21,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use webrtc::data_channel::{DataChannel, DataChannelEvent, RTCDataChannelInit};
 
 use crate::event::ChannelLabel;
+use crate::setup;
+use crate::tunnel::control::BulkControl;
 
 /// What a queued message costs besides its bytes, so that empty ones are bounded as well.
 const MESSAGE_COST_BYTES: usize = 64;
@@ -35,6 +37,9 @@ const SEEN: u8 = 1;
 const REPEAT_EVERY: Duration = Duration::from_millis(100);
 /// After this a silent peer is taken for a foreign one.
 const FOREIGN_AFTER: Duration = Duration::from_secs(2);
+
+/// See [`drained`]; 200 ms wait at least.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,6 +129,8 @@ pub(crate) enum ChannelNotice {
 #[derive(Debug)]
 struct Queue {
     pending_bytes: AtomicUsize,
+    /// Below this the queue counts as writable.
+    writable_bytes: usize,
     is_closed: AtomicBool,
     changed: Notify,
 }
@@ -143,9 +150,11 @@ pub(crate) struct ChannelQueue {
     messages: mpsc::UnboundedReceiver<Bytes>,
 }
 
-pub(crate) fn queue() -> (ChannelOut, ChannelQueue) {
+/// The two ends of a channel's queue, which is writable below `writable_bytes`.
+pub(crate) fn queue(writable_bytes: usize) -> (ChannelOut, ChannelQueue) {
     let queue = Arc::new(Queue {
         pending_bytes: AtomicUsize::new(0),
+        writable_bytes,
         is_closed: AtomicBool::new(false),
         changed: Notify::new(),
     });
@@ -182,13 +191,18 @@ impl ChannelOut {
         self.messages.send(data).map_err(|_| ChannelError::Closed)
     }
 
-    /// Until less than half of the queue is taken, or the channel is closed.
+    /// Bytes that wait here.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.queue.pending_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Until a small part of the queue is taken, or the channel is closed.
     pub(crate) async fn writable(&self) {
         loop {
             let changed = self.queue.changed.notified();
             let pending = self.queue.pending_bytes.load(Ordering::Acquire);
             let is_closed = self.queue.is_closed.load(Ordering::Relaxed);
-            if is_closed || pending < limits::CHANNEL_PENDING_BYTES / 2 {
+            if is_closed || pending < self.queue.writable_bytes {
                 return;
             }
             changed.await;
@@ -204,23 +218,43 @@ impl Drop for ChannelQueue {
     }
 }
 
-/// Sends what is queued, once the way is free, until either end is gone.
+/// Sends what is queued, once the way is free, until either end is gone. With `bulk` what SCTP gets
+/// is bounded by what the tunnel below can carry away.
 pub(crate) async fn run_out(
     channel: Arc<dyn DataChannel>,
     mut queue: ChannelQueue,
     mut way: watch::Receiver<bool>,
+    bulk: Option<Arc<BulkControl>>,
 ) {
     if way.wait_for(|is_free| *is_free).await.is_err() {
         return;
     }
     while let Some(data) = queue.messages.recv().await {
         let cost = data.len() + MESSAGE_COST_BYTES;
+        if let Some(bulk) = &bulk {
+            drained(&channel, bulk).await;
+        }
         let sent = channel.send(BytesMut::from(data)).await;
         queue.queue.pending_bytes.fetch_sub(cost, Ordering::AcqRel);
         queue.queue.changed.notify_waiters();
         if sent.is_err() {
             return;
         }
+    }
+}
+
+/// Until SCTP has less to do than the tunnel below allows. SCTP tells of room below its fixed bound
+/// only, so the moving one is looked at again and again, much more often than it takes to drain.
+async fn drained(channel: &Arc<dyn DataChannel>, bulk: &BulkControl) {
+    loop {
+        let most = bulk.backlog_bytes(setup::BULK_SEND_BYTES, setup::CHANNEL_SEND_BYTES);
+        match channel.outstanding_bytes().await {
+            // SCTP's own bound holds back from here.
+            _ if most == setup::BULK_SEND_BYTES => return,
+            Ok(outstanding) if outstanding >= most => {}
+            _ => return,
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -262,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_in_bytes_and_messages() {
-        let (out, queue) = queue();
+        let (out, queue) = queue(1);
         let large = Bytes::from(vec![0; limits::CHANNEL_MESSAGE_BYTES]);
         assert_eq!(
             out.send(Bytes::from(vec![0; limits::CHANNEL_MESSAGE_BYTES + 1])),

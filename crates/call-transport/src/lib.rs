@@ -102,6 +102,7 @@ mod stats;
 mod tap;
 mod task;
 mod tracks;
+mod tunnel;
 mod turn_shim;
 mod ws;
 
@@ -111,7 +112,7 @@ pub use event::{
     ChannelLabel, Codec, LinkEvent, LinkState, MediaKind, PathKind, RtpIn, RtpOut, SenderClock,
 };
 pub use link::{Link, LinkError};
-pub use stats::{InStats, LinkStats, OutStats};
+pub use stats::{BulkStats, InStats, LinkStats, OutStats};
 pub use ws::{ConnectError, SendError, ServerConnection, ServerEvent, ServerSender};
 
 /// Filter directives (`tracing_subscriber::EnvFilter`) that silence what the WebRTC stack logs per

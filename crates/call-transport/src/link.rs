@@ -13,6 +13,7 @@ use call_protocol::peer::PeerSignal;
 use rtc::statistics::StatsSelector;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use webrtc::data_channel::DataChannel;
 use webrtc::peer_connection::{PeerConnection, RTCStatsReportEntry};
 
 use crate::channels::{ChannelError, ChannelOut};
@@ -21,7 +22,7 @@ use crate::event::{ChannelLabel, Codec, LinkEvent, LinkState, RtpIn, RtpOut, Sen
 use crate::open;
 use crate::outgoing::TrackOut;
 use crate::shared::Shared;
-use crate::stats::LinkStats;
+use crate::stats::{BulkStats, LinkStats};
 
 /// A link could not be opened: no socket, a malformed ICE server URL, or a defect of the stack.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,7 @@ pub struct Link {
     pub(crate) audio: Option<TrackOut>,
     pub(crate) layers: Vec<TrackOut>,
     pub(crate) channels: [ChannelOut; 3],
+    pub(crate) bulk: Arc<dyn DataChannel>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) connection: Arc<dyn PeerConnection>,
     pub(crate) state: watch::Receiver<LinkState>,
@@ -129,7 +131,10 @@ impl Link {
         self.channel(channel).send(data)
     }
 
-    /// Waits until less than half of the channel's queue is taken, or the channel is closed.
+    /// Waits until less than half of the channel's queue is taken, or the channel is closed. For
+    /// [`ChannelLabel::Bulk`] of a [`LinkShape::Data`](crate::LinkShape::Data) link less than an
+    /// eighth: what waits there and below stays at about what the path carries in a round trip and
+    /// 200 ms, or 256 KiB if that is more.
     pub async fn channel_writable(&self, channel: ChannelLabel) {
         self.channel(channel).writable().await;
     }
@@ -172,7 +177,35 @@ impl Link {
             dropped_in: count(&self.shared.dropped_in),
             keyframe_requests_in: count(&self.shared.keyframe_requests_in),
             keyframe_requests_out: count(&self.shared.keyframe_requests_out),
+            bulk: self.bulk_stats().await,
         }
+    }
+
+    /// Bounds what bulk data may take of the path, bits per second; `None` lifts it. At least
+    /// 128 kbit/s pass. Only data through a tunnel is bounded, see [`BulkStats::is_tunnelled`].
+    pub fn set_bulk_limit_bps(&self, limit_bps: Option<u64>) {
+        if let Some(bulk) = &self.shared.bulk {
+            bulk.set_limit_bps(limit_bps);
+        }
+    }
+
+    async fn bulk_stats(&self) -> BulkStats {
+        let mut stats = BulkStats {
+            backlog_bytes: self.channel(ChannelLabel::Bulk).pending_bytes(),
+            ..BulkStats::default()
+        };
+        // An error means that the channel is closed: nothing is under way.
+        stats.backlog_bytes += self.bulk.outstanding_bytes().await.unwrap_or(0);
+        let bulk = self.shared.bulk.as_ref();
+        let Some(figures) = bulk.map(|bulk| bulk.figures()).filter(|f| f.is_up) else {
+            return stats;
+        };
+        stats.is_tunnelled = true;
+        stats.rate_bps = figures.pace_bps;
+        stats.base_rtt_ms = Some(figures.base_rtt.as_secs_f64() * 1e3);
+        stats.rtt_ms = Some(figures.rtt.as_secs_f64() * 1e3);
+        stats.repeated = figures.repeated as f64 / figures.packets.max(1) as f64;
+        stats
     }
 
     /// What the congestion controller thinks the path carries, in bits per second, sound included.

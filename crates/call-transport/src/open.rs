@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use call_protocol::limits;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodecParameters, RtpCodecKind};
 use rtc::rtp_transceiver::{
     RTCRtpTransceiverDirection, RTCRtpTransceiverId, RTCRtpTransceiverInit,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use webrtc::data_channel::DataChannel;
 use webrtc::error::Result;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::peer_connection::{PeerConnection, PeerConnectionBuilder};
@@ -24,6 +26,7 @@ use crate::runtime::BufferedRuntime;
 use crate::setup;
 use crate::shared::Shared;
 use crate::task::{Inputs, Task};
+use crate::tunnel::control::BulkControl;
 use crate::turn_shim::TurnShims;
 use crate::ws;
 
@@ -41,7 +44,9 @@ pub(crate) async fn open(
         ice_servers: turn_shims.rewrite(&config.ice_servers),
         ..config
     };
-    let shared = Arc::new(Shared::new(OutStreams::new(&config)));
+    let is_data = config.shape == LinkShape::Data;
+    let bulk = is_data.then(Arc::<BulkControl>::default);
+    let shared = Arc::new(Shared::new(OutStreams::new(&config), bulk));
     let (notice_sender, notices) = mpsc::channel(NOTICES);
     let is_flooded = Arc::new(AtomicBool::new(false));
     let connection = PeerConnectionBuilder::new()
@@ -49,13 +54,16 @@ pub(crate) async fn open(
         .with_media_engine(setup::media_engine(&config)?)
         .with_setting_engine(setup::setting_engine(&config))
         .with_interceptor_registry(setup::interceptors(&shared))
-        .with_runtime(Arc::new(BufferedRuntime(TokioRuntime)))
+        .with_runtime(Arc::new(BufferedRuntime {
+            inner: TokioRuntime,
+            bulk: shared.bulk.clone(),
+        }))
         .with_handler(Arc::new(Forwarder::new(
             notice_sender,
             Arc::clone(&is_flooded),
         )))
         .with_udp_addrs(setup::udp_addresses(&config))
-        .with_data_channel_send_buffer_limit(setup::CHANNEL_SEND_BYTES)
+        .with_data_channel_send_buffer_limit(setup::channel_send_bytes(&config))
         .build()
         .await?;
     let connection: Arc<dyn PeerConnection> = Arc::new(connection);
@@ -77,9 +85,15 @@ pub(crate) async fn open(
 struct Parts {
     audio: Option<TrackOut>,
     layers: Vec<TrackOut>,
-    channels: Vec<ChannelOut>,
-    channel_notices: mpsc::Receiver<ChannelNotice>,
+    channels: Channels,
     children: JoinSet<()>,
+}
+
+/// The data channels.
+struct Channels {
+    outs: Vec<ChannelOut>,
+    bulk: Arc<dyn DataChannel>,
+    notices: mpsc::Receiver<ChannelNotice>,
 }
 
 /// Adds sections in the order the shape promises: the stack describes them in the order in which
@@ -107,12 +121,11 @@ async fn assemble(
         add_receivers(MediaKind::Audio, config, connection).await?;
     }
     add_receivers(MediaKind::Video, config, connection).await?;
-    let (channels, channel_notices) = add_channels(connection, &mut children).await?;
+    let channels = add_channels(shared, connection, &mut children).await?;
     Ok(Parts {
         audio,
         layers,
         channels,
-        channel_notices,
         children,
     })
 }
@@ -178,9 +191,10 @@ fn init(direction: RTCRtpTransceiverDirection) -> RTCRtpTransceiverInit {
 }
 
 async fn add_channels(
+    shared: &Arc<Shared>,
     connection: &Arc<dyn PeerConnection>,
     children: &mut JoinSet<()>,
-) -> Result<(Vec<ChannelOut>, mpsc::Receiver<ChannelNotice>)> {
+) -> Result<Channels> {
     let (notice_sender, channel_notices) = mpsc::channel(CHANNEL_NOTICES);
     let way = Arc::new(watch::channel(false).0);
     let ready = connection
@@ -188,14 +202,22 @@ async fn add_channels(
         .await?;
     children.spawn(channels::run_ready(ready, Arc::clone(&way)));
     let mut outs = Vec::new();
+    let mut bulk_channel = None;
     for label in ChannelLabel::ALL {
         let init = Some(channels::init(label));
         let channel = connection.create_data_channel(label.name(), init).await?;
-        let (out, queue) = channels::queue();
+        let bulk = shared.bulk.clone();
+        let bulk = bulk.filter(|_| label == ChannelLabel::Bulk);
+        let part = if bulk.is_some() { 8 } else { 2 };
+        let (out, queue) = channels::queue(limits::CHANNEL_PENDING_BYTES / part);
+        if label == ChannelLabel::Bulk {
+            bulk_channel = Some(Arc::clone(&channel));
+        }
         children.spawn(channels::run_out(
             Arc::clone(&channel),
             queue,
             way.subscribe(),
+            bulk,
         ));
         children.spawn(channels::run_in(
             label,
@@ -205,7 +227,12 @@ async fn add_channels(
         ));
         outs.push(out);
     }
-    Ok((outs, channel_notices))
+    let bulk_channel = bulk_channel.expect("invariant: bulk is one of the three labels");
+    Ok(Channels {
+        outs,
+        bulk: bulk_channel,
+        notices: channel_notices,
+    })
 }
 
 fn start(
@@ -223,11 +250,12 @@ fn start(
     let inputs = Inputs {
         commands: command_receiver,
         notices,
-        channels: parts.channel_notices,
+        channels: parts.channels.notices,
         hung_up,
     };
     let channels = parts
         .channels
+        .outs
         .try_into()
         .expect("invariant: one queue was made for each of the three labels");
     Link {
@@ -235,6 +263,7 @@ fn start(
         audio: parts.audio,
         layers: parts.layers,
         channels,
+        bulk: parts.channels.bulk,
         shared,
         connection,
         state,

@@ -1,4 +1,4 @@
-//! The stack's runtime with larger socket buffers.
+//! The stack's runtime with larger socket buffers and, for links of data only, tunnels.
 //!
 //! Linux gives a UDP socket about 208 KiB; a burst of one 1 MiB SCTP window overflows it and the
 //! loss costs nine tenths of the throughput. The system's `rmem_max` still caps what we get.
@@ -10,26 +10,36 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime,
     TokioRuntime,
 };
 
+use crate::tunnel::control::BulkControl;
+use crate::tunnel::endpoint::Endpoint;
+use crate::tunnel::socket::TunnelSocket;
+
 const SOCKET_BUFFER_BYTES: usize = 1024 * 1024;
 
 /// See the module's text.
 #[derive(Debug)]
-pub(crate) struct BufferedRuntime(pub(crate) TokioRuntime);
+pub(crate) struct BufferedRuntime {
+    pub(crate) inner: TokioRuntime,
+    /// Present where application data goes through a [tunnel](crate::tunnel).
+    pub(crate) bulk: Option<Arc<BulkControl>>,
+}
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl Runtime for BufferedRuntime {
     fn spawn(&self, future: Boxed<'static, ()>) -> Box<dyn JoinHandle> {
-        self.0.spawn(future)
+        self.inner.spawn(future)
     }
 
     fn spawn_reactor(&self, size: usize, future: Boxed<'static, ()>) -> Box<dyn JoinHandle> {
-        self.0.spawn_reactor(size, future)
+        self.inner.spawn_reactor(size, future)
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
@@ -39,38 +49,47 @@ impl Runtime for BufferedRuntime {
         if let Err(error) = receive.and(send) {
             tracing::debug!(%error, "socket buffers stay at the system's size");
         }
-        self.0.wrap_udp_socket(socket)
+        let socket = self.inner.wrap_udp_socket(socket)?;
+        let Some(bulk) = &self.bulk else {
+            return Ok(socket);
+        };
+        let endpoint = Endpoint::new(StdRng::from_seed(rand::random()));
+        Ok(Arc::new(TunnelSocket::new(
+            socket,
+            endpoint,
+            Arc::clone(bulk),
+        )))
     }
 
     fn wrap_tcp_listener(&self, listener: TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        self.0.wrap_tcp_listener(listener)
+        self.inner.wrap_tcp_listener(listener)
     }
 
     fn connect_tcp<'a>(
         &'a self,
         address: SocketAddr,
     ) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
-        self.0.connect_tcp(address)
+        self.inner.connect_tcp(address)
     }
 
     fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
-        self.0.resolve_host(host)
+        self.inner.resolve_host(host)
     }
 
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
-        self.0.sleep(duration)
+        self.inner.sleep(duration)
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
-        self.0.interval(period)
+        self.inner.interval(period)
     }
 
     fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        self.0.block_on(future);
+        self.inner.block_on(future);
     }
 
     fn yield_now(&self) -> Boxed<'static, ()> {
-        self.0.yield_now()
+        self.inner.yield_now()
     }
 
     fn name(&self) -> &'static str {

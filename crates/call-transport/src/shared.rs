@@ -12,6 +12,7 @@ use crate::estimator::START_BPS;
 use crate::formats::Formats;
 use crate::meter::Meter;
 use crate::outgoing::OutStreams;
+use crate::tunnel::control::BulkControl;
 
 /// Assumed until the first measurement; between a LAN and another continent.
 const RTT_UNKNOWN_US: u32 = 100_000;
@@ -45,10 +46,12 @@ pub(crate) struct Shared {
     pub(crate) dropped_out: AtomicU64,
     /// Packets of the peer the owner had no room for.
     pub(crate) dropped_in: AtomicU64,
+    /// The tunnel of a link that carries data only.
+    pub(crate) bulk: Option<Arc<BulkControl>>,
 }
 
 impl Shared {
-    pub(crate) fn new(streams: OutStreams) -> Self {
+    pub(crate) fn new(streams: OutStreams, bulk: Option<Arc<BulkControl>>) -> Self {
         Self {
             streams,
             meter: Mutex::default(),
@@ -64,6 +67,7 @@ impl Shared {
             keyframe_requests_out: AtomicU64::new(0),
             dropped_out: AtomicU64::new(0),
             dropped_in: AtomicU64::new(0),
+            bulk,
         }
     }
 

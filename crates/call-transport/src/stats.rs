@@ -39,6 +39,30 @@ pub struct LinkStats {
     pub keyframe_requests_in: u64,
     /// Keyframe requests that we sent.
     pub keyframe_requests_out: u64,
+    /// The channel for bulk data.
+    pub bulk: BulkStats,
+}
+
+/// How [`ChannelLabel::Bulk`](crate::ChannelLabel::Bulk) does in our sending direction. All but the
+/// backlog is zero or absent while no tunnel is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BulkStats {
+    /// Whether data goes through the crate's tunnel: only on a [`LinkShape::Data`] link to a peer
+    /// that takes part, not through a relay.
+    ///
+    /// [`LinkShape::Data`]: crate::LinkShape::Data
+    pub is_tunnelled: bool,
+    /// What the path is taken to carry for us at present, bits per second.
+    pub rate_bps: u64,
+    /// Least round trip of the last 10 to 20 s, milliseconds.
+    pub base_rtt_ms: Option<f64>,
+    /// Smoothed round trip, milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Bytes accepted by [`Link::send_channel`](crate::Link::send_channel) that SCTP does not know
+    /// to have arrived.
+    pub backlog_bytes: usize,
+    /// Repetitions among the packets sent so far, 0.0..=1.0.
+    pub repeated: f64,
 }
 
 /// Which kind of path a connected peer connection uses. `Host` while the stack knows no pair.

@@ -3,6 +3,7 @@
 // Clippy's exemption for tests does not reach helper functions.
 #![allow(clippy::unwrap_used)]
 
+mod bulk;
 mod channels;
 mod lifecycle;
 mod media;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -190,6 +190,12 @@ pub(crate) struct Relay {
 struct RelayState {
     /// Of 1000 SRTP packets, how many are lost.
     loss_per_mille: AtomicU64,
+    /// Of 1000 other packets.
+    data_loss_per_mille: AtomicU64,
+    /// In each direction.
+    delay_ms: AtomicU64,
+    /// Whether it drops what is neither STUN, DTLS nor SRTP.
+    is_strict: AtomicBool,
     random: AtomicU64,
     dropped: AtomicU64,
     tasks: std::sync::Mutex<JoinSet<()>>,
@@ -208,6 +214,19 @@ impl Relay {
 
     pub(crate) fn set_loss_per_mille(&self, loss: u64) {
         self.state.loss_per_mille.store(loss, Ordering::Relaxed);
+    }
+
+    /// Loses data, too, and delays everything.
+    pub(crate) fn set_data_path(&self, loss_per_mille: u64, delay_ms: u64) {
+        self.state
+            .data_loss_per_mille
+            .store(loss_per_mille, Ordering::Relaxed);
+        self.state.delay_ms.store(delay_ms, Ordering::Relaxed);
+    }
+
+    /// Lets only pass what every WebRTC stack sends.
+    pub(crate) fn set_strict(&self) {
+        self.state.is_strict.store(true, Ordering::Relaxed);
     }
 
     /// Loses everything on the present paths; paths of later candidates work again.
@@ -281,6 +300,8 @@ impl RelayState {
         let mut clients: BTreeMap<SocketAddr, Arc<UdpSocket>> = BTreeMap::new();
         let mut returns = JoinSet::new();
         let mut buffer = vec![0; 2_048];
+        let (late, waiting) = mpsc::unbounded_channel();
+        returns.spawn(carry(waiting));
         while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
             let outer = match clients.entry(client) {
                 Entry::Occupied(known) => known.into_mut(),
@@ -296,7 +317,7 @@ impl RelayState {
                 }
             };
             if !self.loses(&buffer[..length]) {
-                let _ = outer.send_to(&buffer[..length], target).await;
+                self.pass(&late, outer, &buffer[..length], target).await;
             }
         }
     }
@@ -308,14 +329,33 @@ impl RelayState {
         client: SocketAddr,
     ) {
         let mut buffer = vec![0; 2_048];
+        let (late, waiting) = mpsc::unbounded_channel();
+        let mut carrier = JoinSet::new();
+        carrier.spawn(carry(waiting));
         while let Ok((length, _)) = outer.recv_from(&mut buffer).await {
             if !self.loses(&buffer[..length]) {
-                let _ = inner.send_to(&buffer[..length], client).await;
+                self.pass(&late, &inner, &buffer[..length], client).await;
             }
         }
     }
 
-    /// Only media is lost: RFC 7983 tells it by the first byte, RFC 5761 RTCP by the second.
+    async fn pass(
+        &self,
+        late: &mpsc::UnboundedSender<Late>,
+        socket: &Arc<UdpSocket>,
+        packet: &[u8],
+        to: SocketAddr,
+    ) {
+        let delay = Duration::from_millis(self.delay_ms.load(Ordering::Relaxed));
+        if delay.is_zero() {
+            let _ = socket.send_to(packet, to).await;
+            return;
+        }
+        let at = tokio::time::Instant::now() + delay;
+        let _ = late.send((at, Arc::clone(socket), packet.to_vec(), to));
+    }
+
+    /// Media has a loss of its own: RFC 7983 tells it by the first byte, RFC 5761 RTCP by the second.
     fn loses(&self, packet: &[u8]) -> bool {
         let is_media = packet.len() > 12
             && (128..192).contains(&packet[0])
@@ -329,10 +369,27 @@ impl RelayState {
             .random
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
             .unwrap();
-        let is_lost = is_media && random % 1_000 < self.loss_per_mille.load(Ordering::Relaxed);
+        let loss = if is_media {
+            &self.loss_per_mille
+        } else {
+            &self.data_loss_per_mille
+        };
+        let is_foreign = self.is_strict.load(Ordering::Relaxed) && packet[0] >= 192;
+        let is_lost = is_foreign || random % 1_000 < loss.load(Ordering::Relaxed);
         self.dropped
             .fetch_add(u64::from(is_lost), Ordering::Relaxed);
         is_lost
+    }
+}
+
+/// A delayed packet.
+type Late = (tokio::time::Instant, Arc<UdpSocket>, Vec<u8>, SocketAddr);
+
+/// Sends packets when their time has come, in order.
+async fn carry(mut waiting: mpsc::UnboundedReceiver<Late>) {
+    while let Some((at, socket, packet, to)) = waiting.recv().await {
+        tokio::time::sleep_until(at).await;
+        let _ = socket.send_to(&packet, to).await;
     }
 }
 
