@@ -190,10 +190,8 @@ fn giving_up_leaves_nothing_behind() {
     rig.taken();
     rig.group(0);
     let dir = rig.dir.path().to_owned();
-    rig.transfer
-        .state()
-        .save(rig.transfer.folder.dir())
-        .unwrap();
+    let state = rig.transfer.state().clone();
+    state.save(rig.transfer.folder.dir()).unwrap();
     assert!(dir.join("sub/a.visavis-part").exists());
     rig.transfer.remove();
     assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0);
