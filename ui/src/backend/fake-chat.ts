@@ -96,7 +96,7 @@ export function allTransfers(): TransferView[] {
       size_bytes: 3_481_002,
       done_bytes: 3_481_002,
       state: { state: "done" },
-      path: "/home/mina/Downloads/Garden, seen from the street.jpg",
+      path: "/data/mina/Downloads/Garden, seen from the street.jpg",
     }),
     fakeTransfer({
       name: "Minutes.md",
@@ -160,7 +160,7 @@ export function advance(transfer: TransferView): TransferView {
     transfer.done_bytes + transfer.size_bytes * STEP,
   );
   if (done_bytes >= transfer.size_bytes) {
-    const path = transfer.outgoing ? null : `/home/mina/Downloads/${transfer.name}`;
+    const path = transfer.outgoing ? null : `/data/mina/Downloads/${transfer.name}`;
     return { ...transfer, done_bytes, rate_bytes_per_s: 0, state: { state: "done" }, path };
   }
   const rate_bytes_per_s = Math.round(transfer.size_bytes * STEP);

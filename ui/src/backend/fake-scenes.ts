@@ -232,7 +232,7 @@ export function startOf(scene: Scene): SceneStart {
         events: [
           {
             type: "dropped",
-            paths: ["/home/mina/Garden, seen from the street.jpg", "/home/mina/Plan.pdf"],
+            paths: ["/data/mina/Garden, seen from the street.jpg", "/data/mina/Plan.pdf"],
           },
         ],
       };

@@ -26,7 +26,7 @@ export const UNKNOWN_CODE = "0000-0000-0000";
 const LEVELS_MS = 100;
 const TRANSFERS_MS = 500;
 /** What a file chooser gives that is not there. */
-const PICKED = ["/home/mina/Sketch.png", "/home/mina/List.txt"];
+const PICKED = ["/data/mina/Sketch.png", "/data/mina/List.txt"];
 
 export class FakeBackend implements Backend {
   /** Commands received, newest last; the last 1000 of them. */
@@ -235,7 +235,7 @@ export class FakeBackend implements Backend {
         break;
       case "pick_folder": {
         const { offer, member } = command;
-        this.obey({ type: "accept_files", offer, member, folder: "/home/mina/Pictures" });
+        this.obey({ type: "accept_files", offer, member, folder: "/data/mina/Pictures" });
         break;
       }
       case "accept_files":

@@ -37,8 +37,8 @@ describe("files held over the window", () => {
 });
 
 it.each([
-  ["/home/mina/Plan.pdf", "Plan.pdf"],
-  ["/home/mina/Photos/", "Photos"],
+  ["/data/mina/Plan.pdf", "Plan.pdf"],
+  ["/data/mina/Photos/", "Photos"],
   ["C:\\Users\\Mina\\Plan.pdf", "Plan.pdf"],
   ["/", "/"],
 ])("%s is called %s", (path, name) => {

@@ -239,7 +239,7 @@ describe("files", () => {
     expect(get("announcer").textContent).toContain("is saved");
     await click("transfer-reveal");
     expect(sent("reveal_file")).toEqual([
-      { type: "reveal_file", path: "/home/mina/Downloads/Plan of the house.pdf" },
+      { type: "reveal_file", path: "/data/mina/Downloads/Plan of the house.pdf" },
     ]);
   });
 
