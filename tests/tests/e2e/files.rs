@@ -271,7 +271,10 @@ fn a_killed_receiver_goes_on_where_it_was() {
             whole as f64 / 1e6,
             twice / bytes as f64 * 1e2
         );
-        assert!(twice <= LOST_WITH_A_RECEIVER_BYTES, "{twice} bytes sent twice");
+        assert!(
+            twice <= LOST_WITH_A_RECEIVER_BYTES,
+            "{twice} bytes sent twice"
+        );
         for lines in [ann, bo] {
             assert_eq!(lines.terminate().code, Some(0));
         }
