@@ -35,7 +35,7 @@ use peer::Peer;
 /// Messages of one event for the UI. Bounds the event, not what is shown.
 const VIEWS_PER_EVENT: usize = 100;
 /// Own messages that wait for the history; more are refused.
-const UNSAID: usize = 64;
+const UNSAID: usize = 512;
 
 /// See the module's documentation.
 #[derive(Debug)]
