@@ -6,11 +6,11 @@
 //! caller's network namespace; moved into others they stay tied. Addresses and routes are the
 //! caller's business. Kernels without netem need nothing but `/dev/net/tun`.
 //!
-//! The clock ticks [`TICK`]: a packet is late by at most that, plus what the scheduler adds; the
+//! The clock ticks `TICK`: a packet is late by at most that, plus what the scheduler adds; the
 //! capacity is exact on average. At 10,000 packets per second each way the thread costs about a
 //! tenth of a core.
 //!
-//! Invariants: a full interface queue loses nothing silently ([`QUEUE_PACKETS`] is some seconds at
+//! Invariants: a full interface queue loses nothing silently (`QUEUE_PACKETS` is some seconds at
 //! the rates meant here); the thread ends with the value, or when an interface is taken away.
 
 use std::io;
