@@ -16,8 +16,9 @@ use super::writer::{Done, Published, Writer};
 /// Verified groups are told this often at most. Less often makes progress jump; more often wakes the
 /// session for every group.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
-/// States are saved this often at most: what arrived since is asked for again after a crash.
-const SAVE_EVERY: Duration = Duration::from_secs(2);
+/// States are saved this often at most, and not while other chores wait: what arrived since is asked
+/// for again after a crash. Less often repeats more, more often syncs for nothing.
+const SAVE_EVERY: Duration = Duration::from_millis(500);
 
 /// One piece of work.
 pub(super) enum Chore {
@@ -96,7 +97,8 @@ impl Writer {
         let report = transfers.any(Transfer::has_report);
         let report = report.then(|| self.reported_at + REPORT_EVERY);
         let mut transfers = self.transfers.values();
-        let save = transfers.any(|transfer| transfer.is_changed);
+        // Whatever ends a chore looks at this again.
+        let save = !self.chores.is_busy && transfers.any(|transfer| transfer.is_changed);
         let save = save.then(|| self.saved_at + SAVE_EVERY);
         report.into_iter().chain(save).min()
     }
@@ -111,7 +113,7 @@ impl Writer {
                 .collect();
             reports.into_iter().for_each(|report| self.tell(report));
         }
-        if now >= self.saved_at + SAVE_EVERY {
+        if !self.chores.is_busy && now >= self.saved_at + SAVE_EVERY {
             self.saved_at = now;
             self.save_changed();
         }
