@@ -20,6 +20,13 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// Fills with bytes that differ everywhere, 8 at a time, so that the last few may go unused.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&self.bits().to_le_bytes()[..chunk.len()]);
+        }
+    }
+
     /// Uniform in 0.0..1.0.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64

@@ -1,16 +1,14 @@
 //! Who is compared: two processes each, told what to do by lines, that move bytes.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use call_lab::random::Random;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use visavis_tests::support::chromium;
 use visavis_tests::support::headless::{Lines, code_of};
 use visavis_tests::support::network::Namespace;
+use visavis_tests::support::transfer::make_file;
 use visavis_tests::support::usage::{PeakMemory, family_cpu_seconds};
 use visavis_tests::support::window::binary;
 
@@ -236,7 +234,7 @@ fn bytes_at(progress: &[(f64, u64)], at: f64) -> f64 {
 fn connect_ours(places: Option<&[Place<'_>; 2]>, bytes: u64) -> Pair {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let file = directory.path().join("file.bin");
-    write_file(&file, bytes);
+    make_file(&file, bytes);
     let folder = directory.path().join("arrived");
     std::fs::create_dir(&folder).expect("a directory can be made");
     let of = |at: usize| places.map(|places| places[at].namespace);
@@ -291,21 +289,5 @@ fn connect_ours(places: Option<&[Place<'_>; 2]>, bytes: u64) -> Pair {
         go: json!({ "type": "offer_files", "to": null, "paths": [file] }),
         is_ours: true,
         _rest: Some((server, directory)),
-    }
-}
-
-/// Bytes that no disk and no hash finds easy.
-fn write_file(path: &Path, bytes: u64) {
-    let mut random = Random::new(bytes);
-    let mut file = File::create(path).expect("a file can be made");
-    let mut left = bytes;
-    while left > 0 {
-        let block: Vec<u8> = (0..8_192)
-            .flat_map(|_| random.bits().to_le_bytes())
-            .collect();
-        let length = left.min(block.len() as u64);
-        file.write_all(&block[..length as usize])
-            .expect("a file can be written");
-        left -= length;
     }
 }

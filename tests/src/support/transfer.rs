@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,15 +22,16 @@ pub const TRANSFER: Duration = Duration::from_secs(90);
 /// When it cannot be written.
 pub fn make_file(path: &Path, bytes: u64) {
     let mut random = Random::new(bytes);
-    let file = File::create(path).expect("a file can be made");
-    let mut file = BufWriter::with_capacity(1 << 20, file);
-    for _ in 0..bytes / 8 {
-        file.write_all(&random.bits().to_le_bytes())
+    let mut file = File::create(path).expect("a file can be made");
+    let mut block = vec![0; 1 << 20];
+    let mut left = bytes;
+    while left > 0 {
+        let length = left.min(block.len() as u64) as usize;
+        random.fill(&mut block[..length]);
+        file.write_all(&block[..length])
             .expect("a file can be written");
+        left -= length as u64;
     }
-    file.write_all(&[7; 8][..(bytes % 8) as usize])
-        .expect("a file can be written");
-    file.flush().expect("a file can be written");
 }
 
 /// BLAKE3 of a file, in hex.

@@ -16,6 +16,8 @@ use visavis_tests::support::transfer::{Member, linked};
 const NAMES: [&str; 5] = ["Ann", "Bo", "Cleo", "Dan", "Eva"];
 /// Of each member.
 const MESSAGES: usize = 200;
+/// Between two messages of a member: five people who type faster than any can.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Until the last message is everywhere.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,12 +30,13 @@ fn bad() -> PathConfig {
     }
 }
 
-/// Everybody says the messages of these numbers.
+/// Everybody says the messages of these numbers, one after the other.
 fn say(members: &mut [Lines], numbers: std::ops::Range<usize>) {
     for number in numbers {
         for (lines, name) in members.iter_mut().zip(NAMES) {
             lines.say(&json!({ "type": "send_chat", "text": format!("{name} {number}") }));
         }
+        members[0].watch(PAUSE);
     }
 }
 
@@ -140,7 +143,12 @@ fn scenario() {
             break;
         }
         let counts: Vec<usize> = logs.iter().map(BTreeMap::len).collect();
-        assert!(said.elapsed() < PATIENCE, "{counts:?} of {all} messages");
+        let errors = members.iter().flat_map(|lines| &lines.seen);
+        let errors = errors.filter(|line| line["event"] == "error").count();
+        assert!(
+            said.elapsed() < PATIENCE,
+            "{counts:?} of {all} messages, {errors} errors"
+        );
     }
     println!(
         "{all} messages at {} members: {:.1} s after the last was said, {:.1} s in all",
