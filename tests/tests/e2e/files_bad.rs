@@ -20,6 +20,8 @@ use visavis_tests::support::transfer::{Member, ended, linked, make_file, offer, 
 const MIB: u64 = 1 << 20;
 /// What members show each other, so that a call can be hurt.
 const MEDIA: [&str; 4] = ["--video", "pattern:320x180@15", "--audio", "tone:440"];
+/// Of 15 pictures a second, in a second in which nothing is wrong.
+const LEAST_FPS: f64 = 10.0;
 
 /// A file system of its own in memory; unmounted with this value.
 struct Mounted {
@@ -63,6 +65,11 @@ struct Call {
     _server: Server,
 }
 
+/// The other's picture in figures, in frames per second.
+fn fps(stats: &Value) -> f64 {
+    stats["members"][0]["video"]["fps"].as_f64().unwrap_or(0.0)
+}
+
 impl Call {
     /// `inbox` is the folder of the second, who is behind a link if one is laid.
     fn start(inbox: &Path, behind: Option<&Namespace>) -> Self {
@@ -90,6 +97,10 @@ impl Call {
         for lines in [&mut ann, &mut bo] {
             linked(lines, 1);
             lines.event("first_frame");
+            // The second in which pictures begin is not a whole one.
+            lines.until("pictures at their rate", |line| {
+                line["event"] == "stats" && fps(line) > LEAST_FPS
+            });
         }
         Self {
             ann,
@@ -120,10 +131,8 @@ impl Call {
                 .collect();
             assert!(stats.len() >= 2, "figures go on");
             for line in stats {
-                let member = &line["members"][0];
-                let fps = member["video"]["fps"].as_f64().unwrap_or(0.0);
-                assert!(fps > 10.0, "the picture goes on: {line}");
-                let concealed = member["audio"]["concealed_ratio"].as_f64();
+                assert!(fps(line) > LEAST_FPS, "the picture goes on: {line}");
+                let concealed = line["members"][0]["audio"]["concealed_ratio"].as_f64();
                 assert!(concealed.is_some_and(|ratio| ratio < 0.05), "{line}");
             }
         }
