@@ -362,9 +362,11 @@ fn twelve_members_get_what_their_tiles_ask_for() {
         if seconds.len() < 50 {
             wrong.push(format!("{}: {} figures", names[index], seconds.len()));
         }
-        // A dip of an estimate on a machine that is fully loaded costs some seconds.
-        let mean = right.iter().sum::<f64>() / right.len() as f64;
-        if mean < 0.9 || right.iter().any(|share| *share < 0.6) {
+        // Twelve clients fill both cores, so an estimate takes waiting for the processor for a full
+        // link and dips; the large tile's layer pays for that, never a small one's.
+        let least = right.iter().copied().fold(f64::INFINITY, f64::min);
+        let short = right.iter().filter(|share| **share < 0.95).count();
+        if least < 0.4 || short > 1 {
             wrong.push(format!("{}: {right:.2?}", names[index]));
         }
         // Whoever makes a sound is heard whole.
