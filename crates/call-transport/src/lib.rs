@@ -4,8 +4,8 @@
 //! A [`Link`] is one peer connection, to a member or to the server's SFU ([`LinkShape`]): sound and
 //! pictures, three data channels ([`ChannelLabel`]), and an own task that negotiates, recovers lost
 //! paths and reports [`LinkEvent`]s. The pure parts are [`negotiation`] and [`recovery`], and inside
-//! loss detection, keyframe requests, bandwidth estimation, pacing, metering. [`ServerConnection`]
-//! is the signalling WebSocket.
+//! loss detection, keyframe requests, bandwidth estimation, pacing, metering, and all but the shell of
+//! the tunnel. [`ServerConnection`] is the signalling WebSocket.
 //!
 //! Bounded everywhere: media drops the newest packet and counts it, data channels refuse, events
 //! hold the peer back. A peer's nonsense is logged at DEBUG and changes nothing.
@@ -13,6 +13,21 @@
 //! Not here: which members to connect to, sealing of signals and media, packetizing and decoding.
 //! Not yet: IPv6 host candidates, camera and screen in one link, simulcast by rid, probing by the
 //! estimator.
+//!
+//! # Bulk data
+//!
+//! A [`LinkShape::Data`] link to a peer of ours carries its data through a tunnel below DTLS
+//! (`tunnel`; frames in docs/protocol.md), because the stack's SCTP halves its window for every
+//! loss and has no setting for that. It is offered in band and costs 13 bytes a datagram. Through a
+//! TURN relay, or to a peer that does not answer, transfers are plain SCTP and lose their rate with
+//! the first losses; [`BulkStats::is_tunnelled`] tells. It sends as fast as packets arrive, whatever
+//! gets lost, but backs off from queueing delay beyond 5 ms, whoever causes it: a transfer that
+//! shares its path with something that keeps queues full gets 128 kbit/s and what that leaves.
+//! [`Link::set_bulk_limit_bps`] bounds it besides.
+//!
+//! Whoever sends waits for [`Link::channel_writable`] before each message: what waits below then
+//! stays at about what the path carries in its round trip and 200 ms (256 KiB at least, 8 MiB at
+//! most). More would be under way for so long after the path got slower that SCTP sends it again.
 //!
 //! # What an SFU has to do for our links
 //!
@@ -68,6 +83,7 @@
 //! | Handlers run on the driver and stop media while they wait | `handler`: forwards only | – |
 //! | Sends of a data channel are unbounded | `setup`: limit; `channels`: queue | `a_full_queue_refuses_and_then_drains` |
 //! | Small socket buffers lose SCTP bursts | `runtime` | – |
+//! | SCTP halves its window for every loss, whatever the channel's reliability | `tunnel` | `losses_below_are_repaired_below`, virtual time |
 //! | Dropping without `close` leaks; `close` tells the peer nothing | `task`: always closed, `Bye` signalled | `lifecycle` |
 //! | Wildcard binds skip loopback, and yield `0.0.0.0` where nothing else is | `setup`, `task` | all tests |
 //! | The DTLS client's order decides the SRTP profile, ours only between our own ends | `setup`: AES-128-GCM first | `aead_is_negotiated_between_ours` |

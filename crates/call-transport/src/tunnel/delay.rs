@@ -11,8 +11,12 @@ use std::time::{Duration, Instant};
 /// standing queue for the path. The rate control empties its own queue several times in this time.
 const BUCKET: Duration = Duration::from_secs(10);
 /// Samples whose least counts as the present delay, so that jitter is not taken for a queue
-/// (RFC 6817, CURRENT_FILTER). There is one every 2 ms; more notice a queue later.
+/// (RFC 6817, CURRENT_FILTER), and the time they span at least, so that neither is a process that
+/// did not run for a moment. More notice a queue later.
 const CURRENT: usize = 8;
+const CURRENT_SPAN: Duration = Duration::from_millis(24);
+/// Samples kept, should they come faster than that: the oldest are forgotten.
+const MOST: usize = 256;
 /// The same where it must be noticed soon.
 const FEW: usize = 3;
 /// Weight of a sample in the jitter (RFC 3550, section 6.4.1).
@@ -45,7 +49,7 @@ impl Least {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct QueueDelay {
     base: Least,
-    recent: VecDeque<i64>,
+    recent: VecDeque<(Instant, i64)>,
     jitter: f64,
 }
 
@@ -54,26 +58,29 @@ impl QueueDelay {
     /// it was queueing and not jitter.
     pub(crate) fn handle_sample(&mut self, now: Instant, delay_us: i64) -> Duration {
         self.base.handle_sample(now, delay_us);
-        if let Some(last) = self.recent.back() {
+        if let Some((_, last)) = self.recent.back() {
             let change = delay_us.abs_diff(*last) as f64;
             self.jitter += (change - self.jitter) * JITTER_WEIGHT;
         }
-        if self.recent.len() == CURRENT {
+        self.recent.push_back((now, delay_us));
+        let is_old = |(at, _): &(Instant, i64)| *at + CURRENT_SPAN < now;
+        while self.recent.len() > MOST
+            || (self.recent.len() > CURRENT && self.recent.front().is_some_and(is_old))
+        {
             self.recent.pop_front();
         }
-        self.recent.push_back(delay_us);
         self.over_base(Some(delay_us))
     }
 
     /// The present queueing delay.
     pub(crate) fn current(&self) -> Duration {
-        self.over_base(self.recent.iter().copied().min())
+        self.over_base(self.recent.iter().map(|(_, delay)| *delay).min())
     }
 
     /// The same of the last few samples: sooner, and taken in by jitter more often.
     pub(crate) fn earliest(&self) -> Duration {
         let few = self.recent.iter().rev().take(FEW);
-        self.over_base(few.copied().min())
+        self.over_base(few.map(|(_, delay)| *delay).min())
     }
 
     /// How much the delay varies from sample to sample, seconds.
@@ -104,12 +111,12 @@ mod tests {
                 queue.handle_sample(now, offset + delay * 1_000);
                 assert_eq!(queue.current(), Duration::ZERO);
             }
-            for number in 1..=20 {
+            for number in 1..=25 {
                 now += Duration::from_millis(2);
                 let sample = queue.handle_sample(now, offset + 50_000);
                 assert!((14..=30).contains(&sample.as_millis()));
                 let current = queue.current().as_millis();
-                let is_there = number >= CURRENT;
+                let is_there = number > 12;
                 assert_eq!(
                     (25..=30).contains(&current),
                     is_there,

@@ -170,10 +170,11 @@ impl Endpoint {
         })
     }
 
-    /// Takes what arrived.
+    /// Takes what arrived, at `arrived_at` by the system's account: a process may be late to read it.
     pub(crate) fn handle_incoming(
         &mut self,
         now: Instant,
+        arrived_at: Instant,
         from: SocketAddr,
         datagram: &[u8],
     ) -> Incoming {
@@ -202,14 +203,14 @@ impl Endpoint {
                 payload,
             } => {
                 let known = peer.receivers.iter_mut().find(|r| r.token() == token);
-                let fate = known.map(|r| r.handle_data(now, packet, datagram, payload));
+                let fate = known.map(|r| r.handle_data(now, arrived_at, packet, datagram, payload));
                 if fate == Some(Fate::Next) {
                     return Incoming::Next;
                 }
             }
             Frame::Ack(ack) => {
                 if let Some(sender) = peer.sender.as_mut().filter(|s| s.token() == ack.token) {
-                    sender.handle_ack(now, &ack);
+                    sender.handle_ack(now, arrived_at, &ack);
                 }
             }
         }

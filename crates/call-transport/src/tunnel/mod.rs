@@ -25,6 +25,8 @@ mod sender;
 pub(crate) mod socket;
 
 #[cfg(test)]
+mod call_tests;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tunnel_tests;

@@ -15,7 +15,8 @@
 //! | `Judge` | the capacity | the probe's packets arrived: again with twice the gain, or `Drain` |
 //!
 //! A round lasts until a packet sent in it is acknowledged. Rounds in which the application had less
-//! to send than allowed raise the model and never lower it; a queue counts always.
+//! to send than allowed raise the model and never lower it; a queue counts always. Where the machine
+//! is too busy to keep the pace, the model may exceed what arrives by [`MOST_UNTESTED`].
 //!
 //! Invariants: pace and window are finite and at least [`FLOOR`] and four packets. Deliberately not
 //! here: pacing, loss detection, the clock.
@@ -26,9 +27,9 @@ use std::time::{Duration, Instant};
 use super::delay::{Least, QueueDelay};
 
 /// Queueing delay beyond which we are too fast. Higher fills more of jittery links, lower is more
-/// polite. LEDBAT's 100 ms ruin a call (RFC 6817 allows any value up to that); LEDBAT++ takes 60;
-/// what our media estimator leaves standing is about 5 ms.
-pub(crate) const TARGET: Duration = Duration::from_millis(12);
+/// polite. LEDBAT's 100 ms ruin a call (RFC 6817 allows any value up to that). Beside our own media
+/// estimator, which wants 2.5 of 5 Mbit/s at 60 ms, 12 ms left it 0.8 and 5 ms leave it all.
+const TARGET: Duration = Duration::from_millis(5);
 /// At or below this the queue counts as empty: jitter of timers and interfaces.
 const EMPTY: Duration = Duration::from_millis(4);
 /// What the window has beyond the path's own content: the target and late acknowledgements.
@@ -49,17 +50,28 @@ const LONG_ROUND_US: u64 = 1_000_000;
 const HOLD: Duration = Duration::from_millis(300);
 /// Excess of the first probe; each that finds more doubles it.
 const FIRST_EXCESS: f64 = 0.1;
-/// What a first probe may queue on a path that is full. Above [`TARGET`] probes would end as queues.
-const PROBE_QUEUE_S: f64 = 0.008;
+/// What a first probe may queue on a path that is full: well below [`TARGET`], and too little for a
+/// call's estimator to react.
+const PROBE_QUEUE_S: f64 = 0.003;
 const LAST_GAIN: f64 = 2.0;
 /// What a probe must bring to have found something, of its excess.
 const PROBE_YIELD: f64 = 0.6;
+/// How far the pace may go beyond what arrives while a busy machine does not keep it.
+const MOST_UNTESTED: f64 = 8.0;
 /// Kept of what arrived when there is a queue.
-const BACK_OFF: f64 = 0.9;
+const BACK_OFF: f64 = 0.85;
 /// Rounds whose least loss is taken for the path's own: it is made up for.
 const LOSS_ROUNDS: usize = 8;
 /// Most that is made up for.
 const MOST_LOSS: f64 = 0.25;
+/// Between two answers to a queue at least, as on short paths samples outlive several round trips.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// After a queue we do not look for more for this long: what a call's estimator gets back of it
+/// takes seconds (8 % each, draft-ietf-rmcat-gcc-02).
+const SHARED: Duration = Duration::from_secs(10);
+/// How long a queue may stay at our least pace before it counts as the path's own. LEDBAT, which
+/// never doubts, starves behind whatever keeps queues full.
+const DOUBT: Duration = Duration::from_secs(5);
 /// Loss beyond the usual at which we follow what arrives: a queue too short to be seen drops what
 /// it cannot carry. Random loss varies by less in a round of [`TELLING_BYTES`] and more.
 const EXCESS_LOSS: f64 = 0.2;
@@ -122,8 +134,15 @@ pub(crate) struct RateControl {
     losses: VecDeque<f64>,
     /// Packets before this one were sent while there was too little to send.
     limited_before: u64,
+    /// Packets before this one were sent more slowly than was meant.
+    late_before: u64,
     /// A queue is answered once, then again from this packet on.
     answered_before: u64,
+    answered_at: Option<Instant>,
+    /// Until when others are taken to be on the path, whose turn it is to grow.
+    shared_until: Option<Instant>,
+    /// Since when the pace is at its least.
+    least_since: Option<Instant>,
     limit: Option<f64>,
 }
 
@@ -146,7 +165,11 @@ impl RateControl {
             delivered: 0,
             losses: VecDeque::new(),
             limited_before: 0,
+            late_before: 0,
             answered_before: 0,
+            answered_at: None,
+            shared_until: None,
+            least_since: None,
             limit: None,
         }
     }
@@ -156,6 +179,7 @@ impl RateControl {
         *self = Self {
             limit: self.limit,
             limited_before: self.limited_before,
+            late_before: self.late_before,
             answered_before: self.answered_before,
             ..Self::new(Duration::from_secs_f64(self.rtt_s))
         };
@@ -169,6 +193,11 @@ impl RateControl {
     /// There was nothing to send although it was allowed, before `next_packet`.
     pub(crate) fn handle_idle(&mut self, next_packet: u64) {
         self.limited_before = next_packet;
+    }
+
+    /// The pace was not kept before `next_packet`: nobody came in time.
+    pub(crate) fn handle_late(&mut self, next_packet: u64) {
+        self.late_before = next_packet;
     }
 
     /// Bytes per second to send now.
@@ -221,14 +250,17 @@ impl RateControl {
             self.history.pop_front();
         }
         self.grow_window(feedback.acknowledged as f64);
+        self.doubt_base(now);
         let is_answered = feedback.largest < self.answered_before;
         let is_full = match self.phase {
             Phase::Startup { .. } => self.queue.earliest() > TARGET / 2,
             _ => self.queue.current() > TARGET,
         };
-        if is_full && !is_answered {
+        let is_recent = self.answered_at.is_some_and(|at| now < at + PATIENCE);
+        if is_full && !is_answered && !is_recent {
             self.answered_before = feedback.next_packet;
-            self.back_off();
+            self.answered_at = Some(now);
+            self.back_off(now);
         }
         let lasted_us = feedback.arrived_us.saturating_sub(self.round.began_us);
         let has_enough = self.round.delivered as f64 >= ROUND_BYTES || lasted_us >= LONG_ROUND_US;
@@ -254,6 +286,10 @@ impl RateControl {
 
     fn is_limited(&self) -> bool {
         self.limited_before > self.round.first
+    }
+
+    fn is_late(&self) -> bool {
+        self.late_before > self.round.first
     }
 
     fn grow_window(&mut self, acknowledged: f64) {
@@ -287,8 +323,22 @@ impl RateControl {
         (last_bytes - first_bytes) as f64 / (micros as f64 / 1e6)
     }
 
+    /// A queue that stays although we hardly send is not ours: the path has become longer, or others
+    /// keep it full. What is known about it is forgotten.
+    fn doubt_base(&mut self, now: Instant) {
+        let is_least = self.capacity <= 1.5 * FLOOR && !self.is_limited();
+        if !is_least || matches!(self.phase, Phase::Startup { .. }) {
+            self.least_since = None;
+        } else if now > *self.least_since.get_or_insert(now) + DOUBT {
+            self.restart();
+        }
+    }
+
     /// There is a queue.
-    fn back_off(&mut self) {
+    fn back_off(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Startup { .. }) {
+            self.shared_until = Some(now + SHARED);
+        }
         let arriving = BACK_OFF * self.recent_rate();
         self.capacity = match self.phase {
             Phase::Startup { .. } => arriving,
@@ -303,7 +353,7 @@ impl RateControl {
         let span_s = (feedback.arrived_us - self.round.began_us) as f64 / 1e6;
         let rate = self.round.delivered as f64 / span_s;
         let is_first = self.round.end == 0;
-        let is_limited = self.is_limited();
+        let (is_limited, is_late) = (self.is_limited(), self.is_late());
         let sum = self.round.delivered + self.round.lost;
         let loss = self.round.lost as f64 / sum.max(1) as f64;
         let is_telling = sum as f64 >= TELLING_BYTES;
@@ -334,19 +384,19 @@ impl RateControl {
             self.phase = Phase::Drain;
             return;
         }
-        self.judge(now, rate, queue, is_limited);
+        self.judge(now, rate, queue, is_limited, is_late);
     }
 
-    fn judge(&mut self, now: Instant, rate: f64, queue: Duration, is_limited: bool) {
-        let hold = Phase::Hold {
-            until: now + HOLD.max(Duration::from_secs_f64(4.0 * self.rtt_s)),
-        };
+    fn judge(&mut self, now: Instant, rate: f64, queue: Duration, is_limited: bool, is_late: bool) {
+        let wait = now + HOLD.max(Duration::from_secs_f64(4.0 * self.rtt_s));
+        let until = self.shared_until.map_or(wait, |shared| shared.max(wait));
+        let hold = Phase::Hold { until };
         let is_bounded = self.limit.is_some_and(|limit| self.capacity >= limit);
         match &mut self.phase {
             Phase::Startup { best, stalled } => {
                 if rate > *best * 1.25 {
                     (*best, *stalled) = (rate, 0);
-                } else if !is_limited {
+                } else if !is_limited && !is_late {
                     *stalled += 1;
                 }
                 if *stalled == 3 {
@@ -368,7 +418,14 @@ impl RateControl {
             Phase::Up => self.phase = Phase::Judge,
             Phase::Judge => {
                 let wanted = self.capacity * (1.0 + PROBE_YIELD * (self.gain - 1.0));
-                if rate >= wanted && queue <= EMPTY && !is_bounded {
+                // Who sends less than meant does not see what the path carries.
+                let untested = self.gain * self.capacity;
+                let is_untested = is_late && untested <= MOST_UNTESTED * rate;
+                if is_untested && queue <= EMPTY {
+                    self.capacity = untested;
+                }
+                let has_found = rate >= wanted || is_untested;
+                if has_found && queue <= EMPTY && !is_bounded {
                     self.gain = (2.0 * self.gain - 1.0).min(LAST_GAIN);
                     self.phase = Phase::Up;
                 } else {

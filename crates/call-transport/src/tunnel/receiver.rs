@@ -87,6 +87,7 @@ impl Receiver {
     pub(crate) fn handle_data(
         &mut self,
         now: Instant,
+        arrived_at: Instant,
         packet: u32,
         datagram: u32,
         payload: &[u8],
@@ -102,7 +103,7 @@ impl Receiver {
             return Fate::Dropped;
         }
         self.last_data_at = Some(now);
-        self.note_packet(now, packet);
+        self.note_packet(now, arrived_at, packet);
         if datagram < self.next {
             return Fate::Dropped;
         }
@@ -136,22 +137,22 @@ impl Receiver {
     }
 
     /// Notes that a packet arrived and when that has to be told.
-    fn note_packet(&mut self, now: Instant, packet: u64) {
+    fn note_packet(&mut self, now: Instant, arrived_at: Instant, packet: u64) {
         self.unacknowledged += 1;
         let mut is_late = false;
         match self.runs.front_mut() {
             Some((_, high)) if packet == *high + 1 => {
                 *high = packet;
-                self.largest_at = now;
+                self.largest_at = arrived_at;
             }
             Some((_, high)) if packet > *high => {
                 is_late = true;
                 self.runs.push_front((packet, packet));
-                self.largest_at = now;
+                self.largest_at = arrived_at;
             }
             None => {
                 self.runs.push_front((packet, packet));
-                self.largest_at = now;
+                self.largest_at = arrived_at;
             }
             Some(_) => self.note_older(packet),
         }
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
 
     fn take(receiver: &mut Receiver, now: Instant, packet: u32, datagram: u32) -> (Fate, Vec<u8>) {
-        let fate = receiver.handle_data(now, packet, datagram, &[datagram as u8; 10]);
+        let fate = receiver.handle_data(now, now, packet, datagram, &[datagram as u8; 10]);
         let mut handed_up = Vec::new();
         if fate == Fate::Next {
             handed_up.push(datagram as u8);
@@ -263,11 +264,11 @@ mod tests {
         assert_eq!(receiver.poll_timeout(), None);
         let large = vec![0; 64 * 1024];
         let mut held = 0;
-        while receiver.handle_data(now, held + 1, held + 1, &large) == Fate::Held {
+        while receiver.handle_data(now, now, held + 1, held + 1, &large) == Fate::Held {
             held += 1;
         }
         assert_eq!(held as usize, HELD_BYTES / large.len());
-        assert_eq!(receiver.handle_data(now, 999, 0, &large), Fate::Next);
+        assert_eq!(receiver.handle_data(now, now, 999, 0, &large), Fate::Next);
     }
 
     #[test]

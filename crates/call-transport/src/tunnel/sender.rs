@@ -30,8 +30,10 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 const SMALL_BYTES: usize = 256;
 /// Time's worth sent in one go. Timers have 1 ms; longer bursts queue and overflow small buffers.
 const BURST_S: f64 = 0.001;
-/// How much of a late timer is made up for.
-const CATCH_UP_S: f64 = 0.004;
+/// How much of a late timer is made up for: such a burst queues on the path for as long.
+const CATCH_UP_S: f64 = 0.008;
+/// The same in bytes where that is more: a dozen packets, 26 ms at 5 Mbit/s.
+const CATCH_UP_BYTES: f64 = 16_000.0;
 /// Bytes of one go at most, one coalesced transmission.
 const MAX_BURST_BYTES: f64 = 64_000.0;
 /// Bounds of the reordering window and its share of the round trip (RFC 8985 begins with a quarter).
@@ -110,6 +112,8 @@ pub(crate) struct Sender {
     tokens: f64,
     refilled_at: Instant,
     is_bursting: bool,
+    /// Whether nothing but the pace held the last datagram back.
+    is_pacing: bool,
     last_sent_at: Instant,
     progress_at: Instant,
     silent_probes: u32,
@@ -143,6 +147,7 @@ impl Sender {
             tokens: 0.0,
             refilled_at: now,
             is_bursting: false,
+            is_pacing: false,
             last_sent_at: now,
             progress_at: now,
             silent_probes: 0,
@@ -266,6 +271,7 @@ impl Sender {
         }
         let enough = if self.is_bursting { 0.0 } else { burst(pace) };
         self.is_bursting = self.tokens >= enough;
+        self.is_pacing = !self.is_bursting;
         self.is_bursting
     }
 
@@ -275,14 +281,26 @@ impl Sender {
         let passed = now.saturating_duration_since(self.refilled_at);
         self.refilled_at = self.refilled_at.max(now);
         let most = (pace * CATCH_UP_S).max(burst(pace));
+        // A dozen packets at a low pace, but only if nothing else held them back.
+        let most = if self.is_pacing {
+            most.max(CATCH_UP_BYTES)
+        } else {
+            most
+        };
         // Small datagrams go into debt; beyond a burst's worth it is forgiven.
         let least = -burst(pace);
-        self.tokens = (self.tokens.max(least) + pace * passed.as_secs_f64()).min(most);
+        let tokens = self.tokens.max(least) + pace * passed.as_secs_f64();
+        self.tokens = tokens.min(most);
+        if tokens > most && self.is_pacing {
+            self.rate.handle_late(self.next_packet());
+        }
+        self.is_pacing = false;
         pace
     }
 
-    /// Takes an acknowledgement; one that speaks of what was never sent changes nothing.
-    pub(crate) fn handle_ack(&mut self, now: Instant, ack: &Ack<'_>) {
+    /// Takes an acknowledgement that arrived at `arrived_at`; one that speaks of what was never sent
+    /// changes nothing.
+    pub(crate) fn handle_ack(&mut self, now: Instant, arrived_at: Instant, ack: &Ack<'_>) {
         let (Some(largest), Some(next)) = (
             expand(ack.largest, self.next_packet()),
             expand(ack.next, self.first_datagram),
@@ -317,7 +335,7 @@ impl Sender {
             return;
         };
         let held = Duration::from_micros(u64::from(ack.held_us));
-        let rtt = now.saturating_duration_since(packet.sent_at);
+        let rtt = arrived_at.saturating_duration_since(packet.sent_at);
         let rtt = rtt.saturating_sub(held).max(Duration::from_micros(1));
         self.rtt_deviation = (self.rtt_deviation * 3 + self.rtt.abs_diff(rtt)) / 4;
         self.rtt = (self.rtt * 7 + rtt) / 8;

@@ -19,17 +19,42 @@ const HEADERS: usize = 28;
 #[derive(Clone, Debug)]
 enum Packet {
     Tunnel(Vec<u8>),
-    /// Of a call that shares the bottleneck, with its time of sending.
-    Media(Instant),
+    /// Of a call that shares the bottleneck, by its place in `Media::packets`.
+    Media(usize),
 }
+
+/// Packets of media of which the call's sender has heard: sent and, unless lost, arrived.
+pub(crate) type Report = (Instant, Option<Instant>);
+/// Given the time and what was heard since the last time, the call's rate in bits per second.
+pub(crate) type Encoder = Box<dyn FnMut(Instant, &[Report]) -> f64>;
+
+/// Bytes of a packet of media.
+pub(crate) const MEDIA_BYTES: usize = 1_200;
 
 /// A flow of media through the forward path.
 pub(crate) struct Media {
-    pub(crate) bytes: usize,
-    pub(crate) every: Duration,
+    encoder: Encoder,
+    rate_bps: f64,
     next_at: Instant,
-    pub(crate) sent: u64,
-    pub(crate) delays: Vec<Duration>,
+    report_at: Instant,
+    pub(crate) packets: Vec<Report>,
+    reported: usize,
+}
+
+impl Media {
+    /// What the sender hears every 50 ms.
+    fn report(&mut self, now: Instant, way_back: Duration) {
+        if now < self.report_at {
+            return;
+        }
+        self.report_at += Duration::from_millis(50);
+        let is_heard = |packet: &Report| packet.1.is_some_and(|at| at + way_back <= now);
+        let heard = self.packets.iter().rposition(is_heard);
+        let end = heard.map_or(self.reported, |last| last + 1);
+        let fresh = &self.packets[self.reported.min(end)..end];
+        self.rate_bps = (self.encoder)(now, fresh);
+        self.reported = self.reported.max(end);
+    }
 }
 
 pub(crate) struct Simulation {
@@ -50,6 +75,7 @@ pub(crate) struct Simulation {
     pub(crate) by_tenth: BTreeMap<u64, u64>,
     backlog: usize,
     stop_at: u64,
+    begin_at: Instant,
     pub(crate) media: Option<Media>,
     /// How long frames of the tunnel took on the way, beyond the path's own delay.
     pub(crate) queueing: Vec<(Duration, Duration)>,
@@ -76,6 +102,7 @@ impl Simulation {
             by_tenth: BTreeMap::new(),
             backlog: 512 * 1024,
             stop_at: u64::MAX,
+            begin_at: start,
             media: None,
             queueing: Vec::new(),
             own_delay: forward.delay,
@@ -95,13 +122,14 @@ impl Simulation {
         self
     }
 
-    pub(crate) fn with_media(mut self, bytes: usize, every: Duration) -> Self {
+    pub(crate) fn with_media(mut self, encoder: Encoder) -> Self {
         self.media = Some(Media {
-            bytes,
-            every,
+            encoder,
+            rate_bps: 1e6,
             next_at: self.start,
-            sent: 0,
-            delays: Vec::new(),
+            report_at: self.start,
+            packets: Vec::new(),
+            reported: 0,
         });
         self
     }
@@ -111,6 +139,10 @@ impl Simulation {
         if direction == 0 {
             self.own_delay = config.delay;
         }
+    }
+
+    pub(crate) fn begin_at(&mut self, ms: u64) {
+        self.begin_at = self.after(ms);
     }
 
     pub(crate) fn stop_after(&mut self, datagrams: u64) {
@@ -142,6 +174,9 @@ impl Simulation {
     }
 
     fn feed(&mut self) {
+        if self.now < self.begin_at {
+            return;
+        }
         while self.sent < self.stop_at {
             let sender = self.ends[0].active();
             if sender.is_some_and(|sender| sender.unsent_bytes() >= self.backlog) {
@@ -164,12 +199,13 @@ impl Simulation {
         let Some(media) = &mut self.media else {
             return;
         };
+        media.report(self.now, self.own_delay);
         while media.next_at <= self.now {
-            media.sent += 1;
-            let packet = Packet::Media(media.next_at);
-            let bytes = media.bytes;
+            let packet = Packet::Media(media.packets.len());
+            media.packets.push((self.now, None));
+            let bytes = MEDIA_BYTES;
             self.paths[0].handle_input(self.now, Input::Packet { packet, bytes });
-            media.next_at += media.every;
+            media.next_at += Duration::from_secs_f64(bytes as f64 * 8.0 / media.rate_bps);
         }
     }
 
@@ -229,9 +265,9 @@ impl Simulation {
     fn deliver(&mut self, end: usize, at: Instant, packet: Packet) {
         let bytes = match packet {
             Packet::Tunnel(bytes) => bytes,
-            Packet::Media(sent_at) => {
+            Packet::Media(place) => {
                 if let Some(media) = &mut self.media {
-                    media.delays.push(at - sent_at);
+                    media.packets[place].1 = Some(at);
                 }
                 return;
             }
@@ -243,7 +279,7 @@ impl Simulation {
             self.queueing.push((at - self.start, queued));
         }
         let from = self.addresses[1 - end];
-        let incoming = self.ends[end].handle_incoming(self.now, from, bytes);
+        let incoming = self.ends[end].handle_incoming(self.now, self.now, from, bytes);
         if incoming == Incoming::Next {
             self.take(&bytes[frame::DATA_HEADER_BYTES..]);
             while let Some(datagram) = self.ends[end].poll_released(from) {
@@ -267,6 +303,24 @@ impl Simulation {
         let tenths = self.by_tenth.range(from_ms / 100..to_ms / 100);
         let bytes: u64 = tenths.map(|(_, bytes)| bytes).sum();
         bytes as f64 * 8_000.0 / (to_ms - from_ms) as f64
+    }
+
+    /// Of a call's packets sent between two times, in milliseconds: bits per second that arrived, how
+    /// many were lost, and the queueing delays in order.
+    pub(crate) fn media(&self, from_ms: u64, to_ms: u64) -> (f64, usize, Vec<f64>) {
+        let media = self.media.as_ref().expect("a call");
+        let times = self.after(from_ms)..self.after(to_ms);
+        let sent = media.packets.iter().filter(|(at, _)| times.contains(at));
+        let queued = |(sent, arrived): &Report| {
+            let queued = (*arrived)?.saturating_duration_since(*sent + self.own_delay);
+            Some(queued.as_secs_f64() * 1e3)
+        };
+        let all = sent.clone().count();
+        let mut delays: Vec<f64> = sent.filter_map(queued).collect();
+        delays.sort_by(f64::total_cmp);
+        let bits = delays.len() * MEDIA_BYTES * 8;
+        let rate = bits as f64 * 1e3 / (to_ms - from_ms) as f64;
+        (rate, all - delays.len(), delays)
     }
 
     /// The queueing delay that this share of frames did not exceed from a time on, in milliseconds.
