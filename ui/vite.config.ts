@@ -18,5 +18,7 @@ export default defineConfig(({ mode }) => ({
     environment: "happy-dom",
     include: ["src/**/*.test.ts"],
     restoreMocks: true,
+    // A busy machine is no failure. Longer only delays the word on a test that hangs.
+    testTimeout: 60_000,
   },
 }));
