@@ -32,7 +32,7 @@ fn file(world: &mut World, client: usize, event: FileEvent) {
 fn offer_files(to: Option<MemberId>) -> UiCommand {
     UiCommand::OfferFiles {
         to,
-        paths: vec!["/home/c0/photo.jpg".to_owned()],
+        paths: vec!["/srv/c0/photo.jpg".to_owned()],
     }
 }
 
@@ -44,7 +44,7 @@ fn offered(world: &mut World) -> OfferId {
     let Some(FileOp::Prepare { offer, paths }) = prepare.cloned() else {
         panic!("{prepare:?}")
     };
-    assert_eq!(paths, [std::path::Path::new("/home/c0/photo.jpg")]);
+    assert_eq!(paths, [std::path::Path::new("/srv/c0/photo.jpg")]);
     let files = vec![FileEntry {
         path: "../photo.jpg".to_owned(),
         size_bytes: u64::from(GROUPS) * GROUP_BYTES,
@@ -61,13 +61,13 @@ fn accept(world: &mut World, offer: OfferId) {
     let command = UiCommand::AcceptFiles {
         offer: offer.to_string(),
         member: world.me(0),
-        folder: Some("/home/c1/in".to_owned()),
+        folder: Some("/srv/c1/in".to_owned()),
     };
     world.command(1, command);
     let receive = world.clients[1].file_ops.last();
     assert!(
         matches!(receive, Some(FileOp::Receive { folder: Some(folder), files, sender_name, .. })
-            if folder == std::path::Path::new("/home/c1/in")
+            if folder == std::path::Path::new("/srv/c1/in")
                 && files[0].parts == ["photo.jpg"]
                 && sender_name == "C0"),
         "{receive:?}"
@@ -115,7 +115,7 @@ fn a_file_goes_over_the_data_link_in_any_topology() {
         assert!(world.clients[0].file_ops.contains(&serve), "{mode:?}");
         assert_eq!(states(&world, 0), [TransferState::Running]);
         verify(&mut world, offer, 0, GROUPS);
-        let path = "/home/c1/in/photo.jpg";
+        let path = "/srv/c1/in/photo.jpg";
         let finished = FileEvent::FileFinished {
             offer,
             file: 0,
@@ -187,7 +187,7 @@ fn leaving_withdraws_offers_and_keeps_what_is_unfinished() {
     world.clients[1].file_ops.clear();
     world.command(1, UiCommand::StartCall);
     world.run(5 * SECOND);
-    let folders: Vec<_> = [None, Some("/home/c1/in".into())]
+    let folders: Vec<_> = [None, Some("/srv/c1/in".into())]
         .into_iter()
         .map(|folder| FileOp::FindUnfinished { folder })
         .collect();

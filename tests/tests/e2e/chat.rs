@@ -23,7 +23,7 @@ fn chat(lines: &mut Lines, count: usize) -> Vec<(String, String)> {
         let seen = lines.seen.len();
         lines.until_from(seen, "chat", |line| line["event"] == "chat");
     }
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let chat = lines.seen.iter().filter(is_chat);
     chat.map(|line| (text(&line["name"]), text(&line["text"])))
         .collect()

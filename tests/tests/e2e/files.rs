@@ -217,6 +217,10 @@ impl Far {
     }
 }
 
+/// What was on its way to a receiver that died, and what is repeated to it until that is noticed: a
+/// matter of rate and time, not of the file's size. 2 % of a file of 600 MB.
+const LOST_WITH_A_RECEIVER_BYTES: f64 = 12e6;
+
 #[test]
 fn a_killed_receiver_goes_on_where_it_was() {
     run_in_own_network("files::a_killed_receiver_goes_on_where_it_was", || {
@@ -267,7 +271,10 @@ fn a_killed_receiver_goes_on_where_it_was() {
             whole as f64 / 1e6,
             twice / bytes as f64 * 1e2
         );
-        assert!(twice <= 0.02 * bytes as f64, "{twice} bytes sent twice");
+        assert!(
+            twice <= LOST_WITH_A_RECEIVER_BYTES,
+            "{twice} bytes sent twice"
+        );
         for lines in [ann, bo] {
             assert_eq!(lines.terminate().code, Some(0));
         }

@@ -103,8 +103,13 @@ fn children_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether a file is a test module, or lies below one.
+/// Whether a file is a test module, or lies below one. By our convention `NAME_tests.rs` holds the
+/// tests of `NAME.rs`, whatever module path it is given.
 fn is_test_file(path: &Path, sources: &Path, tests: &BTreeSet<PathBuf>) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    if stem.is_some_and(|stem| stem.ends_with("_tests")) {
+        return true;
+    }
     path.with_extension("")
         .ancestors()
         .take_while(|ancestor| ancestor.starts_with(sources))

@@ -113,7 +113,7 @@ impl<W: BulkWay> End<W> {
     }
 
     /// Serves a whole file and waits until it is handed over, or the way is gone.
-    async fn serve(&mut self, file: u32, size_bytes: u64, to: MemberId) {
+    fn serve(&mut self, file: u32, size_bytes: u64, to: MemberId) {
         let count = group_count(size_bytes);
         let all = GroupRange { first: 0, count };
         self.disk.handle(FileOp::Serve {
@@ -204,7 +204,7 @@ async fn a_folder_arrives_as_it_was() {
             .all(|file| file.groups.is_empty() && !file.is_finished)
     );
     for (file, entry) in (0..).zip(&offered) {
-        sender.serve(file, entry.size_bytes, RECEIVER).await;
+        sender.serve(file, entry.size_bytes, RECEIVER);
         sender.served().await;
     }
     let mut paths = Vec::new();
@@ -244,7 +244,7 @@ async fn an_interrupted_file_goes_on_in_another_run() {
     // Chaining values, and the halves of seven groups and a half.
     let way = pipe(&receiver.data, 1 + 15);
     sender.disk.set_way(RECEIVER, Some(Arc::downgrade(&way)));
-    sender.serve(0, offered[0].size_bytes, RECEIVER).await;
+    sender.serve(0, offered[0].size_bytes, RECEIVER);
     let mut verified = 0;
     while verified < 7 {
         verified += receiver
@@ -311,7 +311,7 @@ async fn members_share_reads() {
     let members = [2, 3, 4].map(MemberId);
     for member in members {
         sender.disk.set_way(member, Some(Arc::downgrade(&way)));
-        sender.serve(0, offered[0].size_bytes, member).await;
+        sender.serve(0, offered[0].size_bytes, member);
     }
     for _ in members {
         sender.served().await;
@@ -342,7 +342,7 @@ async fn a_source_that_changed_or_went_is_told_and_nothing_of_it_sent() {
             fs::write(&path, noise(GROUP_BYTES + 1)).unwrap();
             ErrorCode::FileChanged
         };
-        sender.serve(0, GROUP_BYTES, RECEIVER).await;
+        sender.serve(0, GROUP_BYTES, RECEIVER);
         let told = sender.next().await;
         let failed = FileEvent::SourceFailed {
             offer: OFFER,
@@ -426,7 +426,7 @@ async fn a_full_or_protected_disk_is_told() {
     fs::write(to.path().join("other"), vec![1; 22 * 1024 * 1024]).unwrap();
     let way = pipe(&receiver.data, usize::MAX);
     sender.disk.set_way(RECEIVER, Some(Arc::downgrade(&way)));
-    sender.serve(0, offered[0].size_bytes, RECEIVER).await;
+    sender.serve(0, offered[0].size_bytes, RECEIVER);
     let failed = |event| match event {
         FileEvent::ReceiveFailed { code, .. } => Some(code),
         _ => None,
@@ -512,7 +512,7 @@ async fn a_file_arrives_over_a_real_link() {
     tokio::spawn(forward(told_second, Arc::downgrade(&first), bulk_second));
     sender.disk.set_way(RECEIVER, Some(Arc::downgrade(&first)));
     let before = peak_memory();
-    sender.serve(0, size, RECEIVER).await;
+    sender.serve(0, size, RECEIVER);
     receiver
         .find(|event| matches!(event, FileEvent::HashesTaken { .. }).then_some(()))
         .await;

@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn groups_merge_in_any_order() {
-        let cases: [(&[u32], &[(u32, u32)]); 5] = [
+        type Case<'a> = (&'a [u32], &'a [(u32, u32)]);
+        let cases: [Case<'_>; 5] = [
             (&[], &[]),
             (&[3], &[(3, 1)]),
             (&[0, 1, 2], &[(0, 3)]),

@@ -48,8 +48,8 @@ impl Net {
 
     fn leave(&mut self, client: usize) {
         self.chats[client].end();
-        let others = self.chats.iter_mut().enumerate();
-        others.for_each(|(_, chat)| chat.remove_member(id(client)));
+        let others = self.chats.iter_mut();
+        others.for_each(|chat| chat.remove_member(id(client)));
     }
 
     fn say(&mut self, client: usize, text: &str) {

@@ -12,10 +12,12 @@
 //! Invariants: every entry is shown once; the log outlives seats, links and topologies and ends with
 //! the call; whatever comes from a member, what is kept for them and sent to them is bounded.
 //!
-//! Siblings: `log` holds the entries, `peer` what is known of one member, `sync` decides what is
-//! sent when. Deliberately not here: sealing and delivery of messages (`call_channels`), and any
-//! proof of authorship: whoever holds the room's keys can write in another's name.
+//! Siblings: `log` holds the entries, `peer` what is known of one member, `sync` takes what they say,
+//! `care` decides what is sent when. Deliberately not here: sealing and delivery of messages
+//! (`call_channels`), and any proof of authorship: whoever holds the room's keys can write in another's
+//! name.
 
+mod care;
 mod log;
 mod peer;
 mod sync;
@@ -33,7 +35,7 @@ use peer::Peer;
 /// Messages of one event for the UI. Bounds the event, not what is shown.
 const VIEWS_PER_EVENT: usize = 100;
 /// Own messages that wait for the history; more are refused.
-const UNSAID: usize = 64;
+const UNSAID: usize = 512;
 
 /// See the module's documentation.
 #[derive(Debug)]

@@ -95,11 +95,6 @@ impl Simulation {
         self
     }
 
-    pub(crate) fn with_size(mut self, size: usize) -> Self {
-        self.size = size;
-        self
-    }
-
     pub(crate) fn with_media(mut self, bytes: usize, every: Duration) -> Self {
         self.media = Some(Media {
             bytes,
