@@ -4,6 +4,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod app;
+#[cfg(unix)]
+mod app_chat;
 mod calls;
 mod chat;
 #[cfg(target_os = "linux")]
