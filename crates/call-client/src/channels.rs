@@ -5,6 +5,8 @@
 //!
 //! Deliberately not here: what is said, and sealing it (files and chat seal their own).
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use call_core::{LinkId, LinkPeer};
 use call_protocol::MemberId;
@@ -17,43 +19,58 @@ pub(crate) struct Outgoing {
     pub(crate) data: Bytes,
 }
 
-/// The ways of a message to one member, or to all of `members`. `links` are those whose channels
-/// carry messages. The call's own direct link is preferred to the SFU and that to a data link, which
-/// files may fill; nobody is addressed twice; who can be reached in no way gets nothing.
+/// A link whose channels take messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenLink {
+    pub(crate) id: LinkId,
+    /// Nothing comes through now: what it takes waits, and is lost if the link is given up.
+    pub(crate) is_interrupted: bool,
+}
+
+/// The ways of a message to one member, or to all of `members`. One that works now is preferred;
+/// among those the call's own direct link to the SFU, and that to a data link, which files may fill.
+/// Nobody is addressed twice; who can be reached in no way gets nothing.
 pub(crate) fn route(
     to: Option<MemberId>,
     data: &Bytes,
     members: &[MemberId],
-    links: &[LinkId],
+    links: &[OpenLink],
 ) -> Vec<Outgoing> {
-    let newest = |peer: LinkPeer| {
-        let of_peer = links.iter().filter(|link| link.peer == peer);
-        of_peer.max_by_key(|link| link.generation).copied()
+    let way = |member: MemberId| {
+        let ways = links.iter().filter_map(|link| {
+            let rank = match link.id.peer {
+                LinkPeer::Member(other) if other == member => 0,
+                LinkPeer::Sfu => 1,
+                LinkPeer::Data(other) if other == member => 2,
+                LinkPeer::Member(_) | LinkPeer::Data(_) => return None,
+            };
+            Some((
+                (link.is_interrupted, rank, Reverse(link.id.generation)),
+                link.id,
+            ))
+        });
+        ways.min_by_key(|(order, _)| *order).map(|(_, link)| link)
     };
-    let direct = |member: MemberId| newest(LinkPeer::Member(member));
-    let sfu = newest(LinkPeer::Sfu);
-    let has_direct = members.iter().any(|member| direct(*member).is_some());
     let only = to.map(|member| vec![member]);
-    if let (None, Some(link), false) = (to, sfu, has_direct) {
-        let data = Bytes::from(fanout::to_sfu(Target::Everybody, data));
-        return vec![Outgoing { link, data }];
-    }
     let receivers = only.as_deref().unwrap_or(members).iter();
-    let way = |member: &MemberId| {
-        let plain = |link| Outgoing {
-            link,
-            data: data.clone(),
-        };
-        let through_sfu = |link| Outgoing {
-            link,
-            data: Bytes::from(fanout::to_sfu(Target::Member(*member), data)),
-        };
-        direct(*member)
-            .map(plain)
-            .or_else(|| sfu.map(through_sfu))
-            .or_else(|| newest(LinkPeer::Data(*member)).map(plain))
+    let ways: Vec<_> = receivers
+        .filter_map(|member| Some((*member, way(*member)?)))
+        .collect();
+    if let (None, Some((_, link))) = (to, ways.first())
+        && link.peer == LinkPeer::Sfu
+        && ways.iter().all(|(_, other)| other == link)
+    {
+        let data = Bytes::from(fanout::to_sfu(Target::Everybody, data));
+        return vec![Outgoing { link: *link, data }];
+    }
+    let outgoing = |(member, link): (MemberId, LinkId)| Outgoing {
+        link,
+        data: match link.peer {
+            LinkPeer::Sfu => Bytes::from(fanout::to_sfu(Target::Member(member), data)),
+            LinkPeer::Member(_) | LinkPeer::Data(_) => data.clone(),
+        },
     };
-    receivers.filter_map(way).collect()
+    ways.into_iter().map(outgoing).collect()
 }
 
 /// Who sent a message that came over a link, and what. `None`: too short to say.
@@ -88,13 +105,29 @@ mod tests {
         LinkId { peer, generation }
     }
 
+    fn working(id: LinkId) -> OpenLink {
+        let is_interrupted = false;
+        OpenLink { id, is_interrupted }
+    }
+
+    fn broken(id: LinkId) -> OpenLink {
+        let is_interrupted = true;
+        OpenLink { id, is_interrupted }
+    }
+
+    type Sent = Vec<(LinkId, Vec<u8>)>;
+
+    fn sent(got: &[Outgoing]) -> Sent {
+        let sent = got.iter().map(|out| (out.link, out.data.to_vec()));
+        sent.collect()
+    }
+
     #[test]
     fn messages_find_their_way_in_a_mesh_through_the_sfu_and_in_between() {
         let text = Bytes::from_static(b"hi");
         let members = [2, 3].map(MemberId);
         let plain = |link| (link, b"hi".to_vec());
         let through = |to: u8| (SFU, vec![to, 0, 0, 0, b'h', b'i']);
-        type Sent = Vec<(LinkId, Vec<u8>)>;
         let cases: [(Option<u32>, Vec<LinkId>, Sent); 12] = [
             (None, vec![], vec![]),
             (
@@ -126,12 +159,36 @@ mod tests {
             (None, vec![data(2)], vec![plain(data(2))]),
         ];
         for (to, links, want) in cases {
+            let links: Vec<_> = links.into_iter().map(working).collect();
             let got = route(to.map(MemberId), &text, &members, &links);
-            let got: Sent = got
-                .iter()
-                .map(|out| (out.link, out.data.to_vec()))
-                .collect();
-            assert_eq!(got, want, "to {to:?} over {links:?}");
+            assert_eq!(sent(&got), want, "to {to:?} over {links:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_interrupted_is_used_only_where_nothing_works() {
+        let text = Bytes::from_static(b"hi");
+        let members = [2, 3].map(MemberId);
+        let plain = |link| (link, b"hi".to_vec());
+        let through = |to: u8| (SFU, vec![to, 0, 0, 0, b'h', b'i']);
+        let (a, b) = (direct(2, 1), direct(3, 2));
+        let cases: [(Vec<OpenLink>, Sent); 6] = [
+            (vec![broken(a), working(b)], vec![plain(a), plain(b)]),
+            (
+                vec![broken(a), working(b), working(SFU)],
+                vec![through(2), plain(b)],
+            ),
+            (vec![broken(a), broken(b), working(SFU)], vec![through(0)]),
+            (
+                vec![broken(a), working(data(2)), broken(SFU)],
+                vec![plain(data(2)), through(3)],
+            ),
+            (vec![broken(SFU)], vec![through(0)]),
+            (vec![broken(direct(2, 7)), working(a)], vec![plain(a)]),
+        ];
+        for (links, want) in cases {
+            let got = route(None, &text, &members, &links);
+            assert_eq!(sent(&got), want, "over {links:?}");
         }
     }
 

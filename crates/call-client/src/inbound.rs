@@ -19,11 +19,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use call_core::LinkId;
+use call_core::{LinkId, LinkPeer};
 use call_e2ee::RoomKeys;
 use call_media::audio::Mixer;
 use call_protocol::{MediaSource, MemberId};
-use call_transport::{ChannelLabel, Link, LinkConfig, LinkError, LinkEvent, RtpIn};
+use call_transport::{Link, LinkConfig, LinkError, LinkEvent, RtpIn};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep_until;
 
@@ -36,6 +36,9 @@ use crate::files::BulkSink;
 const EVENTS: usize = 256;
 /// RTP packets of a link waiting for its task: a quarter second of 8 Mbit/s. The newest are dropped.
 const PACKETS: usize = 1_024;
+/// Messages of a data link's bulk channel on their way to the disk's queue; the peer is held back when
+/// it is full.
+const LINK_BULK: usize = 2;
 /// RTP packets of all links waiting for the hub; the links' tasks wait when it is full.
 const HUB_PACKETS: usize = 1_024;
 /// Packets taken in a row before what they led to is told.
@@ -195,7 +198,8 @@ impl Hub {
 
 /// Runs a link until it is closed or the driver is gone.
 ///
-/// Contents of files go to `bulk`, past the driver.
+/// What comes on the bulk channel of a data link goes to `bulk`, past the driver and past the link's
+/// events: a slow disk holds the peer back, never signals and states.
 pub(crate) async fn run(
     id: LinkId,
     config: LinkConfig,
@@ -207,7 +211,16 @@ pub(crate) async fn run(
     let (packets_in, mut packets) = mpsc::channel(PACKETS);
     let reports = &reports;
     let report = |report| reports.send(Report::Link(id, report));
-    let link = match Link::open(config, events_in, packets_in).await {
+    let (bulk_in, mut contents) = mpsc::channel(LINK_BULK);
+    let opened = match id.peer {
+        LinkPeer::Data(_) => Link::open_with_bulk(config, events_in, packets_in, bulk_in).await,
+        LinkPeer::Member(_) | LinkPeer::Sfu => {
+            // Nothing comes, and the task below must not wait for it.
+            drop(bulk_in);
+            Link::open(config, events_in, packets_in).await
+        }
+    };
+    let link = match opened {
         Ok(link) => Arc::new(link),
         Err(error) => {
             // The driver being gone is the only failure, and then nobody needs to know.
@@ -221,18 +234,14 @@ pub(crate) async fn run(
     }
     let forward_events = async move {
         while let Some(event) = events.recv().await {
-            let is_taken = match (event, id.member()) {
-                (
-                    LinkEvent::ChannelMessage {
-                        channel: ChannelLabel::Bulk,
-                        data,
-                        ..
-                    },
-                    Some(member),
-                ) => bulk.send((member, data)).await.is_ok(),
-                (event, _) => report(LinkReport::Event(event)).await.is_ok(),
-            };
-            if !is_taken {
+            if report(LinkReport::Event(event)).await.is_err() {
+                return;
+            }
+        }
+    };
+    let forward_contents = async move {
+        while let (Some(data), Some(member)) = (contents.recv().await, id.member()) {
+            if bulk.send((member, data)).await.is_err() {
                 return;
             }
         }
@@ -244,5 +253,5 @@ pub(crate) async fn run(
             }
         }
     };
-    tokio::join!(forward_events, forward_packets);
+    tokio::join!(forward_events, forward_packets, forward_contents);
 }

@@ -258,13 +258,14 @@ async fn drained(channel: &Arc<dyn DataChannel>, bulk: &BulkControl) {
     }
 }
 
-/// Passes on what arrives until the channel closes. Waits for the link's task, so that the stack
-/// and with it SCTP's window hold the peer back.
+/// Passes on what arrives until the channel closes: messages to `sink` if there is one, past the
+/// link's task. Waits for either, so that the stack and with it SCTP's window hold the peer back.
 pub(crate) async fn run_in(
     label: ChannelLabel,
     channel: Arc<dyn DataChannel>,
     notices: mpsc::Sender<ChannelNotice>,
     way: Arc<watch::Sender<bool>>,
+    sink: Option<mpsc::Sender<Bytes>>,
 ) {
     while let Some(event) = channel.poll().await {
         let notice = match event {
@@ -272,6 +273,11 @@ pub(crate) async fn run_in(
             DataChannelEvent::OnMessage(message) => {
                 way.send_replace(true);
                 let data = message.data.freeze();
+                if let Some(sink) = &sink {
+                    // Dropped where nobody reads any more: waiting on would stop the other channels.
+                    let _ = sink.send(data).await;
+                    continue;
+                }
                 ChannelNotice::Message {
                     channel: label,
                     data,

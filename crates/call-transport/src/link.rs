@@ -3,8 +3,8 @@
 //! States are [`LinkState`]. The link's own task ([`crate::task`]) runs negotiation, recovery and
 //! events; this handle only queues, so none of its synchronous methods waits.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -52,8 +52,14 @@ pub struct Link {
     pub(crate) shared: Arc<Shared>,
     pub(crate) connection: Arc<dyn PeerConnection>,
     pub(crate) state: watch::Receiver<LinkState>,
-    pub(crate) hang_up: Option<oneshot::Sender<()>>,
-    pub(crate) task: Option<JoinHandle<()>>,
+    /// Until it is closed.
+    pub(crate) running: Mutex<Option<Running>>,
+}
+
+/// What ends a link's task: dropping the one, after which the other ends.
+pub(crate) struct Running {
+    pub(crate) hang_up: oneshot::Sender<()>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Link {
@@ -69,7 +75,22 @@ impl Link {
         events: mpsc::Sender<LinkEvent>,
         media: mpsc::Sender<RtpIn>,
     ) -> Result<Self, LinkError> {
-        Ok(open::open(config, events, media).await?)
+        Ok(open::open(config, events, media, None).await?)
+    }
+
+    /// Like [`open`](Self::open), but messages of [`ChannelLabel::Bulk`] come to `bulk` instead of
+    /// `events`. While `bulk` is full, SCTP's window holds the peer back on all channels of this
+    /// link; signals and states go on.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_with_bulk(
+        config: LinkConfig,
+        events: mpsc::Sender<LinkEvent>,
+        media: mpsc::Sender<RtpIn>,
+        bulk: mpsc::Sender<Bytes>,
+    ) -> Result<Self, LinkError> {
+        Ok(open::open(config, events, media, Some(bulk)).await?)
     }
 
     /// A signal of the peer, already opened. Malformed and untimely ones change nothing.
@@ -204,10 +225,16 @@ impl Link {
     }
 
     /// Hangs up: reports `Signal(Bye)` and `State(Closed)` if the owner has room for them, and
-    /// returns when every task and socket is gone. Dropping the link does the same without waiting.
-    pub async fn close(mut self) {
-        self.hang_up = None;
-        if let Some(task) = self.task.take() {
+    /// returns when every task and socket is gone, whoever else still holds the link: what they send
+    /// is refused. Dropping the link does the same without waiting; closing it again does nothing.
+    pub async fn close(&self) {
+        let running = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Running { hang_up, task }) = running {
+            drop(hang_up);
             // A panic of the task was reported by the runtime; the link is gone either way.
             let _ = task.await;
         }

@@ -1,8 +1,9 @@
 //! Opening a link: builds the connection, its tracks and channels, and starts its tasks.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use call_protocol::limits;
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodecParameters, RtpCodecKind};
 use rtc::rtp_transceiver::{
@@ -20,7 +21,7 @@ use crate::channels::{self, ChannelNotice, ChannelOut};
 use crate::config::{LinkConfig, LinkShape};
 use crate::event::{ChannelLabel, LinkEvent, LinkState, MediaKind, RtpIn};
 use crate::handler::{Forwarder, NOTICES, Notice};
-use crate::link::{COMMANDS, Link};
+use crate::link::{COMMANDS, Link, Running};
 use crate::outgoing::{self, NewTrack, OutStreams, TrackOut};
 use crate::runtime::BufferedRuntime;
 use crate::setup;
@@ -38,6 +39,7 @@ pub(crate) async fn open(
     config: LinkConfig,
     events: mpsc::Sender<LinkEvent>,
     media: mpsc::Sender<RtpIn>,
+    bulk_sink: Option<mpsc::Sender<Bytes>>,
 ) -> Result<Link> {
     let mut turn_shims = TurnShims::new(ws::tls());
     let config = LinkConfig {
@@ -67,7 +69,7 @@ pub(crate) async fn open(
         .build()
         .await?;
     let connection: Arc<dyn PeerConnection> = Arc::new(connection);
-    match assemble(&config, &connection, &shared).await {
+    match assemble(&config, &connection, &shared, bulk_sink).await {
         Ok(parts) => {
             let mut task = Task::new(config, &connection, events, media, &shared, is_flooded);
             task.turn_shims = Some(turn_shims);
@@ -102,6 +104,7 @@ async fn assemble(
     config: &LinkConfig,
     connection: &Arc<dyn PeerConnection>,
     shared: &Arc<Shared>,
+    bulk_sink: Option<mpsc::Sender<Bytes>>,
 ) -> Result<Parts> {
     let mut children = JoinSet::new();
     let is_sfu = matches!(config.shape, LinkShape::Sfu { .. });
@@ -121,7 +124,7 @@ async fn assemble(
         add_receivers(MediaKind::Audio, config, connection).await?;
     }
     add_receivers(MediaKind::Video, config, connection).await?;
-    let channels = add_channels(shared, connection, &mut children).await?;
+    let channels = add_channels(shared, connection, &mut children, bulk_sink).await?;
     Ok(Parts {
         audio,
         layers,
@@ -194,6 +197,7 @@ async fn add_channels(
     shared: &Arc<Shared>,
     connection: &Arc<dyn PeerConnection>,
     children: &mut JoinSet<()>,
+    bulk_sink: Option<mpsc::Sender<Bytes>>,
 ) -> Result<Channels> {
     let (notice_sender, channel_notices) = mpsc::channel(CHANNEL_NOTICES);
     let way = Arc::new(watch::channel(false).0);
@@ -224,6 +228,7 @@ async fn add_channels(
             channel,
             notice_sender.clone(),
             Arc::clone(&way),
+            bulk_sink.clone().filter(|_| label == ChannelLabel::Bulk),
         ));
         outs.push(out);
     }
@@ -267,7 +272,9 @@ fn start(
         shared,
         connection,
         state,
-        hang_up: Some(hang_up),
-        task: Some(tokio::spawn(task.run(inputs))),
+        running: Mutex::new(Some(Running {
+            hang_up,
+            task: tokio::spawn(task.run(inputs)),
+        })),
     }
 }

@@ -1,10 +1,14 @@
 //! The data channels.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use call_protocol::limits;
-use call_transport::{ChannelError, ChannelLabel};
+use call_transport::{ChannelError, ChannelLabel, Link, LinkConfig, LinkShape};
+use tokio::sync::mpsc;
 
-use crate::support::{Pair, config};
+use crate::support::{End, Pair, config};
 
 fn message(number: u32, bytes: usize) -> Bytes {
     let mut data = vec![number as u8; bytes.max(4)];
@@ -109,4 +113,84 @@ async fn the_lossy_channel_carries_too() {
     let [first, second] = ends;
     second.link.close().await;
     drop(first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bulk_that_nobody_reads_holds_back_no_signal_and_nothing_gets_lost() {
+    const MESSAGES: u32 = 1_024;
+    let data = |polite| LinkConfig {
+        shape: LinkShape::Data,
+        ..config(polite, polite)
+    };
+    let (sink, mut contents) = mpsc::channel(1);
+    let (event_sender, events) = mpsc::channel(64);
+    let (media_sender, media) = mpsc::channel(1);
+    let link = Link::open_with_bulk(data(false), event_sender, media_sender, sink);
+    let receiver = End {
+        link: link.await.unwrap(),
+        events,
+        media,
+        told: Vec::new(),
+        descriptions: 0,
+    };
+    let mut pair = Pair {
+        ends: [End::open(data(true)).await, receiver],
+        filter: Box::new(|_, signal| Some(signal)),
+    };
+    let mut sent = 0;
+    // 32 MiB, twice what all queues and windows hold.
+    let mut send = move |ends: &mut [End; 2]| {
+        while sent < MESSAGES {
+            let part = message(sent, 32 * 1024);
+            if ends[0].link.send_channel(ChannelLabel::Bulk, part).is_err() {
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    };
+    pair.until("connected and full", |ends| {
+        send(ends) > 8 && ends.iter().all(End::is_connected)
+    })
+    .await;
+    let before = pair.ends[1].descriptions;
+    pair.ends[1].link.restart_ice();
+    pair.until("another offer and its answer", |ends| {
+        send(ends) < MESSAGES && ends[1].descriptions > before && ends[0].descriptions > 1
+    })
+    .await;
+    let mut arrived = BTreeSet::new();
+    pair.until("everything", |ends| {
+        while let Ok(data) = contents.try_recv() {
+            arrived.insert(data[..4].to_vec());
+        }
+        send(ends) == MESSAGES && arrived.len() == MESSAGES as usize
+    })
+    .await;
+    assert_eq!(
+        pair.ends[1].messages(ChannelLabel::Bulk),
+        Vec::<Bytes>::new()
+    );
+    pair.close().await;
+}
+
+#[tokio::test]
+async fn closing_ends_a_link_that_somebody_waits_to_send_on() {
+    let [first, _second] = Pair::open([config(true, true), config(false, false)])
+        .await
+        .ends;
+    let link = Arc::new(first.link);
+    let part = message(1, 64 * 1024);
+    while link.send_channel(ChannelLabel::Bulk, part.clone()).is_ok() {}
+    let waiting = {
+        let link = Arc::clone(&link);
+        tokio::spawn(async move {
+            link.channel_writable(ChannelLabel::Bulk).await;
+            link.send_channel(ChannelLabel::Bulk, Bytes::new())
+        })
+    };
+    tokio::task::yield_now().await;
+    link.close().await;
+    assert_eq!(waiting.await.unwrap(), Err(ChannelError::Closed));
+    link.close().await;
 }

@@ -147,7 +147,8 @@ fn nth(lines: &mut Lines, event: &str, count: usize) {
 fn open_links(seen: &[Value]) -> (bool, usize) {
     let mut last: std::collections::BTreeMap<String, bool> = std::collections::BTreeMap::new();
     for line in seen {
-        if line["event"] == "link" {
+        let is_for_files = line["data"] == true;
+        if line["event"] == "link" && !is_for_files {
             let up = line["state"] == "connected" || line["state"] == "reconnecting";
             last.insert(line["member"].to_string(), up);
         }

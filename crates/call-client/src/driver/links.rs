@@ -15,7 +15,7 @@ use call_protocol::{MediaSource, MemberId, VideoCodec, limits};
 use call_transport::{ChannelLabel, IceServer, Link, LinkConfig, LinkEvent, LinkShape, LinkState};
 
 use super::Driver;
-use crate::channels;
+use crate::channels::{self, OpenLink};
 use crate::config::Observed;
 use crate::frames::EncodedFrame;
 use crate::inbound::{self, LinkReport, Received, ReceivedFrame, Report};
@@ -126,12 +126,8 @@ impl Driver {
     }
 
     fn hang_up(&mut self, link: Arc<Link>) {
-        self.goodbyes.spawn(async move {
-            // Whoever still looks at its figures drops the last reference, which closes it too.
-            if let Some(link) = Arc::into_inner(link) {
-                link.close().await;
-            }
-        });
+        // Whoever waits to send files holds it too, and is told by its closing.
+        self.goodbyes.spawn(async move { link.close().await });
     }
 
     /// Members are heard and seen from joining to leaving, whatever links they have meanwhile.
@@ -264,7 +260,11 @@ impl Driver {
     pub(super) fn send_channel(&self, to: Option<MemberId>, channel: ChannelLabel, data: &Bytes) {
         let members: Vec<_> = self.members.keys().copied().collect();
         let open = self.links.iter().filter(|(_, slot)| carries(slot.state));
-        let links: Vec<_> = open.map(|(id, _)| *id).collect();
+        let open = open.map(|(id, slot)| OpenLink {
+            id: *id,
+            is_interrupted: slot.state == LinkState::Reconnecting,
+        });
+        let links: Vec<_> = open.collect();
         for way in channels::route(to, data, &members, &links) {
             let slot = self.links.get(&way.link);
             let Some(link) = slot.and_then(|slot| slot.link.as_ref()) else {
