@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use call_client::{Engine, UiSink};
+use call_client::{Engine, UiSink, downloads_folder};
 use call_protocol::ErrorCode;
 use call_protocol::ui::{UiCommand, UiEvent};
 use rfd::AsyncFileDialog;
@@ -55,7 +55,7 @@ impl Desk {
                 });
             }
             UiCommand::PickFolder { offer, member } => {
-                self.pick(window, AsyncFileDialog::pick_folder, move |chosen| {
+                self.pick(window, pick_folder, move |chosen| {
                     let folder = Some(text_of(chosen.path()).ok_or(ErrorCode::FileFailed)?);
                     Ok(UiCommand::AcceptFiles {
                         offer,
@@ -154,6 +154,23 @@ fn link(text: &str) -> Result<Url, ErrorCode> {
         && url.username().is_empty()
         && url.password().is_none();
     fits.then_some(url).ok_or(ErrorCode::BadArgument)
+}
+
+/// Asks for a folder, from where files go otherwise: GTK's chooser begins with recent ones, which
+/// cannot be saved to.
+fn pick_folder(
+    dialog: AsyncFileDialog,
+) -> impl Future<Output = Option<rfd::FileHandle>> + Send + 'static {
+    let downloads = downloads_folder();
+    let first = downloads
+        .iter()
+        .flat_map(|folder| folder.ancestors())
+        .find(|folder| folder.is_dir());
+    match first {
+        Some(folder) => dialog.set_directory(folder),
+        None => dialog,
+    }
+    .pick_folder()
 }
 
 /// A path that can be shown.

@@ -186,14 +186,13 @@ async fn talk(call: &Call) {
     ben.until("nothing unread", &unread(0)).await;
     anna.until("the delivery", &delivered()).await;
 
-    let answer = format!("Yes! 🌿 <b>Not bold.</b>{ENTER}");
-    ben.element("chat-input")
-        .await
-        .send_keys(&answer)
-        .await
-        .expect("a field takes keys");
-    anna.until("Ben's answer", &message("Yes! 🌿 <b>Not bold.</b>"))
+    let answer = "Yes! 🌿 <b>Not bold.</b>";
+    let field = ben.element("chat-input").await;
+    ben.until("the answer in the field", &pasted("chat-input", answer))
         .await;
+    let enter = ENTER.to_string();
+    field.send_keys(&enter).await.expect("a field takes keys");
+    anna.until("Ben's answer", &message(answer)).await;
 
     ben.click("hand-button").await;
     anna.until("Ben's hand", &described_member("Ben", "hand raised"))
@@ -334,6 +333,15 @@ fn message(text: &str) -> String {
     format!(
         "return [...document.querySelectorAll('[data-testid=\"chat-message\"]')]
            .some((one) => one.textContent.trim() === {});",
+        json!(text)
+    )
+}
+
+/// Puts text into a field as pasting does: no keyboard has keys for emoji.
+fn pasted(id: &str, text: &str) -> String {
+    format!(
+        "document.querySelector('[data-testid=\"{id}\"]').focus();
+         return document.execCommand('insertText', false, {});",
         json!(text)
     )
 }
