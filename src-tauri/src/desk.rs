@@ -54,6 +54,14 @@ impl Desk {
                     paths_or_failure(paths).map(|paths| UiCommand::OfferFiles { to, paths })
                 });
             }
+            UiCommand::PasteFiles => {
+                let events = self.events.clone();
+                tauri::async_runtime::spawn_blocking(move || {
+                    if let Some(event) = pasted(copied_files()) {
+                        events.event(event);
+                    }
+                });
+            }
             UiCommand::PickFolder { offer, member } => {
                 self.pick(window, pick_folder, move |chosen| {
                     let folder = Some(text_of(chosen.path()).ok_or(ErrorCode::FileFailed)?);
@@ -142,6 +150,27 @@ fn drag_events(event: &DragDropEvent) -> Vec<UiEvent> {
         DragDropEvent::Leave => vec![UiEvent::Dragging { over: false }],
         _ => Vec::new(),
     }
+}
+
+/// What the clipboard holds of files.
+fn copied_files() -> Vec<PathBuf> {
+    let read = arboard::Clipboard::new().and_then(|mut board| board.get().file_list());
+    read.unwrap_or_else(|error| {
+        tracing::debug!(%error, "nothing pasted");
+        Vec::new()
+    })
+}
+
+/// What the page is told of pasted files: the same as of dropped ones.
+fn pasted(paths: Vec<PathBuf>) -> Option<UiEvent> {
+    if paths.is_empty() {
+        return None;
+    }
+    let paths = paths.iter().map(|path| text_of(path)).collect();
+    Some(match paths_or_failure(paths) {
+        Ok(paths) => UiEvent::Dropped { paths },
+        Err(code) => UiEvent::Failed { code },
+    })
 }
 
 /// A link that may be opened: `http` or `https`, with a host, without a user name or password,

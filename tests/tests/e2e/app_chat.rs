@@ -249,11 +249,23 @@ async fn drop_a_file(call: &Call) {
     let read = std::fs::read(&arrived).expect("the file is in the downloads");
     assert!(read == content, "the file came out changed");
     anna.click("transfer-dismiss").await;
+    ben.click("transfer-dismiss").await;
     anna.until(
         "an empty list",
         "return !document.querySelector('[data-testid=\"transfers\"]');",
     )
     .await;
+
+    // The program they were dragged out of has copied them as well.
+    let keys = format!("{CONTROL}v{CONTROL}");
+    let field = ben.element("chat-input").await;
+    field.send_keys(&keys).await.expect("a field takes keys");
+    ben.until("the pasted file's offer", &transfer("offered", true))
+        .await;
+    let offered = anna.until("the pasted name", &text_of("offer-name")).await;
+    assert_eq!(offered, json!(name));
+    let typed = field.prop("value").await.expect("a field has a value");
+    assert_eq!(typed.as_deref(), Some(""), "the file's name was typed");
 }
 
 /// The other way to send and to save: through the desktop's own choosers.
@@ -305,6 +317,7 @@ fn hide_file_manager(home: &Path) {
 
 /// WebDriver's codes of keys; a modifier stays down until it comes again.
 const SHIFT: char = '\u{e008}';
+const CONTROL: char = '\u{e009}';
 const ENTER: char = '\u{e007}';
 
 /// Where an app with this home puts files.
