@@ -26,7 +26,7 @@ pub struct OutStats {
     pub packets: u64,
     /// Their payload bytes.
     pub bytes: u64,
-    /// Retransmissions sent.
+    /// Retransmissions sent, those that fill up probes included.
     pub retransmitted_packets: u64,
     /// Payload bits per second, retransmissions included.
     pub bitrate_bps: u64,
