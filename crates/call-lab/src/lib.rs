@@ -5,16 +5,22 @@
 //!
 //! * [`network`]: a path that delays, reorders, drops and queues packets.
 //! * [`link`]: two of them that follow a plan.
+//! * [`dumbbell`]: several flows that share one bottleneck in each direction.
+//! * [`tcp`]: a flow that fills it until packets get lost.
+//! * [`rmcat`]: the test cases for congestion control of RFC 8867, as data.
 //! * `tun` (Linux): such a link in real time between two network interfaces, for whole programs.
 //! * [`signal`]: sound like speech, made from a seed.
 //! * [`score`]: how much of what was sent arrived, and how late.
 //!
 //! Deliberately not here: assertions about any one crate.
 
+pub mod dumbbell;
 pub mod link;
 pub mod network;
 pub mod random;
+pub mod rmcat;
 pub mod score;
 pub mod signal;
+pub mod tcp;
 #[cfg(target_os = "linux")]
 pub mod tun;

@@ -62,6 +62,8 @@ pub enum Jitter {
     Uniform(Duration),
     /// Normally with this deviation.
     Normal(Duration),
+    /// Normally with this deviation, cut at three of it (RFC 8868, section 4.5.2).
+    Bounded(Duration),
 }
 
 /// What a path is like. The default is a perfect one.
@@ -224,6 +226,9 @@ impl<P> Path<P> {
             Jitter::None => 0.0,
             Jitter::Uniform(most) => self.random.between(-1.0, 1.0) * most.as_secs_f64(),
             Jitter::Normal(deviation) => self.random.normal() * deviation.as_secs_f64(),
+            Jitter::Bounded(deviation) => {
+                self.random.normal().clamp(-3.0, 3.0) * deviation.as_secs_f64()
+            }
         };
         Duration::from_secs_f64((self.config.delay.as_secs_f64() + offset_s).max(0.0))
     }
@@ -338,6 +343,22 @@ mod tests {
         };
         let (arrived, _) = run(config, 9, 1_000);
         assert!(arrived.iter().all(|(_, sent, at)| at - sent > -1e-6));
+    }
+
+    #[test]
+    fn bounded_jitter_ends_at_three_deviations() {
+        let config = PathConfig {
+            delay: MS * 50,
+            jitter: Jitter::Bounded(MS * 5),
+            reorders: true,
+            ..PathConfig::default()
+        };
+        let (arrived, _) = run(config, 9, 20_000);
+        let within = |at: f64, sent: f64| (34.99..65.01).contains(&(at - sent));
+        assert!(arrived.iter().all(|(_, sent, at)| within(*at, *sent)));
+        let beyond_one = arrived.iter().filter(|(_, sent, at)| at - sent > 55.0);
+        let share = beyond_one.count() as f64 / 20_000.0;
+        assert!((0.14..0.18).contains(&share), "{share}");
     }
 
     #[test]

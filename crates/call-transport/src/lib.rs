@@ -11,8 +11,17 @@
 //! hold the peer back. A peer's nonsense is logged at DEBUG and changes nothing.
 //!
 //! Not here: which members to connect to, sealing of signals and media, packetizing and decoding.
-//! Not yet: IPv6 host candidates, camera and screen in one link, simulcast by rid, probing by the
-//! estimator.
+//! Not yet: IPv6 host candidates, camera and screen in one link, simulcast by rid.
+//!
+//! # Congestion control
+//!
+//! One budget per link (`budget`) for sound, layers, retransmissions and probes. The `estimator`
+//! makes it from the peer's transport-wide feedback, which our own ends send every 50 ms: it starts at
+//! 600 kbit/s, goes from 50 kbit/s to 8 Mbit/s, and measures the queue rather than its growth.
+//! The `pacer` spreads pictures at 1.1 times of it, never sound, and sends the estimator's
+//! probes, padded with retransmissions nobody asked for. [`Link::target_bitrate_bps`] is the budget
+//! less retransmissions and what is late already; whoever encodes takes 50 kbit/s off for the sound.
+//! Every tunable stands in its module with its unit and source; docs/quality.md has the figures.
 //!
 //! # Bulk data
 //!
@@ -48,6 +57,8 @@
 //!   with `a=extmap-allow-mixed`; in `str0m` the descriptor is an `ExtensionSerializer` whose
 //!   `requires_two_byte_form` says so when it is written.
 //! * PLI and FIR name a layer or a slot by its SSRC.
+//! * **Retransmissions it did not ask for** are padding of our probes: it reports them in its feedback
+//!   and drops them, as `str0m` does.
 //! * **Data channels** are negotiated: streams 99 (ready, reliable), 100 (reliable), 101 (reliable,
 //!   unordered), 102 (unordered, no retransmits), created right after the first answer. On 99 the
 //!   client repeats the byte 0 every 100 ms; answer each with the byte 1, and send nothing on any
@@ -92,6 +103,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod budget;
 mod channels;
 mod config;
 mod dedup;
@@ -99,6 +111,7 @@ mod estimator;
 mod event;
 mod formats;
 mod handler;
+mod history;
 mod incoming;
 mod keyframes;
 mod link;
@@ -111,6 +124,8 @@ mod outgoing;
 mod pacer;
 pub mod recovery;
 mod responder;
+#[cfg(test)]
+mod rmcat_tests;
 mod runtime;
 mod setup;
 mod shared;

@@ -210,7 +210,7 @@ impl Link {
 
     /// What the congestion controller thinks the path carries, in bits per second, sound included.
     pub fn target_bitrate_bps(&self) -> u64 {
-        self.shared.target_bps.load(Ordering::Relaxed)
+        self.shared.budget.media_bps()
     }
 
     /// Looks for a new path, for example because the machine's network changed. Media goes on over

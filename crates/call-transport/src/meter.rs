@@ -26,7 +26,7 @@ pub struct OutStats {
     pub packets: u64,
     /// Their payload bytes.
     pub bytes: u64,
-    /// Retransmissions sent.
+    /// Retransmissions sent because the peer asked; padding of probes is not counted anywhere.
     pub retransmitted_packets: u64,
     /// Payload bits per second, retransmissions included.
     pub bitrate_bps: u64,
@@ -161,16 +161,18 @@ impl Meter {
         }
     }
 
-    pub(crate) fn handle_sent(&mut self, ssrc: u32, payload_bytes: usize) {
+    /// A packet leaves; `is_asked_for` tells a retransmission from padding.
+    pub(crate) fn handle_sent(&mut self, ssrc: u32, payload_bytes: usize, is_asked_for: bool) {
         let bytes = payload_bytes as u64;
         if let Some(stream) = self.outs.get_mut(&ssrc) {
             stream.stats.packets += 1;
             stream.stats.bytes += bytes;
             stream.all_bytes += bytes;
-        } else if let Some(stream) = self
-            .outs
-            .values_mut()
-            .find(|stream| stream.rtx == Some(ssrc))
+        } else if is_asked_for
+            && let Some(stream) = self
+                .outs
+                .values_mut()
+                .find(|stream| stream.rtx == Some(ssrc))
         {
             stream.stats.retransmitted_packets += 1;
             stream.all_bytes += bytes;

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
+use crate::budget::Budget;
 use crate::estimator::START_BPS;
 use crate::formats::Formats;
+use crate::history::Histories;
 use crate::meter::Meter;
 use crate::outgoing::OutStreams;
 use crate::tunnel::control::BulkControl;
@@ -28,8 +30,10 @@ pub(crate) struct Shared {
     formats: Mutex<Arc<Formats>>,
     /// The peer's streams and the media ids of their sections.
     media_ids: Mutex<BTreeMap<u32, String>>,
-    /// The congestion controller's target, bits per second.
-    pub(crate) target_bps: Arc<AtomicU64>,
+    /// What was sent and may be sent again.
+    histories: Mutex<Histories>,
+    /// What may be sent.
+    pub(crate) budget: Arc<Budget>,
     rtt_us: AtomicU32,
     wall_clock: WallClock,
     /// Whether packets may be handed to the stack.
@@ -57,7 +61,8 @@ impl Shared {
             meter: Mutex::default(),
             formats: Mutex::default(),
             media_ids: Mutex::default(),
-            target_bps: Arc::new(AtomicU64::new(START_BPS as u64)),
+            histories: Mutex::default(),
+            budget: Arc::new(Budget::new(START_BPS)),
             rtt_us: AtomicU32::new(0),
             wall_clock: WallClock::new(Instant::now(), SystemTime::now()),
             is_connected: AtomicBool::new(false),
@@ -74,6 +79,13 @@ impl Shared {
     /// The counters. A poisoned lock is taken over: they are plain numbers.
     pub(crate) fn meter(&self) -> MutexGuard<'_, Meter> {
         self.meter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The histories. A poisoned lock is taken over: at worst a packet is missing.
+    pub(crate) fn histories(&self) -> MutexGuard<'_, Histories> {
+        self.histories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn formats(&self) -> Arc<Formats> {

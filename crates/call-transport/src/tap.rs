@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rtc::interceptor::{Interceptor, Packet, StreamInfo, TaggedPacket};
+use rtc::interceptor::{Attribute, Interceptor, Packet, StreamInfo, TaggedPacket};
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -126,11 +126,11 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
     }
 
     fn handle_write(&mut self, mut msg: TaggedPacket) -> Result<(), Error> {
+        let is_asked_for = msg.message.has(&Attribute::Retransmission);
         match &mut msg.message.packet {
             Packet::Rtp(packet) => {
-                self.shared
-                    .meter()
-                    .handle_sent(packet.header.ssrc, packet.payload.len());
+                let (ssrc, bytes) = (packet.header.ssrc, packet.payload.len());
+                self.shared.meter().handle_sent(ssrc, bytes, is_asked_for);
             }
             Packet::Rtcp(packets) => {
                 for packet in packets {

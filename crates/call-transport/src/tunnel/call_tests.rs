@@ -1,7 +1,6 @@
 //! A transfer beside a call whose rate our own media estimator decides, in virtual time.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use call_lab::network::PathConfig;
@@ -9,11 +8,13 @@ use rtc::interceptor::{BandwidthEstimator, PacketReport};
 use rtc::rtcp::transport_feedbacks::cc_feedback_report::Ecn;
 
 use super::simulation::{Encoder, MEDIA_BYTES, Report, Simulation};
-use crate::estimator::Estimator;
+use crate::budget::Budget;
+use crate::estimator::probe::Probes;
+use crate::estimator::{Estimator, START_BPS};
 
 /// Sends what the estimator allows, at most `most_bps`.
 fn encoder(start: Instant, most_bps: f64) -> Encoder {
-    let mut estimator = Estimator::new(Arc::new(AtomicU64::new(0)));
+    let mut estimator = Estimator::new(Arc::new(Budget::new(START_BPS)), Probes::default());
     let mut count = 0;
     Box::new(move |now, reports: &[Report]| {
         let reports = reports.iter().map(|(sent, arrived)| {

@@ -1,12 +1,13 @@
 //! The estimator on simulated bottlenecks.
 
+use super::control::MIN_BPS;
 use super::*;
 use rtc::rtcp::transport_feedbacks::cc_feedback_report::Ecn;
 
 /// A bottleneck with a drop-tail queue, fed at the estimator's target, feedback every 50 ms.
 struct Path {
     estimator: Estimator,
-    published: Arc<AtomicU64>,
+    budget: Arc<Budget>,
     start: Instant,
     now_ms: f64,
     free_at_ms: f64,
@@ -17,10 +18,10 @@ struct Path {
 
 impl Path {
     fn new() -> Self {
-        let published = Arc::new(AtomicU64::new(0));
+        let budget = Arc::new(Budget::new(START_BPS));
         Self {
-            estimator: Estimator::new(published.clone()),
-            published,
+            estimator: Estimator::new(Arc::clone(&budget), Probes::default()),
+            budget,
             start: Instant::now(),
             now_ms: 0.0,
             free_at_ms: 0.0,
@@ -78,7 +79,7 @@ impl Path {
 
     fn target(&self) -> f64 {
         assert_eq!(
-            self.published.load(Ordering::Relaxed),
+            self.budget.media_bps(),
             self.estimator.target_bitrate() as u64
         );
         self.estimator.target_bitrate()

@@ -1,0 +1,197 @@
+//! How long packets wait at the bottleneck, from their one-way delays alone.
+//!
+//! The clocks of both ends differ by an unknown offset, so only differences of delays mean anything.
+//! What the path takes without a queue, the *base*, is taken from the least delays in each tenth of
+//! a second; what the least delay of the last tenth has on top of that is the *standing* queue.
+//! Least delays, because a picture's own packets wait for each other, and because jitter only adds to
+//! them. The base is a low quantile of the last ten seconds, because the very least would be the
+//! luckiest packet and jitter would look like a queue; but it stays close to the least of half a
+//! minute, because a queue that lasts would become part of it, and several flows that each
+//! believe so build a tower.
+//!
+//! Invariants: bounded windows; delays may be of any sign.
+
+use std::collections::VecDeque;
+
+/// The standing queue is the least of this long: two pictures and some sound. Longer notices
+/// later, shorter takes jitter for a queue.
+const WINDOW_MS: f64 = 100.0;
+/// A fast look after a sudden drop: a picture and a packet of sound.
+const GLANCE_MS: f64 = 45.0;
+/// Tenths of a second that are remembered. More survives longer without an empty queue, fewer
+/// follow a drifting clock (100 ppm are 3 ms in half a minute) and a longer route sooner.
+const BUCKETS: usize = 300;
+/// Of which the quantile is taken from so many, and which it is. Higher is less afraid of jitter.
+const RECENT_BUCKETS: usize = 100;
+const QUANTILE: f64 = 0.1;
+/// The least of all are those after the luckiest few.
+const LUCKY: usize = 2;
+/// How far the quantile may be above the least. More lets queues become part of the base.
+const ABOVE_LEAST_MS: f64 = 7.0;
+/// A path that became this much faster is another one.
+const FASTER_MS: f64 = 8.0;
+/// For that many tenths.
+const FASTER_BUCKETS: usize = 3;
+/// Delays kept for the windows: 8 Mbit/s of small packets in a tenth of a second.
+const MAX_SAMPLES: usize = 2_048;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct QueueDelay {
+    /// Arrival and delay in milliseconds.
+    recent: VecDeque<(f64, f64)>,
+    buckets: VecDeque<f64>,
+    current: Option<(f64, f64)>,
+    base_ms: Option<f64>,
+}
+
+impl QueueDelay {
+    /// A packet that arrived at `arrived_ms` on the receiver's clock, `delay_ms` after it was sent
+    /// on the sender's.
+    pub(super) fn handle_packet(&mut self, arrived_ms: f64, delay_ms: f64) {
+        self.recent.push_back((arrived_ms, delay_ms));
+        while self.recent.len() > MAX_SAMPLES
+            || self
+                .recent
+                .front()
+                .is_some_and(|sample| sample.0 < arrived_ms - WINDOW_MS)
+        {
+            self.recent.pop_front();
+        }
+        match &mut self.current {
+            Some((from_ms, least_ms)) if arrived_ms < *from_ms + WINDOW_MS => {
+                *least_ms = least_ms.min(delay_ms);
+            }
+            current => {
+                let done = current.replace((arrived_ms, delay_ms));
+                if let Some((_, least_ms)) = done {
+                    self.close(least_ms);
+                }
+            }
+        }
+        let base_ms = self.base_ms.get_or_insert(delay_ms);
+        if self.buckets.len() < FASTER_BUCKETS {
+            *base_ms = base_ms.min(delay_ms);
+        }
+    }
+
+    fn close(&mut self, least_ms: f64) {
+        if self.buckets.len() == BUCKETS {
+            self.buckets.pop_front();
+        }
+        self.buckets.push_back(least_ms);
+        let is_faster = |least: &f64| self.base_ms.is_some_and(|base| *least < base - FASTER_MS);
+        let latest = self.buckets.iter().rev().take(FASTER_BUCKETS);
+        if latest.filter(|least| is_faster(least)).count() == FASTER_BUCKETS {
+            self.buckets.drain(..self.buckets.len() - FASTER_BUCKETS);
+        }
+        let ranked = |count: usize, rank: usize| {
+            let mut latest: Vec<f64> = self.buckets.iter().rev().take(count).copied().collect();
+            latest.sort_by(f64::total_cmp);
+            latest[rank.min(latest.len() - 1)]
+        };
+        let recent = self.buckets.len().min(RECENT_BUCKETS);
+        let quantile_ms = ranked(recent, (recent as f64 * QUANTILE) as usize);
+        let lucky = LUCKY.min(self.buckets.len() / FASTER_BUCKETS);
+        let least_ms = ranked(self.buckets.len(), lucky);
+        self.base_ms = Some(quantile_ms.min(least_ms + ABOVE_LEAST_MS));
+    }
+
+    /// The standing queue in milliseconds.
+    pub(super) fn standing_ms(&self) -> f64 {
+        self.least_above_base(WINDOW_MS)
+    }
+
+    /// The same over a shorter time, so more often too much.
+    pub(super) fn glance_ms(&self) -> f64 {
+        self.least_above_base(GLANCE_MS)
+    }
+
+    /// What stands now is the path's, not a queue of ours.
+    pub(super) fn rebase(&mut self) {
+        let standing_ms = self.standing_ms();
+        if let Some(base_ms) = &mut self.base_ms {
+            *base_ms += standing_ms;
+            self.buckets.clear();
+            self.buckets.extend([*base_ms; FASTER_BUCKETS]);
+        }
+    }
+
+    fn least_above_base(&self, window_ms: f64) -> f64 {
+        let (Some(newest), Some(base_ms)) = (self.recent.back(), self.base_ms) else {
+            return 0.0;
+        };
+        let samples = self.recent.iter().rev();
+        let least_ms = samples
+            .take_while(|sample| sample.0 >= newest.0 - window_ms)
+            .map(|sample| sample.1)
+            .fold(f64::MAX, f64::min);
+        (least_ms - base_ms).max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A packet every 10 ms from a time on, with the delay of its index; returns the time after.
+    fn feed(
+        queue: &mut QueueDelay,
+        from_ms: f64,
+        count: usize,
+        delay_ms: impl Fn(usize) -> f64,
+    ) -> f64 {
+        for index in 0..count {
+            queue.handle_packet(from_ms + index as f64 * 10.0, delay_ms(index));
+        }
+        from_ms + count as f64 * 10.0
+    }
+
+    #[test]
+    fn the_standing_queue_is_what_even_the_fastest_packet_waits() {
+        let mut queue = QueueDelay::default();
+        // An unknown offset of the clocks, and pictures whose later packets wait up to 30 ms.
+        let at = feed(&mut queue, 0.0, 200, |index| {
+            -5_000.0 + (index % 4) as f64 * 10.0
+        });
+        assert!(queue.standing_ms() < 0.1);
+        let at = feed(&mut queue, at, 20, |index| {
+            -4_980.0 + (index % 4) as f64 * 10.0
+        });
+        assert!((queue.standing_ms() - 20.0).abs() < 0.1);
+        let at = feed(&mut queue, at, 5, |_| -4_900.0);
+        assert!((queue.glance_ms() - 100.0).abs() < 0.1, "sooner");
+        assert!(queue.standing_ms() < 21.0, "and later");
+        feed(&mut queue, at, 20, |_| -5_000.0);
+        assert!(queue.standing_ms() < 0.1);
+    }
+
+    #[test]
+    fn a_longer_route_becomes_the_base_in_time_and_a_shorter_one_soon() {
+        let mut queue = QueueDelay::default();
+        let at = feed(&mut queue, 0.0, 500, |_| 50.0);
+        let at = feed(&mut queue, at, 500, |_| 80.0);
+        assert!(
+            (queue.standing_ms() - 30.0).abs() < 0.1,
+            "after five seconds"
+        );
+        let at = feed(&mut queue, at, 1_000, |_| 80.0);
+        assert!(queue.standing_ms() > 20.0, "hardly after fifteen");
+        let at = feed(&mut queue, at, 2_000, |_| 80.0);
+        assert!(queue.standing_ms() < 0.1, "after half a minute");
+        let at = feed(&mut queue, at, 50, |_| 40.0);
+        feed(&mut queue, at, 20, |_| 55.0);
+        assert!((queue.standing_ms() - 15.0).abs() < 0.1, "measured from 40");
+    }
+
+    #[test]
+    fn rebasing_forgets_the_queue_but_not_what_follows() {
+        let mut queue = QueueDelay::default();
+        let at = feed(&mut queue, 0.0, 500, |_| 50.0);
+        let at = feed(&mut queue, at, 50, |_| 90.0);
+        queue.rebase();
+        assert!(queue.standing_ms() < 0.1);
+        feed(&mut queue, at, 50, |_| 100.0);
+        assert!((queue.standing_ms() - 10.0).abs() < 0.1);
+    }
+}
