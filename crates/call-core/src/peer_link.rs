@@ -11,8 +11,13 @@
 //! Who initiates makes the first offer and opens a link anew: for a call the member with the larger
 //! id, so that both never do so at once; towards the SFU always the client; for a data link whoever
 //! wants it. The other end is told with a `Bye` that its half is void, and opens a new half when
-//! the next offer comes. Both may restart ICE (perfect negotiation settles glare), the initiator
-//! first.
+//! the next offer comes. A half is known by its DTLS certificate: a description of another one shows
+//! that the other end began anew, whatever was lost. Both may restart ICE (perfect negotiation settles
+//! glare), the initiator first, unless it was our address that went away, of which only we know.
+//!
+//! A restart gives the old path up at once (the stack binds its sockets anew), so that it is asked for
+//! only where the old path is dead or its address gone: a path that works is kept whatever other
+//! interfaces come.
 //!
 //! Deliberately not here: signals and sealing; whether the link is wanted at all (`call_topology`);
 //! and what the server's connection does, except that the caller runs [`PeerLink::handle_timeout`]
@@ -37,6 +42,9 @@ const OFFER_PATIENCE: Duration = Duration::from_secs(45);
 const REOPEN_FLOOR: Duration = Duration::from_millis(500);
 /// Failures in a row from which the link counts as failed, not as being repaired.
 const FAILED_AFTER: u32 = 2;
+/// How long a path must be dead while others do well before that is blamed on the other end. Paths of
+/// one's own network die within half a second of each other (checks go out that often).
+const BLAME_AFTER: Duration = Duration::from_secs(1);
 
 /// The connection to one member, or to the SFU.
 #[derive(Debug)]
@@ -46,6 +54,8 @@ pub(crate) struct PeerLink {
     failures: u32,
     was_connected: bool,
     opened_at: Option<Instant>,
+    /// The certificate of the other half, as its descriptions name it.
+    their_half: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +71,11 @@ enum Phase {
     },
     Reconnecting {
         link: LinkId,
+        since: Instant,
         restarts: u32,
         next: Instant,
+        /// Our own address is gone: the other end cannot know before we say so.
+        is_ours: bool,
     },
     Waiting {
         last: LinkId,
@@ -89,6 +102,7 @@ impl PeerLink {
             failures: 0,
             was_connected: false,
             opened_at: None,
+            their_half: None,
         }
     }
 
@@ -163,6 +177,7 @@ impl PeerLink {
             deadline: now + CONNECT_TIMEOUT,
         };
         self.opened_at = Some(now);
+        self.their_half = None;
         Action::Open { link, initiator }
     }
 
@@ -190,21 +205,89 @@ impl PeerLink {
                 Vec::new()
             }
             (Phase::Connected { link, .. }, LinkState::Reconnecting) => {
-                let wait = if self.initiator {
-                    Duration::ZERO
-                } else {
-                    RESTART_COURTESY
-                };
-                self.phase = Phase::Reconnecting {
-                    link,
-                    restarts: 0,
-                    next: now + wait,
-                };
+                self.lose(now, link, false);
                 Vec::new()
             }
             (_, LinkState::Failed | LinkState::Closed) => self.fail(now, true),
             _ => Vec::new(),
         }
+    }
+
+    /// The address the link used is gone from this machine.
+    pub(crate) fn handle_address_gone(&mut self, now: Instant) {
+        if let Phase::Connected { link, .. } | Phase::Reconnecting { link, .. } = self.phase {
+            self.lose(now, link, true);
+        }
+    }
+
+    fn lose(&mut self, now: Instant, link: LinkId, is_ours: bool) {
+        let since = match self.phase {
+            Phase::Reconnecting { since, .. } => since,
+            _ => now,
+        };
+        self.phase = Phase::Reconnecting {
+            link,
+            since,
+            restarts: 0,
+            next: now + self.courtesy(is_ours),
+            is_ours,
+        };
+    }
+
+    fn courtesy(&self, is_ours: bool) -> Duration {
+        if self.initiator || is_ours {
+            Duration::ZERO
+        } else {
+            RESTART_COURTESY
+        }
+    }
+
+    /// This machine has a network again, or another one: what waits need not wait longer.
+    pub(crate) fn handle_network(&mut self, now: Instant) {
+        let is_rested = self.is_rested(now);
+        match &mut self.phase {
+            Phase::Reconnecting { restarts, next, .. } => (*restarts, *next) = (0, now),
+            Phase::Waiting { until, .. } if self.initiator && is_rested => *until = now,
+            _ => {}
+        }
+    }
+
+    /// Whether this end waits for the network to find a way again.
+    pub(crate) fn is_reconnecting(&self) -> bool {
+        matches!(self.phase, Phase::Reconnecting { .. })
+    }
+
+    /// From when on the other end is to blame for a dead path, if others do well.
+    pub(crate) fn blame_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Reconnecting { since, .. } => Some(since + BLAME_AFTER),
+            _ => None,
+        }
+    }
+
+    /// A description of the other half came, an offer or not. Where it is another half than before,
+    /// ours is void: an offer from an initiator gets a fresh one, anything else ends in our telling
+    /// them.
+    pub(crate) fn handle_description(
+        &mut self,
+        now: Instant,
+        sdp: &str,
+        is_offer: bool,
+        fresh: impl FnOnce() -> LinkId,
+    ) -> Vec<Action> {
+        let (Some(link), Some(half)) = (self.current(), certificate(sdp)) else {
+            return Vec::new();
+        };
+        if self.their_half.as_deref().is_none_or(|known| known == half) {
+            self.their_half = Some(half.to_owned());
+            return Vec::new();
+        }
+        if is_offer && !self.initiator && self.is_rested(now) {
+            let actions = vec![Action::Close(link), self.open_for_offer(now, fresh())];
+            self.their_half = Some(half.to_owned());
+            return actions;
+        }
+        self.fail(now, true)
     }
 
     /// The member hung up its half.
@@ -232,12 +315,20 @@ impl PeerLink {
             return Vec::new();
         }
         match self.phase {
-            Phase::Reconnecting { link, restarts, .. } if restarts < RESTARTS_MAX => {
+            Phase::Reconnecting {
+                link,
+                since,
+                restarts,
+                is_ours,
+                ..
+            } if restarts < RESTARTS_MAX => {
                 let next = now + restart_delay(restarts);
                 self.phase = Phase::Reconnecting {
                     link,
+                    since,
                     restarts: restarts + 1,
                     next,
+                    is_ours,
                 };
                 vec![Action::Restart(link)]
             }
@@ -257,6 +348,9 @@ impl PeerLink {
     /// Signals travel again after an interruption: what was due meanwhile gets a new chance first,
     /// and an offer that may have been lost is made again.
     pub(crate) fn handle_resumed(&mut self, now: Instant) -> Vec<Action> {
+        if let Phase::Reconnecting { link, is_ours, .. } = self.phase {
+            self.lose(now, link, is_ours);
+        }
         match &mut self.phase {
             Phase::Connecting { link, deadline } => {
                 *deadline = now + CONNECT_TIMEOUT;
@@ -264,15 +358,10 @@ impl PeerLink {
                     return vec![Action::Restart(*link)];
                 }
             }
-            Phase::Reconnecting { restarts, next, .. } => {
-                let wait = if self.initiator {
-                    Duration::ZERO
-                } else {
-                    RESTART_COURTESY
-                };
-                (*restarts, *next) = (0, now + wait);
-            }
-            Phase::Absent | Phase::Connected { .. } | Phase::Waiting { .. } => {}
+            Phase::Absent
+            | Phase::Connected { .. }
+            | Phase::Reconnecting { .. }
+            | Phase::Waiting { .. } => {}
         }
         Vec::new()
     }
@@ -297,6 +386,14 @@ impl PeerLink {
         }
         actions
     }
+}
+
+/// The first DTLS fingerprint of a description (RFC 8122). Every peer connection has a certificate of
+/// its own.
+fn certificate(sdp: &str) -> Option<&str> {
+    sdp.lines()
+        .find_map(|line| line.strip_prefix("a=fingerprint:"))
+        .map(str::trim)
 }
 
 #[cfg(test)]

@@ -381,7 +381,9 @@ impl World {
                     Input::Link { link, .. } | Input::MediaFlows { link, .. } => {
                         !self.clients[client].links.contains_key(link)
                     }
-                    Input::Server { socket, .. } | Input::SocketOpened { socket } => {
+                    Input::Server { socket, .. }
+                    | Input::SocketOpened { socket }
+                    | Input::SocketAlive { socket } => {
                         !self.clients[client].sockets.contains_key(socket)
                     }
                     _ => false,

@@ -55,6 +55,13 @@ impl World {
                     self.at(LATENCY, Event::ToServer { conn, message });
                 }
             }
+            SocketOp::Probe { socket } => {
+                let hears = self.clients[client].sockets.contains_key(&socket);
+                if hears && !self.server_silent {
+                    let input = Input::SocketAlive { socket };
+                    self.at(LATENCY * 2, Event::ToSession { client, input });
+                }
+            }
             SocketOp::Close { socket } => {
                 if let Some(conn) = self.clients[client].sockets.remove(&socket) {
                     self.owners.remove(&conn);
