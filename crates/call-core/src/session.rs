@@ -185,7 +185,10 @@ impl Session {
         if !std::mem::take(&mut self.view_stale) {
             return None;
         }
-        let call = self.call.as_ref().map(|call| call.view(self.now, self.hand_raised));
+        let call = self
+            .call
+            .as_ref()
+            .map(|call| call.view(self.now, self.hand_raised));
         let view = self.devices.app_view(
             &self.settings,
             self.muted,

@@ -179,7 +179,12 @@ impl Signalling {
                 Outcome::Note
             }
             Some((at, Reason::Handshake | Reason::Doubt)) if at <= ctx.now => {
-                self.handle_error(ctx, ErrorCode::ServerUnreachable, true)
+                let outcome = self.handle_error(ctx, ErrorCode::ServerUnreachable, true);
+                if outcome == Outcome::Lost {
+                    // The first attempt after a stable seat is due at once.
+                    self.handle_timeout(ctx);
+                }
+                outcome
             }
             _ => Outcome::Note,
         }

@@ -77,6 +77,8 @@ pub(crate) struct Task {
     pub(crate) state: watch::Sender<LinkState>,
     codecs: Option<(Vec<VideoCodec>, bool)>,
     local_candidates: VecDeque<Candidate>,
+    /// The last one made.
+    offer: String,
     /// This machine's, as last told.
     addresses: Option<Arc<BTreeSet<IpAddr>>>,
     video_tracks: VideoTracks,
@@ -109,6 +111,7 @@ impl Task {
             state: watch::channel(LinkState::Connecting).0,
             codecs: None,
             local_candidates: VecDeque::new(),
+            offer: String::new(),
             addresses: None,
             video_tracks: VideoTracks::new(Arc::clone(shared)),
             is_hung_up: false,
@@ -282,6 +285,12 @@ impl Task {
         self.emit_candidate(candidate);
     }
 
+    fn emit_candidates(&mut self) {
+        for candidate in self.local_candidates.clone() {
+            self.emit_candidate(candidate);
+        }
+    }
+
     fn emit_candidate(&mut self, candidate: Candidate) {
         let Candidate {
             candidate,
@@ -363,7 +372,12 @@ impl Task {
                 };
                 let offer = self.connection.create_offer(Some(options)).await?;
                 self.connection.set_local_description(offer.clone()).await?;
+                self.offer.clone_from(&offer.sdp);
                 self.emit_description(SdpKind::Offer, offer.sdp);
+            }
+            Step::RepeatOffer => {
+                self.emit_description(SdpKind::Offer, self.offer.clone());
+                self.emit_candidates();
             }
             Step::Rollback => {
                 let rollback = RTCSessionDescription::rollback(None)?;
@@ -394,9 +408,7 @@ impl Task {
                 self.handle_answered(&answer.sdp);
                 self.emit_description(SdpKind::Answer, answer.sdp);
                 if *resend_candidates {
-                    for candidate in self.local_candidates.clone() {
-                        self.emit_candidate(candidate);
-                    }
+                    self.emit_candidates();
                 }
             }
             Step::AddCandidate(candidate) => {

@@ -36,7 +36,7 @@ impl World {
             SocketOp::Connect { socket, url } => {
                 assert!(url.starts_with("ws://") && url.ends_with("/v1/ws"), "{url}");
                 self.clients[client].connects.push(self.now);
-                if !self.server_up {
+                if !self.server_up || self.refused.contains(&client) {
                     let code = Some(ErrorCode::ServerUnreachable);
                     let input = Input::SocketClosed { socket, code };
                     return self.at(LATENCY, Event::ToSession { client, input });
