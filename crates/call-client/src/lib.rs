@@ -25,12 +25,14 @@ mod engine;
 mod files;
 pub mod frames;
 mod inbound;
+mod interfaces;
 pub mod lan;
 mod layer_plan;
 pub mod logging;
 mod outbound;
 mod pictures;
 pub mod settings;
+mod sleep;
 mod sound_test;
 pub mod stats;
 

@@ -4,10 +4,10 @@
 //! keys derived ──► server located (or configured) ──► seat taken ⇄ connection lost ──► ended
 //! ```
 //!
-//! Invariants: media and links live on while the server's connection is lost and the seat can be
-//! resumed; a new seat (new id, perhaps a restarted server) drops everybody and starts over; after
-//! the end nothing is sent, opened or scheduled. The rest of what a call does is in its siblings:
-//! `call_seat` how it takes its seat, `call_members` who is there, `call_links` their links and the
+//! Invariants: media and links live on while the server's connection is lost, however long; a new seat
+//! (under another id) drops everybody and starts over; after the end nothing is sent, opened or
+//! scheduled. The rest of what a call does is in its siblings: `call_seat` how it takes its seat,
+//! `call_members` who is there, `call_away` who is there without a seat, `call_links` their links and the
 //! SFU's, `call_data` the data links, `call_signals` what goes to members sealed, `call_topology` the
 //! switch between mesh and SFU, `call_sfu` what is said to and by the SFU, `call_chat` what is said
 //! and shown, `call_files` what is sent and received.
@@ -56,6 +56,8 @@ pub(crate) struct CallConfig {
     /// Folders in which received files may be unfinished, besides downloads.
     pub(crate) folders: Vec<PathBuf>,
     pub(crate) topology_wish: TopologyWish,
+    /// Whether the machine has a network.
+    pub(crate) online: bool,
 }
 
 /// One call.
@@ -71,6 +73,8 @@ pub(crate) struct Call {
     pub(crate) topology: TopologyMode,
     ice_servers: IceServers,
     pub(crate) sealed_media: bool,
+    /// Whether the machine has a network.
+    pub(crate) online: bool,
     /// Whether the last `join` asked for the seat one had.
     pub(crate) asked_to_resume: bool,
     pub(crate) secured: Option<Secured>,
@@ -130,6 +134,7 @@ impl Call {
             signalling: None,
             ice_servers: IceServers::default(),
             sealed_media: config.sealed_media,
+            online: config.online,
             asked_to_resume: false,
             roster: Roster::default(),
             sfu: PeerLink::new(true),
@@ -155,13 +160,17 @@ impl Call {
         self.signalling.as_ref().is_some_and(Signalling::is_joined)
     }
 
-    pub(crate) fn view(&self, hand_raised: bool) -> CallView {
+    pub(crate) fn view(&self, now: Instant, hand_raised: bool) -> CallView {
+        let phase = match self.phase {
+            CallPhase::Joined | CallPhase::Reconnecting if self.is_offline() => CallPhase::Offline,
+            phase => phase,
+        };
         CallView {
             code: self.code.to_string(),
             link: self.code.link(),
-            phase: self.phase,
+            phase,
             me: self.me,
-            members: self.roster.view(|member| self.link_view(member)),
+            members: self.roster.view(|member| self.link_view(now, member)),
             topology: self.topology,
             hand_raised,
             transfers: self.files.views().to_vec(),
@@ -228,6 +237,22 @@ impl Call {
         }
     }
 
+    pub(crate) fn handle_alive(&mut self, socket: SocketId) {
+        if let Some(signalling) = self.current(socket) {
+            signalling.handle_sign_of_life();
+        }
+    }
+
+    /// The machine slept, for as long as it takes to lose everything.
+    pub(crate) fn handle_woken(&mut self, ctx: &mut Ctx<'_>) {
+        if let Some(signalling) = &mut self.signalling {
+            let step = signalling.step();
+            let outcome = signalling.handle_woken(ctx);
+            self.follow(ctx, outcome, step);
+            self.handle_timeout(ctx);
+        }
+    }
+
     fn current(&mut self, socket: SocketId) -> Option<&mut Signalling> {
         self.signalling
             .as_mut()
@@ -243,6 +268,7 @@ impl Call {
         let Some(signalling) = self.current(socket) else {
             return;
         };
+        signalling.handle_sign_of_life();
         let (joined, joining) = (signalling.is_joined(), signalling.is_joining());
         let now = ctx.now;
         match message {
@@ -271,7 +297,7 @@ impl Call {
             }
             ServerMessage::MemberLeft { member, reason } if joined => {
                 tracing::debug!(%member, ?reason, "member left");
-                self.remove_member(ctx, member);
+                self.handle_left(ctx, member, reason);
             }
             ServerMessage::MemberUpdated { member, profile } if joined => {
                 self.update_member(ctx, member, &profile);
@@ -341,9 +367,14 @@ impl Call {
             let profile = self.own_profile.due(profile);
             let profile = profile.map(|at| (at, Reason::Profile));
             let subscribe = self.subscribe_timeout().map(|at| (at, Reason::Subscribe));
-            let others = self.link_timeouts().chain(self.passage_timeouts());
+            let others = self.passage_timeouts().chain(self.away_timeouts());
             others.chain(profile).chain(subscribe)
         });
+        let trusted = signalling.is_trusted().then(|| {
+            let blame = self.blame_timeouts(now);
+            self.link_timeouts().chain(blame)
+        });
+        let own = own.chain(trusted.into_iter().flatten());
         own.chain(joined.into_iter().flatten()).min()
     }
 
@@ -363,8 +394,11 @@ impl Call {
         if self.is_over() {
             return self.report_chat(ctx);
         }
-        if self.is_joined() {
+        if self.signalling.as_ref().is_some_and(Signalling::is_trusted) {
             self.care_for_links(ctx);
+        }
+        if self.is_joined() {
+            self.care_for_away(ctx);
             self.move_on(ctx);
             self.publish_profile(ctx);
             self.tell_server(ctx);

@@ -65,10 +65,12 @@ impl Call {
                 member.they_want_data = needed && member.data.current().is_some();
                 self.align_data(ctx, from);
             }
-            PeerSignal::Description { kind, .. } => {
-                if kind == SdpKind::Offer {
+            PeerSignal::Description { kind, ref sdp } => {
+                let is_offer = kind == SdpKind::Offer;
+                if is_offer {
                     self.prepare_for_data_offer(ctx, from);
                 }
+                self.compare_halves(ctx, peer, sdp, is_offer);
                 self.pass_to_link(ctx, peer, signal);
             }
             PeerSignal::Candidate { .. } => self.pass_to_link(ctx, peer, signal),

@@ -12,6 +12,7 @@ use crate::input::{LinkEvent, LinkId, LinkPeer, LinkState};
 use crate::output::{CallEvent, LinkOp, Reason};
 use crate::peer_link::{Action, PeerLink};
 use crate::roster::Member;
+use crate::signalling::Signalling;
 
 impl Call {
     /// A link reports something.
@@ -24,9 +25,16 @@ impl Call {
         }
         match event {
             LinkEvent::Signal(signal) => self.queue_signal(ctx, link, signal),
+            LinkEvent::AddressGone => policy.handle_address_gone(ctx.now),
             LinkEvent::State(state) => {
                 let actions = policy.handle_state(ctx.now, state);
                 self.act(ctx, actions);
+                if state == LinkState::Reconnecting
+                    && let Some(signalling) = &mut self.signalling
+                {
+                    // What took the path may have taken the server's connection as well.
+                    signalling.doubt(ctx);
+                }
                 if state == LinkState::Connected {
                     self.handle_connected(ctx, link.peer);
                 }
@@ -68,16 +76,66 @@ impl Call {
         }
     }
 
+    fn policy(&self, peer: LinkPeer) -> Option<&PeerLink> {
+        match peer {
+            LinkPeer::Sfu => Some(&self.sfu),
+            LinkPeer::Member(id) => self.roster.get(id).map(|member| &member.direct),
+            LinkPeer::Data(id) => self.roster.get(id).map(|member| &member.data),
+        }
+    }
+
+    /// The machine's addresses changed.
+    pub(crate) fn handle_network(&mut self, ctx: &mut Ctx<'_>, online: bool) {
+        let was_online = std::mem::replace(&mut self.online, online);
+        if was_online != online && !self.is_over() {
+            tracing::info!(online, "the machine's network changed");
+            ctx.event(if online {
+                CallEvent::Online
+            } else {
+                CallEvent::Offline
+            });
+        }
+        if !online {
+            return;
+        }
+        if let Some(signalling) = &mut self.signalling {
+            signalling.handle_network(ctx.now);
+        }
+        for peer in self.peers() {
+            if let Some(policy) = self.policy_mut(peer) {
+                policy.handle_network(ctx.now);
+            }
+        }
+        self.handle_timeout(ctx);
+    }
+
+    /// Whether nobody can be reached: there is no network, and neither the server nor a member is on
+    /// this very machine.
+    pub(crate) fn is_offline(&self) -> bool {
+        let mut members = self.roster.iter().map(|(_, member)| member);
+        let is_alone = self.roster.is_empty();
+        let reaches_any = members.any(|member| member.direct.connected_since().is_some())
+            || self.sfu.connected_since().is_some();
+        !self.online && !reaches_any && !(is_alone && self.is_joined())
+    }
+
     fn peers(&self) -> impl Iterator<Item = LinkPeer> + use<> {
         let members = self.roster.ids().into_iter();
         let both = members.flat_map(|id| [LinkPeer::Member(id), LinkPeer::Data(id)]);
         both.chain([LinkPeer::Sfu])
     }
 
-    /// Does what is due on the links.
+    /// Does what is due on the links that signals reach.
     pub(crate) fn care_for_links(&mut self, ctx: &mut Ctx<'_>) {
         for peer in self.peers() {
             let now = ctx.now;
+            if self.is_away(peer) {
+                continue;
+            }
+            let waits = |policy: &PeerLink| !self.online && policy.is_reconnecting();
+            if self.policy(peer).is_none_or(waits) {
+                continue;
+            }
             let Some(policy) = self.policy_mut(peer) else {
                 continue;
             };
@@ -90,6 +148,9 @@ impl Call {
     /// Signals travel again after an interruption.
     pub(crate) fn resume_links(&mut self, ctx: &mut Ctx<'_>) {
         for peer in self.peers() {
+            if self.is_away(peer) {
+                continue;
+            }
             let now = ctx.now;
             let policy = self.policy_mut(peer);
             let actions = policy.map(|policy| policy.handle_resumed(now));
@@ -97,16 +158,22 @@ impl Call {
         }
     }
 
-    /// When the links need care.
+    /// When the links that signals reach need care.
     pub(crate) fn link_timeouts(&self) -> impl Iterator<Item = (Instant, Reason)> {
-        let members = self.roster.iter().flat_map(|(id, member)| {
-            [
-                (member.direct.timeout(), LinkPeer::Member(id)),
-                (member.data.timeout(), LinkPeer::Data(id)),
-            ]
-        });
-        let all = members.chain([(self.sfu.timeout(), LinkPeer::Sfu)]);
-        all.filter_map(|(at, peer)| Some((at?, Reason::Link(peer))))
+        self.peers().filter_map(|peer| {
+            let policy = self.policy(peer).filter(|_| !self.is_away(peer))?;
+            let is_held = !self.online && policy.is_reconnecting();
+            let at = policy.timeout().filter(|_| !is_held)?;
+            Some((at, Reason::Link(peer)))
+        })
+    }
+
+    /// When somebody else's network is to blame for a dead path.
+    pub(crate) fn blame_timeouts(&self, now: Instant) -> impl Iterator<Item = (Instant, Reason)> {
+        self.roster.iter().filter_map(move |(id, member)| {
+            let at = member.direct.blame_at().filter(|at| *at > now)?;
+            Some((at, Reason::Link(LinkPeer::Member(id))))
+        })
     }
 
     /// Carries out what a link's policy wants.
@@ -157,16 +224,26 @@ impl Call {
     }
 
     /// How the connection to a member does, whichever path it takes.
-    pub(crate) fn link_view(&self, member: &Member) -> LinkView {
+    pub(crate) fn link_view(&self, now: Instant, member: &Member) -> LinkView {
         let by_sfu = self.sfu.connected_since().is_some();
         let direct = member.direct.connected_since().is_some();
         match self.topology {
             _ if !member.is_known => LinkView::Failed,
             TopologyMode::Mesh if by_sfu && member.passage.is_leaving() => LinkView::Connected,
             TopologyMode::Sfu if direct && member.passage.is_leaving() => LinkView::Connected,
+            TopologyMode::Mesh if self.is_to_blame(now, member) => LinkView::Weak,
             TopologyMode::Mesh => member.direct.view(),
             TopologyMode::Sfu => self.sfu.view(),
         }
+    }
+
+    /// Whether a dead path is the other end's: we reach the server and somebody else.
+    fn is_to_blame(&self, now: Instant, member: &Member) -> bool {
+        let is_dead = member.direct.blame_at().is_some_and(|at| at <= now);
+        let mut others = self.roster.iter().map(|(_, member)| member);
+        is_dead
+            && self.signalling.as_ref().is_some_and(Signalling::is_trusted)
+            && others.any(|other| other.direct.connected_since().is_some())
     }
 
     /// Reports every connection whose state changed.
@@ -188,7 +265,7 @@ impl Call {
         let views: Vec<(MemberId, LinkView)> = self
             .roster
             .iter()
-            .map(|(id, member)| (id, self.link_view(member)))
+            .map(|(id, member)| (id, self.link_view(ctx.now, member)))
             .collect();
         for (id, state) in views {
             let by_sfu = self.topology == TopologyMode::Sfu;

@@ -17,8 +17,9 @@ impl Call {
     /// Somebody is in the room.
     pub(crate) fn add_member(&mut self, ctx: &mut Ctx<'_>, id: MemberId, sealed: &str) {
         let Some(me) = self.me else { return };
-        if self.roster.contains(id) {
-            return self.update_member(ctx, id, sealed);
+        if self.roster.contains(id) && self.recognise(ctx, id, sealed) {
+            self.update_member(ctx, id, sealed);
+            return self.take_back(ctx, id);
         }
         let profile = self.open_profile(id, sealed);
         let Some(member) = self.roster.add(id, me) else {

@@ -1,11 +1,14 @@
 //! Taking a seat: the first one, the same one again, or a new one in its place.
 //!
-//! Invariants: a resumed seat keeps links, keys and what was settled; a new one, whoever brought it
-//! about, starts over with a media salt that no seat ever had.
+//! A server that lost its memory, or gave the seat up, gives the same id again where it can: in a mesh
+//! that is the same seat, and those who are not back yet are waited for (`call_away`).
+//!
+//! Invariants: a seat that is the same keeps links, keys and what was settled; a new one, whoever
+//! brought it about, starts over with a media salt that no seat ever had.
 
 use call_protocol::MemberId;
 use call_protocol::ui::CallPhase;
-use call_protocol::wire::{ClientMessage, RosterEntry, TopologyMode};
+use call_protocol::wire::{ClientMessage, LeaveReason, RosterEntry, TopologyMode};
 
 use crate::call::Call;
 use crate::context::Ctx;
@@ -23,10 +26,18 @@ impl Call {
     ) {
         self.phase = CallPhase::Joined;
         let reason = "joined".to_owned();
+        let is_mesh = [self.topology, topology] == [TopologyMode::Mesh; 2];
         // Whoever did not ask for it has told the others a new salt.
-        if resumed && self.asked_to_resume && self.me == Some(member) {
+        let is_same = self.asked_to_resume && self.me == Some(member);
+        if is_same && (resumed || is_mesh) {
             ctx.event(CallEvent::Resumed);
-            self.catch_up(ctx, members);
+            if resumed {
+                self.remove_missing(ctx, members);
+            } else {
+                let is_back = |id| members.iter().any(|entry| entry.member == id);
+                self.miss_members(ctx.now, is_back);
+            }
+            self.catch_up(ctx);
             self.set_topology(ctx, topology, reason);
         } else {
             // Ids of another lifetime of the room may mean other people.
@@ -108,13 +119,17 @@ impl Call {
         self.reports.renew();
     }
 
-    /// The seat was resumed: catches up with who left, and says what may have been lost.
-    fn catch_up(&mut self, ctx: &mut Ctx<'_>, entries: &[RosterEntry]) {
+    /// The server knows who left meanwhile. It also leaves out those it gave up while we did not.
+    fn remove_missing(&mut self, ctx: &mut Ctx<'_>, entries: &[RosterEntry]) {
         for id in self.roster.ids() {
             if entries.iter().all(|entry| entry.member != id) {
-                self.remove_member(ctx, id);
+                self.handle_left(ctx, id, LeaveReason::TimedOut);
             }
         }
+    }
+
+    /// The seat is the same: says what may have been lost.
+    fn catch_up(&mut self, ctx: &mut Ctx<'_>) {
         self.send_pending(ctx);
         self.resume_links(ctx);
         self.repeat_settled(ctx);

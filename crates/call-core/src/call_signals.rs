@@ -1,8 +1,9 @@
 //! What members say to each other, sealed, and what is said to the SFU about its link.
 //!
 //! A signal that does not open, does not parse or exceeds its limits is dropped and logged. While
-//! the server's connection is lost, one's own signals wait for the seat to be resumed; those of a
-//! link that closes meanwhile are dropped.
+//! the server's connection is lost, one's own signals wait for the seat to be resumed, and while the
+//! server does not know a member (`call_away`), those for them for their return; those of a link that
+//! closes meanwhile are dropped.
 
 use call_protocol::limits;
 use call_protocol::peer::{PeerSignal, SdpKind};
@@ -64,10 +65,12 @@ impl Call {
             PeerSignal::Settled { mode } => self.handle_settled(from, mode),
             PeerSignal::Bye => self.handle_bye(ctx, from),
             PeerSignal::Data { signal } => self.handle_data_signal(ctx, from, *signal),
-            PeerSignal::Description { kind, .. } => {
-                if kind == SdpKind::Offer {
+            PeerSignal::Description { kind, ref sdp } => {
+                let is_offer = kind == SdpKind::Offer;
+                if is_offer {
                     self.prepare_for_offer(ctx, from);
                 }
+                self.compare_halves(ctx, LinkPeer::Member(from), sdp, is_offer);
                 self.pass_to_link(ctx, LinkPeer::Member(from), signal);
             }
             PeerSignal::Candidate { .. } => {
@@ -75,6 +78,23 @@ impl Call {
             }
             PeerSignal::Need { .. } => tracing::debug!(member = %from, "no link of the call's is"),
         }
+    }
+
+    /// Gives our half up where theirs is another one than before.
+    pub(crate) fn compare_halves(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        peer: LinkPeer,
+        sdp: &str,
+        is_offer: bool,
+    ) {
+        let now = ctx.now;
+        let Some(policy) = self.policy_mut(peer) else {
+            return;
+        };
+        let actions = policy.handle_description(now, sdp, is_offer, || ctx.ids.link(peer));
+        self.act(ctx, actions);
+        self.drop_failed_data(peer);
     }
 
     /// Hands a signal to the link it is meant for, unless that was closed meanwhile.
@@ -93,7 +113,7 @@ impl Call {
         };
         if !fits {
             tracing::warn!(?link, "own signal exceeds its limits");
-        } else if self.is_joined() {
+        } else if self.is_joined() && !self.is_away(link.peer) {
             self.send_link_signal(ctx, link, signal);
         } else {
             if self.pending.len() >= PENDING_SIGNALS {
@@ -106,7 +126,7 @@ impl Call {
     /// Sends what was kept.
     pub(crate) fn send_pending(&mut self, ctx: &mut Ctx<'_>) {
         for (link, signal) in std::mem::take(&mut self.pending) {
-            self.send_link_signal(ctx, link, signal);
+            self.queue_signal(ctx, link, signal);
         }
     }
 
@@ -138,6 +158,9 @@ impl Call {
     }
 
     fn send_signal(&mut self, ctx: &mut Ctx<'_>, to: MemberId, signal: &PeerSignal) {
+        if self.is_away(LinkPeer::Member(to)) {
+            return;
+        }
         let (Some(me), Some(secured)) = (self.me, &mut self.secured) else {
             return;
         };

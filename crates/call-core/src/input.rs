@@ -84,6 +84,19 @@ pub enum Input {
         /// Why, as far as known.
         code: Option<ErrorCode>,
     },
+    /// Answer to [`crate::SocketOp::Probe`]: the server is there.
+    SocketAlive {
+        /// Over which connection.
+        socket: SocketId,
+    },
+    /// The machine's addresses changed. Connections and links whose own address is gone are reported
+    /// apart, and before. A session that is never told is online.
+    Network {
+        /// Whether others can be reached: there is an address that is not this machine's own loop.
+        online: bool,
+    },
+    /// The machine was asleep.
+    Woken,
     /// A message of the server.
     Server {
         /// The connection it came over.
@@ -175,6 +188,8 @@ pub enum LinkEvent {
     Signal(PeerSignal),
     /// The connection's state changed.
     State(LinkState),
+    /// The address the link used is gone from this machine. The state follows.
+    AddressGone,
     /// The codec in which the member's picture arrives; means nothing from the SFU.
     Codec(VideoCodec),
     /// The peer asked for a keyframe (PLI or FIR).

@@ -24,6 +24,7 @@
 mod active_speaker;
 mod backoff;
 mod call;
+mod call_away;
 mod call_channels;
 mod call_chat;
 mod call_data;

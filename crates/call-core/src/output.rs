@@ -90,6 +90,11 @@ pub enum SocketOp {
         /// The message.
         message: ClientMessage,
     },
+    /// Ask the server for a sign of life; answer with [`crate::Input::SocketAlive`] when one comes.
+    Probe {
+        /// Over which connection.
+        socket: SocketId,
+    },
     /// Send what is queued, then close. Nothing needs to be reported back.
     Close {
         /// Which connection.
@@ -359,6 +364,10 @@ pub enum CallEvent {
     Reconnecting,
     /// The seat was taken again.
     Resumed,
+    /// The machine has no network any more.
+    Offline,
+    /// It has one again.
+    Online,
     /// Something failed.
     Error {
         /// What.
@@ -380,6 +389,10 @@ pub enum Reason {
     Reconnect,
     /// The server must have answered by now.
     Handshake,
+    /// The server must have given a sign of life by now.
+    Doubt,
+    /// A member the server does not know is gone.
+    Away,
     /// A link needs care.
     Link(LinkPeer),
     /// One's own profile may be sent again.

@@ -11,8 +11,13 @@
 //! Who initiates makes the first offer and opens a link anew: for a call the member with the larger
 //! id, so that both never do so at once; towards the SFU always the client; for a data link whoever
 //! wants it. The other end is told with a `Bye` that its half is void, and opens a new half when
-//! the next offer comes. Both may restart ICE (perfect negotiation settles glare), the initiator
-//! first.
+//! the next offer comes. A half is known by its DTLS certificate: a description of another one shows
+//! that the other end began anew, whatever was lost. Both may restart ICE (perfect negotiation settles
+//! glare), the initiator first, unless it was our address that went away, of which only we know.
+//!
+//! A restart gives the old path up at once (the stack binds its sockets anew), so that it is asked for
+//! only where the old path is dead or its address gone: a path that works is kept whatever other
+//! interfaces come.
 //!
 //! Deliberately not here: signals and sealing; whether the link is wanted at all (`call_topology`);
 //! and what the server's connection does, except that the caller runs [`PeerLink::handle_timeout`]
@@ -37,6 +42,9 @@ const OFFER_PATIENCE: Duration = Duration::from_secs(45);
 const REOPEN_FLOOR: Duration = Duration::from_millis(500);
 /// Failures in a row from which the link counts as failed, not as being repaired.
 const FAILED_AFTER: u32 = 2;
+/// How long a path must be dead while others do well before that is blamed on the other end. Paths of
+/// one's own network die within half a second of each other (checks go out that often).
+const BLAME_AFTER: Duration = Duration::from_secs(1);
 
 /// The connection to one member, or to the SFU.
 #[derive(Debug)]
@@ -46,6 +54,8 @@ pub(crate) struct PeerLink {
     failures: u32,
     was_connected: bool,
     opened_at: Option<Instant>,
+    /// The certificate of the other half, as its descriptions name it.
+    their_half: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +71,11 @@ enum Phase {
     },
     Reconnecting {
         link: LinkId,
+        since: Instant,
         restarts: u32,
         next: Instant,
+        /// Our own address is gone: the other end cannot know before we say so.
+        is_ours: bool,
     },
     Waiting {
         last: LinkId,
@@ -89,6 +102,7 @@ impl PeerLink {
             failures: 0,
             was_connected: false,
             opened_at: None,
+            their_half: None,
         }
     }
 
@@ -163,6 +177,7 @@ impl PeerLink {
             deadline: now + CONNECT_TIMEOUT,
         };
         self.opened_at = Some(now);
+        self.their_half = None;
         Action::Open { link, initiator }
     }
 
@@ -190,21 +205,89 @@ impl PeerLink {
                 Vec::new()
             }
             (Phase::Connected { link, .. }, LinkState::Reconnecting) => {
-                let wait = if self.initiator {
-                    Duration::ZERO
-                } else {
-                    RESTART_COURTESY
-                };
-                self.phase = Phase::Reconnecting {
-                    link,
-                    restarts: 0,
-                    next: now + wait,
-                };
+                self.lose(now, link, false);
                 Vec::new()
             }
             (_, LinkState::Failed | LinkState::Closed) => self.fail(now, true),
             _ => Vec::new(),
         }
+    }
+
+    /// The address the link used is gone from this machine.
+    pub(crate) fn handle_address_gone(&mut self, now: Instant) {
+        if let Phase::Connected { link, .. } | Phase::Reconnecting { link, .. } = self.phase {
+            self.lose(now, link, true);
+        }
+    }
+
+    fn lose(&mut self, now: Instant, link: LinkId, is_ours: bool) {
+        let since = match self.phase {
+            Phase::Reconnecting { since, .. } => since,
+            _ => now,
+        };
+        self.phase = Phase::Reconnecting {
+            link,
+            since,
+            restarts: 0,
+            next: now + self.courtesy(is_ours),
+            is_ours,
+        };
+    }
+
+    fn courtesy(&self, is_ours: bool) -> Duration {
+        if self.initiator || is_ours {
+            Duration::ZERO
+        } else {
+            RESTART_COURTESY
+        }
+    }
+
+    /// This machine has a network again, or another one: what waits need not wait longer.
+    pub(crate) fn handle_network(&mut self, now: Instant) {
+        let is_rested = self.is_rested(now);
+        match &mut self.phase {
+            Phase::Reconnecting { restarts, next, .. } => (*restarts, *next) = (0, now),
+            Phase::Waiting { until, .. } if self.initiator && is_rested => *until = now,
+            _ => {}
+        }
+    }
+
+    /// Whether this end waits for the network to find a way again.
+    pub(crate) fn is_reconnecting(&self) -> bool {
+        matches!(self.phase, Phase::Reconnecting { .. })
+    }
+
+    /// From when on the other end is to blame for a dead path, if others do well.
+    pub(crate) fn blame_at(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Reconnecting { since, .. } => Some(since + BLAME_AFTER),
+            _ => None,
+        }
+    }
+
+    /// A description of the other half came, an offer or not. Where it is another half than before,
+    /// ours is void: an offer from an initiator gets a fresh one, anything else ends in our telling
+    /// them.
+    pub(crate) fn handle_description(
+        &mut self,
+        now: Instant,
+        sdp: &str,
+        is_offer: bool,
+        fresh: impl FnOnce() -> LinkId,
+    ) -> Vec<Action> {
+        let (Some(link), Some(half)) = (self.current(), certificate(sdp)) else {
+            return Vec::new();
+        };
+        if self.their_half.as_deref().is_none_or(|known| known == half) {
+            self.their_half = Some(half.to_owned());
+            return Vec::new();
+        }
+        if is_offer && !self.initiator && self.is_rested(now) {
+            let actions = vec![Action::Close(link), self.open_for_offer(now, fresh())];
+            self.their_half = Some(half.to_owned());
+            return actions;
+        }
+        self.fail(now, true)
     }
 
     /// The member hung up its half.
@@ -232,12 +315,20 @@ impl PeerLink {
             return Vec::new();
         }
         match self.phase {
-            Phase::Reconnecting { link, restarts, .. } if restarts < RESTARTS_MAX => {
+            Phase::Reconnecting {
+                link,
+                since,
+                restarts,
+                is_ours,
+                ..
+            } if restarts < RESTARTS_MAX => {
                 let next = now + restart_delay(restarts);
                 self.phase = Phase::Reconnecting {
                     link,
+                    since,
                     restarts: restarts + 1,
                     next,
+                    is_ours,
                 };
                 vec![Action::Restart(link)]
             }
@@ -257,6 +348,9 @@ impl PeerLink {
     /// Signals travel again after an interruption: what was due meanwhile gets a new chance first,
     /// and an offer that may have been lost is made again.
     pub(crate) fn handle_resumed(&mut self, now: Instant) -> Vec<Action> {
+        if let Phase::Reconnecting { link, is_ours, .. } = self.phase {
+            self.lose(now, link, is_ours);
+        }
         match &mut self.phase {
             Phase::Connecting { link, deadline } => {
                 *deadline = now + CONNECT_TIMEOUT;
@@ -264,15 +358,10 @@ impl PeerLink {
                     return vec![Action::Restart(*link)];
                 }
             }
-            Phase::Reconnecting { restarts, next, .. } => {
-                let wait = if self.initiator {
-                    Duration::ZERO
-                } else {
-                    RESTART_COURTESY
-                };
-                (*restarts, *next) = (0, now + wait);
-            }
-            Phase::Absent | Phase::Connected { .. } | Phase::Waiting { .. } => {}
+            Phase::Absent
+            | Phase::Connected { .. }
+            | Phase::Reconnecting { .. }
+            | Phase::Waiting { .. } => {}
         }
         Vec::new()
     }
@@ -299,171 +388,14 @@ impl PeerLink {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use call_protocol::MemberId;
-
-    use super::*;
-    use crate::input::LinkPeer;
-
-    fn id(generation: u32) -> LinkId {
-        LinkId {
-            peer: LinkPeer::Member(MemberId(1)),
-            generation,
-        }
-    }
-
-    fn opened(initiator: bool) -> (PeerLink, Instant) {
-        let now = Instant::now();
-        let mut link = PeerLink::new(initiator);
-        assert_eq!(link.view(), LinkView::Failed);
-        assert_eq!(
-            link.open(now, id(0)),
-            Action::Open {
-                link: id(0),
-                initiator
-            }
-        );
-        assert_eq!(link.view(), LinkView::Connecting);
-        (link, now)
-    }
-
-    fn due(link: &mut PeerLink, fresh: u32) -> (Instant, Vec<Action>) {
-        let at = link.timeout().expect("something is due");
-        assert_eq!(
-            link.handle_timeout(at - Duration::from_millis(1), || id(fresh)),
-            []
-        );
-        (at, link.handle_timeout(at, || id(fresh)))
-    }
-
-    #[test]
-    fn an_interrupted_link_is_restarted_then_opened_anew() {
-        let (mut link, now) = opened(true);
-        assert_eq!(link.handle_state(now, LinkState::Connected), []);
-        assert_eq!((link.view(), link.timeout()), (LinkView::Connected, None));
-        link.handle_state(now, LinkState::Reconnecting);
-        assert_eq!(link.view(), LinkView::Reconnecting);
-        for _ in 0..RESTARTS_MAX {
-            assert_eq!(due(&mut link, 9).1, [Action::Restart(id(0))]);
-        }
-        assert_eq!(
-            due(&mut link, 9).1,
-            [Action::Close(id(0)), Action::SendBye(id(0))]
-        );
-        assert_eq!(link.view(), LinkView::Reconnecting);
-        let (at, actions) = due(&mut link, 1);
-        assert_eq!(
-            actions,
-            [Action::Open {
-                link: id(1),
-                initiator: true
-            }]
-        );
-        assert_eq!(
-            link.handle_state(at, LinkState::Failed),
-            [Action::Close(id(1)), Action::SendBye(id(1))]
-        );
-        assert_eq!(link.view(), LinkView::Failed, "twice in a row");
-        let (at, _) = due(&mut link, 2);
-        assert_eq!(link.view(), LinkView::Failed, "until it connects");
-        link.handle_state(at, LinkState::Connected);
-        assert_eq!(link.view(), LinkView::Connected);
-    }
-
-    #[test]
-    fn a_link_that_recovers_is_left_alone() {
-        let (mut link, now) = opened(false);
-        link.handle_state(now, LinkState::Connected);
-        link.handle_state(now, LinkState::Reconnecting);
-        assert_eq!(link.timeout(), Some(now + RESTART_COURTESY));
-        link.handle_state(now + Duration::from_secs(1), LinkState::Connected);
-        assert_eq!((link.view(), link.timeout()), (LinkView::Connected, None));
-    }
-
-    #[test]
-    fn the_other_side_waits_for_an_offer_and_nudges() {
-        let (mut link, now) = opened(false);
-        assert!(!link.accepts_offer(now));
-        assert_eq!(link.handle_bye(now), [Action::Close(id(0))]);
-        assert!(!link.accepts_offer(now), "too soon");
-        assert!(link.accepts_offer(now + REOPEN_FLOOR));
-        assert_eq!(due(&mut link, 9).1, [Action::SendBye(id(0))]);
-        assert_eq!(due(&mut link, 9).1, [Action::SendBye(id(0))]);
-    }
-
-    #[test]
-    fn an_initiator_opens_anew_after_a_bye_but_takes_no_offer() {
-        let (mut link, now) = opened(true);
-        link.handle_bye(now);
-        assert!(!link.accepts_offer(now + Duration::from_secs(60)));
-        assert_eq!(
-            due(&mut link, 1).1,
-            [Action::Open {
-                link: id(1),
-                initiator: true
-            }]
-        );
-        assert_eq!(link.handle_bye(now), [Action::Close(id(1))]);
-        assert_eq!(link.handle_bye(now), [], "nothing is open");
-    }
-
-    #[test]
-    fn a_resumed_seat_gives_links_a_new_chance() {
-        for initiator in [true, false] {
-            let (mut link, now) = opened(initiator);
-            let later = now + Duration::from_secs(100);
-            let again: &[Action] = if initiator {
-                &[Action::Restart(id(0))]
-            } else {
-                &[]
-            };
-            assert_eq!(link.handle_resumed(later), again);
-            assert_eq!(link.timeout(), Some(later + CONNECT_TIMEOUT));
-            link.handle_state(now, LinkState::Connected);
-            assert_eq!(link.handle_resumed(later), []);
-            link.handle_state(now, LinkState::Reconnecting);
-            for _ in 0..RESTARTS_MAX {
-                due(&mut link, 9);
-            }
-            assert_eq!(link.handle_resumed(later), []);
-            let wait = if initiator {
-                Duration::ZERO
-            } else {
-                RESTART_COURTESY
-            };
-            assert_eq!(link.timeout(), Some(later + wait));
-            assert_eq!(due(&mut link, 9).1, [Action::Restart(id(0))]);
-        }
-    }
-
-    #[test]
-    fn a_retired_link_is_as_new_but_remembers_when_it_was_opened() {
-        let (mut link, now) = opened(true);
-        link.handle_state(now, LinkState::Connected);
-        assert_eq!(link.connected_since(), Some(now));
-        link.handle_state(now, LinkState::Reconnecting);
-        assert_eq!(link.connected_since(), None);
-        assert_eq!(link.retire(false), Some(id(0)));
-        assert!(link.is_absent() && link.timeout().is_none() && link.retire(true).is_none());
-        assert!(!link.is_rested(now) && link.is_rested(now + REOPEN_FLOOR));
-        let want = Action::Open {
-            link: id(2),
-            initiator: false,
-        };
-        assert_eq!(link.open_for_offer(now, id(2)), want);
-    }
-
-    #[test]
-    fn reports_that_fit_no_state_change_nothing() {
-        let (mut link, now) = opened(true);
-        for state in [LinkState::Connecting, LinkState::Reconnecting] {
-            assert_eq!(link.handle_state(now, state), []);
-            assert_eq!(link.view(), LinkView::Connecting);
-        }
-        let mut absent = PeerLink::new(true);
-        assert_eq!(absent.handle_state(now, LinkState::Failed), []);
-        assert_eq!(absent.handle_timeout(now, || id(9)), []);
-        assert!(absent.is_absent());
-    }
+/// The first DTLS fingerprint of a description (RFC 8122). Every peer connection has a certificate of
+/// its own.
+fn certificate(sdp: &str) -> Option<&str> {
+    sdp.lines()
+        .find_map(|line| line.strip_prefix("a=fingerprint:"))
+        .map(str::trim)
 }
+
+#[cfg(test)]
+#[path = "peer_link_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! Who else is in the room.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use call_protocol::peer::{Profile, clean_name};
 use call_protocol::ui::{LinkView, MemberView};
@@ -32,6 +33,8 @@ pub(crate) struct Member {
     pub(crate) salt: Option<MediaSalt>,
     /// The link between the two of us that carries the call, in a mesh.
     pub(crate) direct: PeerLink,
+    /// Until when a member the server does not know counts as there.
+    pub(crate) away_until: Option<Instant>,
     /// The link between the two of us for files, in any topology.
     pub(crate) data: PeerLink,
     /// Whether we need the data link.
@@ -61,6 +64,7 @@ impl Member {
             is_known: false,
             salt: None,
             direct: PeerLink::new(initiator),
+            away_until: None,
             data: PeerLink::new(false),
             we_want_data: false,
             they_want_data: false,
@@ -132,6 +136,10 @@ impl Roster {
 
     pub(crate) fn get_mut(&mut self, id: MemberId) -> Option<&mut Member> {
         self.members.get_mut(&id)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
     }
 
     pub(crate) fn contains(&self, id: MemberId) -> bool {

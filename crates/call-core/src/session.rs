@@ -85,6 +85,7 @@ impl Session {
             call_config: CallConfig {
                 sealed_media: config.sealed_media,
                 topology_wish: config.topology_wish,
+                online: true,
                 folders: Vec::new(),
             },
             attempts: 0,
@@ -123,6 +124,14 @@ impl Session {
             Input::SocketClosed { socket, code } => {
                 self.with_call(now, |call, ctx| call.handle_closed(ctx, socket, code));
             }
+            Input::SocketAlive { socket } => {
+                self.with_call(now, |call, _| call.handle_alive(socket));
+            }
+            Input::Network { online } => {
+                self.call_config.online = online;
+                self.with_call(now, |call, ctx| call.handle_network(ctx, online));
+            }
+            Input::Woken => self.with_call(now, Call::handle_woken),
             Input::Server { socket, message } => {
                 self.with_call(now, |call, ctx| call.handle_message(ctx, socket, message));
             }
@@ -176,7 +185,10 @@ impl Session {
         if !std::mem::take(&mut self.view_stale) {
             return None;
         }
-        let call = self.call.as_ref().map(|call| call.view(self.hand_raised));
+        let call = self
+            .call
+            .as_ref()
+            .map(|call| call.view(self.now, self.hand_raised));
         let view = self.devices.app_view(
             &self.settings,
             self.muted,

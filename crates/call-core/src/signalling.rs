@@ -8,6 +8,10 @@
 //!
 //! Before the first seat only a few tries are made, since a person waits; after it, connecting is
 //! tried for as long as the call lasts, since media goes on without the server.
+//!
+//! A connection may be dead without anybody having noticed. Where something else speaks for that (a
+//! path to a member died), it is *doubted*: the server is asked for a sign of life, and until that
+//! comes nothing is begun that needs signals.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,6 +32,9 @@ const FIRST_TRIES: u32 = 3;
 /// A seat held for less counts as a failed try, so that a server that drops everybody at once is
 /// not stormed.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// How long a doubted connection has for a sign of life. A repeated packet on a mobile network takes
+/// over a second; raising it delays the next connection after a change of networks nobody saw.
+const DOUBT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connection to the server.
 #[derive(Debug)]
@@ -37,6 +44,8 @@ pub(crate) struct Signalling {
     /// Connects since the last stable seat.
     tries: u32,
     had_seat: bool,
+    /// Until when a sign of life must have come.
+    doubted_until: Option<Instant>,
     /// Takes the same seat again.
     pub(crate) resume: Option<String>,
 }
@@ -72,6 +81,7 @@ impl Signalling {
             state,
             tries: 0,
             had_seat: false,
+            doubted_until: None,
             resume: None,
         }
     }
@@ -111,8 +121,46 @@ impl Signalling {
             State::Opening { deadline, .. }
             | State::Greeting { deadline, .. }
             | State::Joining { deadline, .. } => Some((deadline, Reason::Handshake)),
-            State::Joined { .. } => None,
+            State::Joined { .. } => self.doubted_until.map(|until| (until, Reason::Doubt)),
         }
+    }
+
+    /// Whether signals travel, as far as anybody knows.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.is_joined() && self.doubted_until.is_none()
+    }
+
+    /// Something speaks for the connection being dead: asks for a sign of life.
+    pub(crate) fn doubt(&mut self, ctx: &mut Ctx<'_>) {
+        if let State::Joined { socket, .. } = self.state
+            && self.doubted_until.is_none()
+        {
+            self.doubted_until = Some(ctx.now + DOUBT_TIMEOUT);
+            ctx.out
+                .push_back(Output::Socket(SocketOp::Probe { socket }));
+        }
+    }
+
+    /// Something came over the connection.
+    pub(crate) fn handle_sign_of_life(&mut self) {
+        self.doubted_until = None;
+    }
+
+    /// The machine's network is another one: whoever waits tries now.
+    pub(crate) fn handle_network(&mut self, now: Instant) {
+        if let State::Waiting { until } = &mut self.state {
+            *until = now;
+            self.tries = 0;
+        }
+    }
+
+    /// The machine slept: whatever connection there was is a new one sooner than it is proven dead.
+    pub(crate) fn handle_woken(&mut self, ctx: &mut Ctx<'_>) -> Outcome {
+        self.close(ctx.out);
+        self.doubted_until = None;
+        self.tries = 0;
+        self.state = State::Waiting { until: ctx.now };
+        Outcome::Lost
     }
 
     /// Connects when it is time, and gives up a handshake that takes too long.
@@ -130,8 +178,13 @@ impl Signalling {
                     .push_back(Output::Socket(SocketOp::Connect { socket, url }));
                 Outcome::Note
             }
-            Some((at, Reason::Handshake)) if at <= ctx.now => {
-                self.handle_error(ctx, ErrorCode::ServerUnreachable, true)
+            Some((at, Reason::Handshake | Reason::Doubt)) if at <= ctx.now => {
+                let outcome = self.handle_error(ctx, ErrorCode::ServerUnreachable, true);
+                if outcome == Outcome::Lost {
+                    // The first attempt after a stable seat is due at once.
+                    self.handle_timeout(ctx);
+                }
+                outcome
             }
             _ => Outcome::Note,
         }
@@ -220,6 +273,7 @@ impl Signalling {
                 }
                 let [jitter] = ctx.seed.draw();
                 let until = ctx.now + reconnect_delay(self.tries, jitter);
+                self.doubted_until = None;
                 self.state = State::Waiting { until };
                 Outcome::Lost
             }

@@ -215,6 +215,13 @@ fn media_keys_are_there_before_links_and_fresh_with_every_seat() {
     world.restart_server();
     world.run(10 * SECOND);
     world.assert_full_mesh(&[0, 1]);
+    assert_eq!(salt_of(&world, 1).len(), 1, "the same seat as well");
+
+    world.set_mode(TopologyMode::Sfu);
+    world.run(10 * SECOND);
+    world.restart_server();
+    world.run(10 * SECOND);
+    world.assert_on_sfu(&[0, 1]);
     let forget = MediaOp::ForgetMember { member };
     assert!(world.clients[0].media.contains(&forget));
     let seats = salt_of(&world, 1);
@@ -256,7 +263,7 @@ fn a_seat_that_is_not_the_one_asked_for_gets_a_salt_of_its_own() {
     world.say(
         0,
         ServerMessage::Joined {
-            member,
+            member: call_protocol::MemberId(member.0 + 7),
             resume: "r".into(),
             resumed: false,
             members: Vec::new(),

@@ -196,7 +196,20 @@ impl SignalSealer {
         Ok(plain)
     }
 
-    /// Forgets a member who left. Ids are never used again within a room's lifetime.
+    /// Whether this is a profile of the room, but of another session than the one pinned for the
+    /// member: somebody else has their id now.
+    pub fn introduces_another(&self, from: MemberId, text: &str) -> bool {
+        let Some(peer) = self.peers.get(&from) else {
+            return false;
+        };
+        Sealed::parse(text, limits::SEALED_PROFILE_CHARS).is_ok_and(|sealed| {
+            let sessions = [peer.session, self.session];
+            let opens = sealed.decrypt(&self.profile, PROFILE_LABEL).is_ok();
+            opens && !sessions.contains(&sealed.session)
+        })
+    }
+
+    /// Forgets a member who left.
     pub fn forget(&mut self, member: MemberId) {
         self.peers.remove(&member);
     }

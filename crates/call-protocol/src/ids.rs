@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A seat in a room, assigned by the server: unique within the room's lifetime, never reused,
-/// kept across a resume. Larger ids joined later.
+/// A seat in a room, assigned by the server: unique within the room's lifetime, given again only to
+/// whoever had it, kept across a resume. Of newcomers, larger ids joined later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
 #[serde(transparent)]

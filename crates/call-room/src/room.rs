@@ -1,8 +1,14 @@
 //! One room: its auth key, its seats and its topology.
 //!
 //! A seat is `Here` (a connection carries it) or `Lost` (it waits for a resume until it expires).
-//! The others cannot tell the two apart. A room lives as long as it has seats; member ids grow and
-//! are never used twice in one lifetime.
+//! The others cannot tell the two apart. A room lives as long as it has seats. Within one lifetime a
+//! member id is given again only to whoever holds the token of the seat that had it; the ids of
+//! newcomers grow.
+//!
+//! Who had a seat in an earlier lifetime (the server was restarted, or everybody was gone for too
+//! long) may have the same id again while nobody in this one has or had it. That is no proof of who
+//! they are: it lets members who know each other by id, and recognise each other by what their
+//! profiles are sealed with, go on without noticing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
@@ -12,7 +18,7 @@ use call_protocol::wire::{RosterEntry, ServerMessage, TopologyMode};
 
 use crate::connection::ConnId;
 use crate::rate::Bucket;
-use crate::token::{AuthKey, ResumeToken};
+use crate::token::{AuthKey, ResumeToken, claimed_member};
 use crate::topology::{Situation, Topology};
 
 /// Signals kept for a lost seat. The newest are dropped beyond it: what was sent first is what
@@ -22,6 +28,16 @@ const PENDING_SIGNALS: usize = 64;
 const PENDING_CHARS: usize = 256 * 1024;
 /// Messages of the forwarding unit kept for a lost seat.
 const MISSED_NEWS: usize = 16;
+/// Seats whose time was over, to be taken again with their tokens. The oldest are forgotten.
+const EXPIRED_SEATS: usize = 64;
+/// Ids of an earlier lifetime that a room gives again. More than ever return at once; raising it
+/// costs four bytes each.
+const CLAIMS: usize = 1_000;
+/// Highest id that is given again, so that nobody can use the numbers up.
+const HIGHEST_CLAIM: u32 = 1 << 30;
+/// In a room that begins with a member of an earlier lifetime newcomers get ids that much higher, so
+/// that they do not take those of members still on their way back.
+const NEWCOMERS_AFTER: u32 = 1_000;
 
 pub(crate) enum Presence {
     Here(ConnId),
@@ -130,17 +146,28 @@ pub(crate) struct Room {
     pub(crate) joins: Bucket,
     pub(crate) topology: Topology,
     seats: BTreeMap<MemberId, Seat>,
-    last_member: u32,
+    /// Before the id of the first newcomer, and the one of the last.
+    before_newcomers: u32,
+    last_newcomer: u32,
+    /// Ids of an earlier lifetime, given again.
+    claimed: BTreeSet<MemberId>,
+    expired: VecDeque<(MemberId, ResumeToken)>,
 }
 
 impl Room {
-    pub(crate) fn new(auth: AuthKey) -> Self {
+    /// An empty room. `returning`: who opens it had this id in an earlier one.
+    pub(crate) fn new(auth: AuthKey, returning: Option<MemberId>) -> Self {
+        let returning = returning.filter(|member| member.0 <= HIGHEST_CLAIM);
+        let last_newcomer = returning.map_or(0, |member| member.0 + NEWCOMERS_AFTER);
         Self {
             auth,
             joins: Bucket::default(),
             topology: Topology::default(),
             seats: BTreeMap::new(),
-            last_member: 0,
+            before_newcomers: last_newcomer,
+            last_newcomer,
+            claimed: BTreeSet::new(),
+            expired: VecDeque::new(),
         }
     }
 
@@ -152,12 +179,53 @@ impl Room {
         self.seats.is_empty()
     }
 
-    /// Adds a seat. `None` when every id has been used.
-    pub(crate) fn add(&mut self, seat: Seat) -> Option<MemberId> {
-        self.last_member = self.last_member.checked_add(1)?;
-        let member = MemberId(self.last_member);
+    /// An id for a newcomer. `None` when every one has been used.
+    pub(crate) fn next_member(&mut self) -> Option<MemberId> {
+        loop {
+            self.last_newcomer = self.last_newcomer.checked_add(1)?;
+            let member = MemberId(self.last_newcomer);
+            if !self.claimed.contains(&member) {
+                return Some(member);
+            }
+        }
+    }
+
+    /// The id a member had before, if the token proves it or nobody in this lifetime has or had it.
+    pub(crate) fn claim(&mut self, token: &str) -> Option<MemberId> {
+        let proven = self.expired.iter().fold(None, |found, (member, issued)| {
+            if issued.matches(token) {
+                Some(*member)
+            } else {
+                found
+            }
+        });
+        if let Some(member) = proven {
+            self.expired.retain(|(expired, _)| *expired != member);
+            return Some(member);
+        }
+        let member = claimed_member(token)?;
+        let was_newcomer = (self.before_newcomers + 1..=self.last_newcomer).contains(&member.0);
+        let is_free = (1..=HIGHEST_CLAIM).contains(&member.0)
+            && !was_newcomer
+            && self.claimed.len() < CLAIMS
+            && !self.claimed.contains(&member);
+        if is_free {
+            self.claimed.insert(member);
+        }
+        is_free.then_some(member)
+    }
+
+    /// Adds a seat under an id of [`next_member`](Self::next_member) or [`claim`](Self::claim).
+    pub(crate) fn add(&mut self, member: MemberId, seat: Seat) {
         self.seats.insert(member, seat);
-        Some(member)
+    }
+
+    /// A seat's time was over: it may be taken again.
+    pub(crate) fn remember_expired(&mut self, member: MemberId, token: ResumeToken) {
+        if self.expired.len() == EXPIRED_SEATS {
+            self.expired.pop_front();
+        }
+        self.expired.push_back((member, token));
     }
 
     pub(crate) fn remove(&mut self, member: MemberId) -> Option<Seat> {

@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use call_protocol::MemberId;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -15,7 +16,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Proves the right to a seat.
+/// Proves the right to a seat: the member's id in decimal, a dot, and what nobody else knows. The id
+/// lets a server that lost its memory give the same one again; see
+/// [`crate::room::Room::claim`].
 #[derive(Clone)]
 pub(crate) struct ResumeToken(String);
 
@@ -27,6 +30,12 @@ impl ResumeToken {
     pub(crate) fn matches(&self, presented: &str) -> bool {
         self.0.as_bytes().ct_eq(presented.as_bytes()).into()
     }
+}
+
+/// Whose seat a token says to be for, without any proof.
+pub(crate) fn claimed_member(token: &str) -> Option<MemberId> {
+    let (member, _) = token.split_once('.')?;
+    member.parse().ok().map(MemberId)
 }
 
 /// A stream of tokens no outsider can predict, given a secret seed: SHA-256 over the seed and a
@@ -41,20 +50,19 @@ impl TokenSource {
         Self { seed, issued: 0 }
     }
 
-    pub(crate) fn issue(&mut self) -> ResumeToken {
+    pub(crate) fn issue(&mut self, member: MemberId) -> ResumeToken {
         self.issued += 1;
         let mut hash = Sha256::new();
         hash.update(b"visavis resume token v1");
         hash.update(self.seed);
         hash.update(self.issued.to_be_bytes());
         let digest = hash.finalize();
-        ResumeToken(
-            digest
-                .iter()
-                .take(TOKEN_BYTES)
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        let secret: String = digest
+            .iter()
+            .take(TOKEN_BYTES)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        ResumeToken(format!("{member}.{secret}"))
     }
 }
 
@@ -80,8 +88,14 @@ mod tests {
     fn tokens_differ_by_seed_and_count() {
         let mut source = TokenSource::new([1; 32]);
         let mut other = TokenSource::new([2; 32]);
-        let (first, second, foreign) = (source.issue(), source.issue(), other.issue());
-        assert_eq!(first.as_str().len(), 2 * TOKEN_BYTES);
+        let member = MemberId(u32::MAX);
+        let [first, second] = [(); 2].map(|()| source.issue(member));
+        let foreign = other.issue(member);
+        assert_eq!(first.as_str().len(), 11 + 2 * TOKEN_BYTES);
+        assert_eq!(claimed_member(first.as_str()), Some(member));
+        for bad in ["", "7", ".a", "x.a", "-1.a", "4294967296.a"] {
+            assert_eq!(claimed_member(bad), None, "{bad}");
+        }
         assert!(first.matches(first.as_str()));
         assert!(!first.matches(second.as_str()));
         assert!(!first.matches(foreign.as_str()));

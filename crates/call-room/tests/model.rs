@@ -54,7 +54,11 @@ struct RefSeat {
 struct RefRoom {
     auth: &'static str,
     seats: BTreeMap<MemberId, RefSeat>,
+    /// Ids given to newcomers, and given again to members of an earlier lifetime.
+    used: BTreeSet<u32>,
     last: u32,
+    /// By token.
+    expired: BTreeMap<String, MemberId>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +80,8 @@ struct Model {
     rest: BTreeMap<u64, Vec<ServerMessage>>,
     next_conn: u64,
     takeovers: usize,
+    /// Under the same id, after the seat's time was over.
+    returns: usize,
     at_sfu: usize,
     /// Seats the forwarding unit knows.
     sfu: BTreeSet<(RoomId, MemberId)>,
@@ -102,6 +108,7 @@ impl Model {
             rest: BTreeMap::new(),
             next_conn: 1,
             takeovers: 0,
+            returns: 0,
             at_sfu: 0,
             sfu: BTreeSet::new(),
             log: Vec::new(),
@@ -168,8 +175,11 @@ impl Model {
         self.server.advance(duration);
         let now = self.server.now;
         for room in self.rooms.values_mut() {
-            room.seats
-                .retain(|_, seat| seat.expires.is_none_or(|at| at > now));
+            let expired = room
+                .seats
+                .extract_if(.., |_, seat| seat.expires.is_some_and(|at| at <= now));
+            let expired = expired.map(|(member, seat)| (seat.token, member));
+            room.expired.extend(expired);
         }
         self.rooms.retain(|_, room| !room.seats.is_empty());
     }
@@ -198,6 +208,11 @@ impl Model {
         let profile = format!("{id}-{}", self.random.below(2));
         self.server
             .say(conn, join(room, auth, &profile, token.as_deref()));
+        let resumes = token.as_ref().is_some_and(|token| {
+            let seats = self.rooms.get(&room).into_iter();
+            let mut seats = seats.flat_map(|room| room.seats.values());
+            seats.any(|seat| seat.token == *token)
+        });
         let want = self.expect_join(conn, room, auth, &profile, token.as_deref());
         let answer = self.take_first(conn);
         match (want, answer) {
@@ -223,7 +238,7 @@ impl Model {
                 },
             ) => {
                 assert_eq!(got, member);
-                assert_eq!(resumed, token.is_some());
+                assert_eq!(resumed, resumes);
                 let others = members
                     .into_iter()
                     .map(|entry| (entry.member, entry.profile));
@@ -276,25 +291,25 @@ impl Model {
                 .get_mut(&room)
                 .into_iter()
                 .flat_map(|room| &mut room.seats);
-            let Some((member, seat)) = seats.find(|(_, seat)| seat.token == token) else {
-                return Err(ErrorCode::ResumeFailed);
-            };
-            let member = *member;
-            let uplink_short = seat.uplink_short;
-            let before = std::mem::replace(seat, mine);
-            seat.uplink_short = uplink_short;
-            if let Some(old) = before.conn {
-                assert_eq!(self.server.closed(old), Some(ErrorCode::SeatTaken));
-                assert!(
-                    self.zombies.remove(&old),
-                    "only a zombie's seat can be taken"
-                );
-                self.server.take(old);
-                self.server.drop_connection(old);
-                self.takeovers += 1;
+            if let Some((member, seat)) = seats.find(|(_, seat)| seat.token == token) {
+                let member = *member;
+                let uplink_short = seat.uplink_short;
+                let before = std::mem::replace(seat, mine);
+                seat.uplink_short = uplink_short;
+                if let Some(old) = before.conn {
+                    assert_eq!(self.server.closed(old), Some(ErrorCode::SeatTaken));
+                    assert!(
+                        self.zombies.remove(&old),
+                        "only a zombie's seat can be taken"
+                    );
+                    self.server.take(old);
+                    self.server.drop_connection(old);
+                    self.takeovers += 1;
+                }
+                return Ok(member);
             }
-            return Ok(member);
         }
+        let is_new = !self.rooms.contains_key(&room);
         let state = self.rooms.entry(room).or_insert_with(|| RefRoom {
             auth,
             ..RefRoom::default()
@@ -302,8 +317,28 @@ impl Model {
         if state.seats.len() >= SEATS {
             return Err(ErrorCode::RoomFull);
         }
-        state.last += 1;
-        let member = MemberId(state.last);
+        let member = match token {
+            None => {
+                state.last += 1;
+                while state.used.contains(&state.last) {
+                    state.last += 1;
+                }
+                MemberId(state.last)
+            }
+            Some(token) => {
+                let (claimed, _) = token.split_once('.').expect("a token names a member");
+                let claimed = MemberId(claimed.parse().expect("an id is a number"));
+                if is_new {
+                    state.last = claimed.0 + 1_000;
+                }
+                if state.expired.remove(token).is_none() && state.used.contains(&claimed.0) {
+                    return Err(ErrorCode::ResumeFailed);
+                }
+                self.returns += 1;
+                claimed
+            }
+        };
+        state.used.insert(member.0);
         state.seats.insert(member, mine);
         Ok(member)
     }
@@ -445,7 +480,7 @@ impl Model {
 
 #[test]
 fn random_conversations_match_the_reference() {
-    let (mut takeovers, mut at_sfu) = (0, 0);
+    let (mut takeovers, mut returns, mut at_sfu) = (0, 0, 0);
     for seed in 0..150 {
         let mut model = Model::new(seed);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -458,11 +493,16 @@ fn random_conversations_match_the_reference() {
             panic!("seed {seed} failed; last steps: {:#?}", &model.log[tail..]);
         }
         takeovers += model.takeovers;
+        returns += model.returns;
         at_sfu += model.at_sfu;
     }
     assert!(
         takeovers > 50,
         "the walk no longer reaches takeovers: {takeovers}"
+    );
+    assert!(
+        returns > 50,
+        "the walk no longer reaches returns: {returns}"
     );
     assert!(
         at_sfu > 1_000,

@@ -38,7 +38,8 @@ fn two_members_meet_signal_update_and_part() {
     else {
         panic!("{joined:?}")
     };
-    assert!(!resumed && resume.len() == 48 && *topology == TopologyMode::Mesh);
+    assert!(!resumed && *topology == TopologyMode::Mesh);
+    assert_eq!(resume.len(), format!("{ben}.").len() + 48);
     assert_eq!(stun, &[told]);
     assert_eq!(
         members,
@@ -325,9 +326,8 @@ fn a_seat_not_resumed_in_time_is_given_up() {
             reason: LeaveReason::TimedOut
         }]
     );
+    // Nobody else gets the id; with the token it is to be had again, once.
     server.greet(3);
-    server.say(3, join(1, AUTH, "p", Some(&token)));
-    assert_eq!(server.take_errors(3), [(ErrorCode::ResumeFailed, false)]);
     server.say(3, join(1, AUTH, "p", None));
     assert!(matches!(
         server.take(3).as_slice(),
@@ -337,6 +337,77 @@ fn a_seat_not_resumed_in_time_is_given_up() {
             ..
         }]
     ));
+    server.take(1);
+    server.greet(4);
+    server.say(4, join(1, AUTH, "ben", Some(&token)));
+    let (member, resumed) = seat(&server.take(4));
+    assert_eq!((member, resumed), (ben, false));
+    assert_eq!(
+        server.take(1),
+        [ServerMessage::MemberJoined {
+            member: ben,
+            profile: "ben".into()
+        }]
+    );
+    server.greet(5);
+    server.say(5, join(1, AUTH, "p", Some(&token)));
+    assert_eq!(server.take_errors(5), [(ErrorCode::ResumeFailed, false)]);
+}
+
+fn seat(messages: &[ServerMessage]) -> (MemberId, bool) {
+    let [
+        ServerMessage::Joined {
+            member, resumed, ..
+        },
+    ] = messages
+    else {
+        panic!("{messages:?}")
+    };
+    (*member, *resumed)
+}
+
+#[test]
+fn members_of_an_earlier_server_have_their_ids_again() {
+    let tokens = [1, 2, 3].map(|id| (MemberId(id), format!("{id}.{}", "f".repeat(48))));
+    let mut server = server();
+    for (index, (member, token)) in tokens.iter().enumerate().skip(1) {
+        let conn = 10 + index as u64;
+        server.greet(conn);
+        server.say(conn, join(1, AUTH, "p", Some(token)));
+        assert_eq!(seat(&server.take(conn)), (*member, false));
+        if index == 1 {
+            // Somebody new takes nobody's place.
+            let (newcomer, _) = server.enter(20, 1);
+            assert!(tokens.iter().all(|(member, _)| *member != newcomer));
+            server.take(conn);
+        }
+    }
+    // An id that is taken is not given to whoever else names it.
+    server.greet(30);
+    server.say(30, join(1, AUTH, "p", Some(&tokens[2].1)));
+    assert_eq!(server.take_errors(30), [(ErrorCode::ResumeFailed, false)]);
+    server.say(30, join(1, AUTH, "p", Some(&tokens[0].1)));
+    assert_eq!(seat(&server.take(30)), (tokens[0].0, false));
+}
+
+#[test]
+fn ids_that_make_no_sense_are_not_given() {
+    let mut server = server();
+    server.greet(1);
+    for token in ["0.a", "4294967295.a", "1073741825.a", "4294967296.a", "a"] {
+        server.say(1, join(1, AUTH, "p", Some(token)));
+        assert_eq!(
+            server.take_errors(1),
+            [(ErrorCode::ResumeFailed, false)],
+            "{token}"
+        );
+    }
+    assert_eq!(server.rooms.occupancy().rooms, 0, "no room was opened");
+    server.say(1, join(1, AUTH, "p", Some("1073741824.a")));
+    let (member, _) = seat(&server.take(1));
+    assert_eq!(member, MemberId(1 << 30));
+    let (newcomer, _) = server.enter(2, 1);
+    assert!(newcomer > member);
 }
 
 #[test]
@@ -347,7 +418,6 @@ fn a_token_opens_only_its_own_seat() {
     server.greet(3);
     let attempts = [
         (join(2, AUTH, "p", Some(&token)), ErrorCode::ResumeFailed),
-        (join(3, AUTH, "p", Some(&token)), ErrorCode::ResumeFailed),
         (
             join(1, OTHER_AUTH, "p", Some(&token)),
             ErrorCode::RoomAuthFailed,
@@ -366,9 +436,10 @@ fn a_token_opens_only_its_own_seat() {
     assert_eq!(
         server.rooms.occupancy().rooms,
         2,
-        "a failed resume opens no room"
+        "a failed resume changes nothing"
     );
-    // Leaving gives the token up.
+    // Leaving gives the token up, while the room is there.
+    server.enter(4, 1);
     server.say(1, ClientMessage::Leave);
     server.say(3, join(1, AUTH, "p", Some(&token)));
     assert_eq!(server.take_errors(3), [(ErrorCode::ResumeFailed, false)]);

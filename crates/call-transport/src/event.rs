@@ -74,7 +74,8 @@ pub enum LinkState {
         /// Over which kind of path.
         path: PathKind,
     },
-    /// The path is gone; a new one is being looked for.
+    /// Nothing has come for two seconds. The path may come back; a new one is looked for if the owner
+    /// wants that.
     Reconnecting,
     /// No path was found in time.
     Failed,
@@ -124,6 +125,8 @@ pub enum LinkEvent {
     Signal(PeerSignal),
     /// The state changed.
     State(LinkState),
+    /// The address the path began at is gone from this machine; the state follows.
+    AddressGone,
     /// What may be sent from now on.
     Codecs {
         /// Negotiated video codecs in our order of preference; empty when we may not send video.

@@ -2,7 +2,7 @@
 //! only crate of the client that names the WebRTC stack (`webrtc` 0.21).
 //!
 //! A [`Link`] is one peer connection, to a member or to the server's SFU ([`LinkShape`]): sound and
-//! pictures, three data channels ([`ChannelLabel`]), and an own task that negotiates, recovers lost
+//! pictures, three data channels ([`ChannelLabel`]), and an own task that negotiates, notices lost
 //! paths and reports [`LinkEvent`]s. The pure parts are [`negotiation`] and [`recovery`], and inside
 //! loss detection, keyframe requests, bandwidth estimation, pacing, metering, and all but the shell of
 //! the tunnel. [`ServerConnection`] is the signalling WebSocket.
@@ -83,6 +83,8 @@
 //! | No implicit rollback | [`negotiation`] | `crossing_first_offers_converge`, table |
 //! | Extension ids by order of registration collide in glare | `setup`: Chromium's order | Chromium |
 //! | An ICE restart keeps candidates of a network that is gone | `setup`: discarded, sockets bound anew | `a_lost_path_is_replaced` |
+//! | With that, a restart gives the old path up before there is a new one | only dead paths are restarted: [`recovery`] | `a_path_that_comes_back_needs_no_restart` |
+//! | It forgets all candidates when it gives a path up | `setup`: never | the same |
 //! | Payload types before negotiation, or by name only, are wrong | `formats`: from the answer, by parameters | `formats_are_told_apart_by_their_parameters`, Chromium |
 //! | A track with a codec offers that codec only | `task`: preferences set after adding | `codecs_are_what_both_have_in_our_order` |
 //! | `replace_track` leaves a dead sender | never called; a track lives as long as its link | – |

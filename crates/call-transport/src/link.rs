@@ -3,6 +3,8 @@
 //! States are [`LinkState`]. The link's own task ([`crate::task`]) runs negotiation, recovery and
 //! events; this handle only queues, so none of its synchronous methods waits.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -35,6 +37,7 @@ pub(crate) enum Command {
     Signal(PeerSignal),
     RequestKeyframe(Option<u32>),
     RestartIce,
+    Addresses(Arc<BTreeSet<IpAddr>>),
     Renegotiate,
 }
 
@@ -213,10 +216,15 @@ impl Link {
         self.shared.budget.media_bps()
     }
 
-    /// Looks for a new path, for example because the machine's network changed. Media goes on over
-    /// the old one as long as it carries.
+    /// Looks for a new path. The old one is given up at once, so this is for paths that are dead.
     pub fn restart_ice(&self) {
         self.command(Command::RestartIce);
+    }
+
+    /// The machine's addresses changed. A path whose own one is gone is reported dead at once
+    /// ([`LinkEvent::AddressGone`]); any other is left alone.
+    pub fn handle_addresses(&self, addresses: Arc<BTreeSet<IpAddr>>) {
+        self.command(Command::Addresses(addresses));
     }
 
     /// Makes a new offer without changing anything.

@@ -8,6 +8,9 @@
 //! * at most one local offer is outstanding; further wishes are merged into one wait;
 //! * the impolite side never rolls back, the polite side always does before it takes an offer that
 //!   crossed its own (the stack has no implicit rollback);
+//! * a restart that is wanted while an offer is out repeats that offer: signals may be lost with the
+//!   server's connection. Repeated offers may be answered twice; an answer to a restart shows new
+//!   credentials (RFC 8839, section 4.4.1.1.1), so that one that does not is a late one and ignored;
 //! * candidates are handed on only while a remote description is set; earlier ones wait, at most
 //!   [`limits::PENDING_CANDIDATES`], the oldest dropped first;
 //! * candidates that follow an ignored offer are dropped until the next description;
@@ -41,6 +44,8 @@ pub enum Step {
         /// With new ICE credentials (RFC 8445, section 9).
         restart_ice: bool,
     },
+    /// Send the offer that is out again, and the candidates gathered for it.
+    RepeatOffer,
     /// Withdraw the local offer.
     Rollback,
     /// Set the remote description.
@@ -66,6 +71,7 @@ impl Step {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Offer { .. } => "offer",
+            Self::RepeatOffer => "repeated offer",
             Self::Rollback => "rollback",
             Self::SetRemote {
                 kind: SdpKind::Offer,
@@ -150,15 +156,19 @@ impl Negotiation {
 
     /// We want to offer: something changed, or the path is to be looked for anew.
     pub fn handle_wish(&mut self, restart_ice: bool) -> Vec<Step> {
-        let restart_ice = restart_ice || self.wanted.is_some_and(|wanted| wanted.restart_ice);
-        if self
-            .outstanding
-            .is_some_and(|offer| offer.restart_ice || !restart_ice)
-        {
+        let Some(offer) = self.outstanding else {
+            let restart_ice = restart_ice || self.wanted.is_some_and(|wanted| wanted.restart_ice);
+            self.wanted = Some(Outstanding { restart_ice });
+            return self.wanted_offer();
+        };
+        if !restart_ice {
             return Vec::new();
         }
-        self.wanted = Some(Outstanding { restart_ice });
-        self.wanted_offer()
+        // Without a description of theirs there is nothing yet to restart.
+        if !offer.restart_ice && self.has_remote {
+            self.wanted = Some(Outstanding { restart_ice });
+        }
+        vec![Step::RepeatOffer]
     }
 
     /// A signal of the peer. Signals beyond their limits are ignored.
@@ -214,6 +224,7 @@ impl Negotiation {
                 kind: SdpKind::Offer,
                 ..
             }
+            | Step::RepeatOffer
             | Step::Rollback
             | Step::Answer { .. }
             | Step::AddCandidate(_)
@@ -256,11 +267,14 @@ impl Negotiation {
     }
 
     fn handle_answer(&mut self, sdp: String) -> Vec<Step> {
-        if self.outstanding.take().is_none() {
+        let ufrag = ice_ufrag(&sdp);
+        let is_known = self.remote_ufrag.is_some() && self.remote_ufrag == ufrag;
+        let is_late = |offer: &Outstanding| offer.restart_ice && is_known;
+        if self.outstanding.take_if(|offer| !is_late(offer)).is_none() {
             return Vec::new();
         }
         self.is_ignoring = false;
-        self.remote_ufrag = ice_ufrag(&sdp);
+        self.remote_ufrag = ufrag;
         let mut steps = vec![Step::SetRemote {
             kind: SdpKind::Answer,
             sdp,

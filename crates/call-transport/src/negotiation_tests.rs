@@ -37,6 +37,7 @@ fn words(steps: &[Step]) -> String {
     let word = |step: &Step| match step {
         Step::Offer { restart_ice: false } => "offer".to_owned(),
         Step::Offer { restart_ice: true } => "restart".to_owned(),
+        Step::RepeatOffer => "repeat".to_owned(),
         Step::Rollback => "rollback".to_owned(),
         Step::SetRemote {
             kind: SdpKind::Offer,
@@ -89,12 +90,27 @@ fn table() {
             vec![
                 (Wish, "offer"),
                 (Wish, ""),
-                (Restart, ""),
-                (Restart, ""),
+                (Signal(answer("b")), "remote-answer"),
+                (Wish, "offer"),
+                (Restart, "repeat"),
+                (Restart, "repeat"),
                 (Signal(answer("b")), "remote-answer restart"),
-                (Restart, ""),
                 (Wish, ""),
                 (Signal(answer("c")), "remote-answer"),
+            ],
+        ),
+        (
+            "an offer that may be lost is repeated, and its second answer ignored",
+            false,
+            vec![
+                (Wish, "offer"),
+                (Restart, "repeat"),
+                (Signal(answer("b")), "remote-answer"),
+                (Restart, "restart"),
+                (Restart, "repeat"),
+                (Signal(answer("b")), ""),
+                (Signal(answer("c")), "remote-answer"),
+                (Signal(answer("c")), ""),
             ],
         ),
         (
@@ -247,6 +263,11 @@ fn any_order_of_wishes_converges() {
         };
         let mut machines = [machine(false), machine(true)];
         let mut queues: [VecDeque<PeerSignal>; 2] = [VecDeque::new(), VecDeque::new()];
+        // Each side's credentials, which a restart by either renews, what it knows of the other's, and
+        // its last offer.
+        let mut own = [0, 0];
+        let mut known: [Option<String>; 2] = [None, None];
+        let mut out: [Option<PeerSignal>; 2] = [None, None];
         let mut wishes = 6;
         while wishes > 0 || queues.iter().any(|queue| !queue.is_empty()) {
             let side = random(2) as usize;
@@ -260,8 +281,20 @@ fn any_order_of_wishes_converges() {
             };
             for step in steps {
                 match step {
-                    Step::Offer { .. } => queues[1 - side].push_back(offer("x")),
-                    Step::Answer { .. } => queues[1 - side].push_back(answer("x")),
+                    Step::Offer { restart_ice } => {
+                        own[side] += u32::from(restart_ice);
+                        out[side] = Some(offer(&format!("{side}-{}", own[side])));
+                        queues[1 - side].extend(out[side].clone());
+                    }
+                    Step::RepeatOffer => queues[1 - side].extend(out[side].clone()),
+                    Step::SetRemote { kind, sdp } => {
+                        let before = known[side].replace(sdp.clone());
+                        let is_restart = before.is_some_and(|before| before != sdp);
+                        own[side] += u32::from(kind == SdpKind::Offer && is_restart);
+                    }
+                    Step::Answer { .. } => {
+                        queues[1 - side].push_back(answer(&format!("{side}-{}", own[side])));
+                    }
                     _ => {}
                 }
             }

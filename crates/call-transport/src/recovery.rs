@@ -1,118 +1,99 @@
-//! When to look for a new path, and when to give up: pure policy over the connection's state.
+//! When a link counts as connected, interrupted or failed: pure policy over what the stack says.
 //!
-//! The impolite side restarts ICE first, the polite one a little later in case the other cannot
-//! (its signalling may be gone), and both repeat until the link is back or the time is over.
+//! ```text
+//! opened ──► connected ⇄ interrupted (2 s of silence, or a restart that brings no path in time)
+//!    │ 30 s
+//!    └────► failed
+//! ```
 //!
-//! Not here: making the offer ([`crate::negotiation`]) and noticing the loss (ICE consent,
-//! RFC 7675, in the stack).
+//! Not here: looking for a new path. That takes signals, of which the owner knows whether they travel,
+//! and it costs the old path: the stack binds its sockets anew for an ICE restart. As long as nobody
+//! asks for one the stack keeps checking the old path (RFC 7675), so that it comes back by itself
+//! after any time. Making the offer is in [`crate::negotiation`].
 
 use std::time::{Duration, Instant};
 
 /// From opening to the first connection; then the link has failed. Raising it shows "connecting"
 /// longer to people behind networks that never work, lowering it fails links over slow TURN.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// From losing the path to giving up. Long enough for changing from cable to Wi-Fi by hand.
-pub const RECOVERY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a disconnected path may come back by itself before the impolite side restarts ICE.
-const RESTART_AFTER: Duration = Duration::from_millis(500);
-/// How much longer the polite side waits, so that the two rarely cross.
-const POLITE_DELAY: Duration = Duration::from_millis(2_000);
-/// Between restarts that brought nothing.
-const RETRY_AFTER: Duration = Duration::from_millis(6_000);
+/// How long a restart of a path that worked may take before it counts as lost: as long as silence may
+/// last. It usually takes a round trip through the server and 0.2 s.
+pub const RESTART_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the stack says about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathState {
-    /// Checks are running.
+    /// Checks are running, for the first time or after a restart.
     Connecting,
     /// Packets flow.
     Connected,
-    /// No consent for a while; may come back.
+    /// Nothing came for a while; may come back.
     Disconnected,
     /// Nothing more will be tried without a restart.
     Failed,
 }
 
-/// What is to be done.
+/// What follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Restart ICE.
-    RestartIce,
+pub enum Change {
+    /// Packets flow.
+    Connected,
+    /// They did, and do no more.
+    Interrupted,
     /// The link has failed.
-    GiveUp,
+    GivenUp,
 }
 
 /// See the module's text.
 #[derive(Debug)]
 pub struct Recovery {
-    polite: bool,
+    was_connected: bool,
     deadline: Option<Instant>,
-    restart_at: Option<Instant>,
 }
 
 impl Recovery {
     /// A link opened now.
-    pub fn new(now: Instant, polite: bool) -> Self {
+    pub fn new(now: Instant) -> Self {
         Self {
-            polite,
+            was_connected: false,
             deadline: Some(now + CONNECT_TIMEOUT),
-            restart_at: None,
         }
     }
 
     /// The state changed.
-    pub fn handle_state(&mut self, now: Instant, state: PathState) {
+    pub fn handle_state(&mut self, now: Instant, state: PathState) -> Option<Change> {
         match state {
-            PathState::Connecting => {}
             PathState::Connected => {
+                self.was_connected = true;
                 self.deadline = None;
-                self.restart_at = None;
+                Some(Change::Connected)
             }
-            PathState::Disconnected => self.schedule(now, RESTART_AFTER),
-            PathState::Failed => self.schedule(now, Duration::ZERO),
-        }
-    }
-
-    /// A restart began, by us or by the peer: a restart we had in mind waits for what this one
-    /// brings. With a path, or on the first try, nothing is planned, and the state will say if
-    /// something must be.
-    pub fn handle_restart(&mut self, now: Instant) {
-        if self.restart_at.is_some() {
-            self.restart_at = Some(now + RETRY_AFTER);
+            // Before the first connection the deadline decides.
+            _ if !self.was_connected => None,
+            PathState::Connecting => {
+                self.deadline.get_or_insert(now + RESTART_TIMEOUT);
+                None
+            }
+            PathState::Disconnected | PathState::Failed => {
+                self.deadline = None;
+                Some(Change::Interrupted)
+            }
         }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match (self.deadline, self.restart_at) {
-            (Some(deadline), Some(restart_at)) => Some(deadline.min(restart_at)),
-            (deadline, restart_at) => deadline.or(restart_at),
-        }
+        self.deadline
     }
 
     /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Instant) -> Option<Action> {
-        if self.deadline.is_some_and(|deadline| now >= deadline) {
-            self.deadline = None;
-            self.restart_at = None;
-            return Some(Action::GiveUp);
-        }
-        if self.restart_at.is_some_and(|restart_at| now >= restart_at) {
-            self.restart_at = Some(now + RETRY_AFTER);
-            return Some(Action::RestartIce);
-        }
-        None
-    }
-
-    fn schedule(&mut self, now: Instant, delay: Duration) {
-        let polite_delay = if self.polite {
-            POLITE_DELAY
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<Change> {
+        self.deadline.take_if(|deadline| *deadline <= now)?;
+        Some(if self.was_connected {
+            Change::Interrupted
         } else {
-            Duration::ZERO
-        };
-        let at = now + delay + polite_delay;
-        self.restart_at = Some(self.restart_at.map_or(at, |earlier| earlier.min(at)));
-        self.deadline.get_or_insert(now + RECOVERY_TIMEOUT);
+            Change::GivenUp
+        })
     }
 }
 
@@ -120,67 +101,50 @@ impl Recovery {
 mod tests {
     use super::*;
 
-    fn run(recovery: &mut Recovery, from: Instant) -> Vec<(u128, Action)> {
-        let mut actions = Vec::new();
-        while let Some(at) = recovery.poll_timeout() {
-            if let Some(action) = recovery.handle_timeout(at) {
-                actions.push(((at - from).as_millis(), action));
-            }
-        }
-        actions
-    }
-
     #[test]
     fn never_connected_gives_up() {
         let start = Instant::now();
-        let mut recovery = Recovery::new(start, false);
-        assert_eq!(run(&mut recovery, start), vec![(30_000, Action::GiveUp)]);
+        let mut recovery = Recovery::new(start);
+        for state in [
+            PathState::Connecting,
+            PathState::Failed,
+            PathState::Disconnected,
+        ] {
+            assert_eq!(recovery.handle_state(start, state), None);
+        }
+        assert_eq!(recovery.poll_timeout(), Some(start + CONNECT_TIMEOUT));
+        assert_eq!(recovery.handle_timeout(start), None, "too early");
+        let late = start + CONNECT_TIMEOUT;
+        assert_eq!(recovery.handle_timeout(late), Some(Change::GivenUp));
+        assert_eq!(recovery.poll_timeout(), None);
     }
 
     #[test]
-    fn impolite_restarts_first_and_repeats_until_the_deadline() {
+    fn a_lost_path_waits_for_ever_and_may_come_back() {
         let start = Instant::now();
-        for (polite, first) in [(false, 500), (true, 2_500)] {
-            let mut recovery = Recovery::new(start, polite);
-            recovery.handle_state(start, PathState::Connected);
+        let mut recovery = Recovery::new(start);
+        for lost in [PathState::Disconnected, PathState::Failed] {
+            let connected = recovery.handle_state(start, PathState::Connected);
+            assert_eq!(connected, Some(Change::Connected));
             assert_eq!(recovery.poll_timeout(), None);
-            recovery.handle_state(start, PathState::Disconnected);
-            let actions = run(&mut recovery, start);
-            assert_eq!(actions[0], (first, Action::RestartIce));
-            assert_eq!(actions[1], (first + 6_000, Action::RestartIce));
-            assert_eq!(actions.last(), Some(&(30_000, Action::GiveUp)));
+            let lost = recovery.handle_state(start, lost);
+            assert_eq!(lost, Some(Change::Interrupted));
+            assert_eq!(recovery.poll_timeout(), None);
         }
     }
 
     #[test]
-    fn coming_back_cancels() {
+    fn a_restart_has_as_long_as_silence_may_last() {
         let start = Instant::now();
-        let mut recovery = Recovery::new(start, false);
-        recovery.handle_state(start, PathState::Failed);
+        let mut recovery = Recovery::new(start);
         recovery.handle_state(start, PathState::Connected);
+        let late = start + RESTART_TIMEOUT;
+        assert_eq!(recovery.handle_state(start, PathState::Connecting), None);
+        // A second one does not prolong it.
+        assert_eq!(recovery.handle_state(late, PathState::Connecting), None);
+        assert_eq!(recovery.handle_timeout(late), Some(Change::Interrupted));
+        assert_eq!(recovery.handle_state(late, PathState::Connecting), None);
+        recovery.handle_state(late, PathState::Connected);
         assert_eq!(recovery.poll_timeout(), None);
-    }
-
-    #[test]
-    fn a_restart_of_a_good_path_sets_no_deadline() {
-        let start = Instant::now();
-        let mut recovery = Recovery::new(start, false);
-        recovery.handle_state(start, PathState::Connected);
-        recovery.handle_restart(start);
-        assert_eq!(recovery.poll_timeout(), None);
-        recovery.handle_state(start, PathState::Failed);
-        assert_eq!(run(&mut recovery, start)[0], (0, Action::RestartIce));
-    }
-
-    #[test]
-    fn a_restart_by_the_peer_postpones_ours() {
-        let start = Instant::now();
-        let mut recovery = Recovery::new(start, true);
-        recovery.handle_state(start, PathState::Connected);
-        recovery.handle_state(start, PathState::Disconnected);
-        recovery.handle_restart(start + Duration::from_secs(1));
-        let actions = run(&mut recovery, start);
-        assert_eq!(actions[0], (7_000, Action::RestartIce));
-        assert_eq!(actions.last(), Some(&(30_000, Action::GiveUp)));
     }
 }

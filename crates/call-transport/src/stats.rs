@@ -1,5 +1,7 @@
 //! One link's figures at one moment.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use call_protocol::limits;
@@ -65,6 +67,48 @@ pub struct BulkStats {
     pub repeated: f64,
 }
 
+/// From where a connected peer connection sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OwnAddress {
+    /// There is no path, or it cannot be told.
+    Unknown,
+    /// One of this machine's.
+    Known(IpAddr),
+    /// A relay's; which of ours leads there is not told.
+    OfRelay,
+}
+
+impl OwnAddress {
+    /// Whether it went away with the change from the addresses `before` (if known) to those `now`.
+    pub(crate) fn is_gone(self, before: Option<&BTreeSet<IpAddr>>, now: &BTreeSet<IpAddr>) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Known(own) => !own.is_loopback() && !now.contains(&own),
+            // It may have been any of those that went.
+            Self::OfRelay => before.is_some_and(|before| !before.is_subset(now)),
+        }
+    }
+}
+
+pub(crate) async fn own_address(connection: &Arc<dyn PeerConnection>) -> OwnAddress {
+    let Some(sctp) = connection.sctp().await else {
+        return OwnAddress::Unknown;
+    };
+    let ice = sctp.transport().ice_transport();
+    let Ok(Some(pair)) = ice.get_selected_candidate_pair().await else {
+        return OwnAddress::Unknown;
+    };
+    let local = pair.local();
+    let address = match local.typ {
+        RTCIceCandidateType::Relay => return OwnAddress::OfRelay,
+        RTCIceCandidateType::Host => &local.address,
+        // Reflexive ones are related to what they are a reflection of.
+        _ => &local.related_address,
+    };
+    let address = address.parse();
+    address.map_or(OwnAddress::Unknown, OwnAddress::Known)
+}
+
 /// Which kind of path a connected peer connection uses. `Host` while the stack knows no pair.
 pub(crate) async fn path(connection: &Arc<dyn PeerConnection>) -> PathKind {
     let Some(sctp) = connection.sctp().await else {
@@ -80,4 +124,31 @@ pub(crate) async fn path(connection: &Arc<dyn PeerConnection>) -> PathKind {
         _ => PathKind::Host,
     };
     kind(pair.local().typ).max(kind(pair.remote().typ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_gone_when_the_machine_has_it_no_more() {
+        let [one, two, own_loop] = [[10, 0, 0, 1], [10, 0, 0, 2], [127, 0, 0, 1]].map(IpAddr::from);
+        let set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
+        let (both, only_two) = (set(&[one, two]), set(&[two]));
+        let known = OwnAddress::Known;
+        let cases = [
+            (known(one), Some(&both), &only_two, true),
+            (known(one), None, &only_two, true),
+            (known(two), Some(&both), &only_two, false),
+            (known(one), Some(&only_two), &both, false),
+            (known(own_loop), Some(&both), &only_two, false),
+            (OwnAddress::OfRelay, Some(&both), &only_two, true),
+            (OwnAddress::OfRelay, Some(&only_two), &both, false),
+            (OwnAddress::OfRelay, None, &only_two, false),
+            (OwnAddress::Unknown, Some(&both), &only_two, false),
+        ];
+        for (own, before, now, want) in cases {
+            assert_eq!(own.is_gone(before, now), want, "{own:?} {before:?} {now:?}");
+        }
+    }
 }

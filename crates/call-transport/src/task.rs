@@ -1,11 +1,12 @@
-//! The link's own task: runs the steps of [`Negotiation`], the actions of [`Recovery`], and hands
-//! events to the owner.
+//! The link's own task: runs the steps of [`Negotiation`], follows [`Recovery`], and hands events to the
+//! owner.
 //!
 //! Events wait in an outbox while the owner is busy, and the task keeps working meanwhile; only when
 //! [`OUTBOX`] events wait does it stop reading commands and channel messages, so that the peer is
 //! held back and nothing is lost.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ use crate::handler::Notice;
 use crate::incoming;
 use crate::link::Command;
 use crate::negotiation::{Candidate, Negotiation, Step};
-use crate::recovery::{Action, PathState, Recovery};
+use crate::recovery::{Change, PathState, Recovery};
 use crate::setup;
 use crate::shared::Shared;
 use crate::stats;
@@ -76,6 +77,10 @@ pub(crate) struct Task {
     pub(crate) state: watch::Sender<LinkState>,
     codecs: Option<(Vec<VideoCodec>, bool)>,
     local_candidates: VecDeque<Candidate>,
+    /// The last one made.
+    offer: String,
+    /// This machine's, as last told.
+    addresses: Option<Arc<BTreeSet<IpAddr>>>,
     video_tracks: VideoTracks,
     is_hung_up: bool,
 }
@@ -93,7 +98,7 @@ impl Task {
             .with_sdp_bytes(config.sdp_bytes());
         Self {
             negotiation,
-            recovery: Recovery::new(Instant::now(), config.polite),
+            recovery: Recovery::new(Instant::now()),
             config,
             connection: Arc::clone(connection),
             events,
@@ -106,6 +111,8 @@ impl Task {
             state: watch::channel(LinkState::Connecting).0,
             codecs: None,
             local_candidates: VecDeque::new(),
+            offer: String::new(),
+            addresses: None,
             video_tracks: VideoTracks::new(Arc::clone(shared)),
             is_hung_up: false,
         }
@@ -176,16 +183,8 @@ impl Task {
 
     async fn handle_timeout(&mut self, now: Instant) -> Flow {
         self.video_tracks.handle_timeout(now).await;
-        match self.recovery.handle_timeout(now) {
-            Some(Action::GiveUp) => return Flow::End(LinkState::Failed),
-            Some(Action::RestartIce) => {
-                tracing::debug!("looking for a new path");
-                let steps = self.negotiation.handle_wish(true);
-                self.execute(steps).await;
-            }
-            None => {}
-        }
-        Flow::Continue
+        let change = self.recovery.handle_timeout(now);
+        self.follow(change).await
     }
 
     async fn handle_command(&mut self, command: Command) -> Flow {
@@ -205,6 +204,7 @@ impl Task {
                 let steps = self.negotiation.handle_wish(true);
                 self.execute(steps).await;
             }
+            Command::Addresses(addresses) => self.handle_addresses(addresses).await,
             Command::Renegotiate => {
                 let steps = self.negotiation.handle_wish(false);
                 self.execute(steps).await;
@@ -213,10 +213,25 @@ impl Task {
         Flow::Continue
     }
 
+    /// A path whose own address is gone is dead, sooner than its silence shows.
+    async fn handle_addresses(&mut self, addresses: Arc<BTreeSet<IpAddr>>) {
+        let before = self.addresses.replace(Arc::clone(&addresses));
+        let own = stats::own_address(&self.connection).await;
+        let is_connected = self.shared.is_connected.load(Ordering::Relaxed);
+        if is_connected && own.is_gone(before.as_deref(), &addresses) {
+            tracing::debug!("the path's own address is gone");
+            self.outbox.push_back(LinkEvent::AddressGone);
+            self.set_reconnecting();
+        }
+    }
+
     async fn handle_notice(&mut self, notice: Notice) {
         match notice {
             Notice::Candidate(event) => self.handle_local_candidate(&event),
-            Notice::State(state) => self.handle_state(state).await,
+            Notice::State(state) => {
+                // Only the deadline gives a link up.
+                let _ = self.handle_state(state).await;
+            }
             Notice::Channel(channel) => {
                 tracing::debug!("closing a channel the peer opened by itself");
                 if let Err(error) = channel.close().await {
@@ -270,6 +285,12 @@ impl Task {
         self.emit_candidate(candidate);
     }
 
+    fn emit_candidates(&mut self) {
+        for candidate in self.local_candidates.clone() {
+            self.emit_candidate(candidate);
+        }
+    }
+
     fn emit_candidate(&mut self, candidate: Candidate) {
         let Candidate {
             candidate,
@@ -284,25 +305,29 @@ impl Task {
         self.outbox.push_back(LinkEvent::Signal(signal));
     }
 
-    async fn handle_state(&mut self, state: RTCPeerConnectionState) {
-        let now = Instant::now();
-        match state {
-            RTCPeerConnectionState::Connected => {
+    async fn handle_state(&mut self, state: RTCPeerConnectionState) -> Flow {
+        let state = match state {
+            RTCPeerConnectionState::Connected => PathState::Connected,
+            RTCPeerConnectionState::Disconnected => PathState::Disconnected,
+            RTCPeerConnectionState::Failed => PathState::Failed,
+            _ => PathState::Connecting,
+        };
+        let change = self.recovery.handle_state(Instant::now(), state);
+        self.follow(change).await
+    }
+
+    async fn follow(&mut self, change: Option<Change>) -> Flow {
+        match change {
+            Some(Change::Connected) => {
                 let path = stats::path(&self.connection).await;
                 self.shared.is_connected.store(true, Ordering::Relaxed);
-                self.recovery.handle_state(now, PathState::Connected);
                 self.set_state(LinkState::Connected { path });
             }
-            RTCPeerConnectionState::Disconnected => {
-                self.recovery.handle_state(now, PathState::Disconnected);
-                self.set_reconnecting();
-            }
-            RTCPeerConnectionState::Failed => {
-                self.recovery.handle_state(now, PathState::Failed);
-                self.set_reconnecting();
-            }
-            _ => self.recovery.handle_state(now, PathState::Connecting),
+            Some(Change::Interrupted) => self.set_reconnecting(),
+            Some(Change::GivenUp) => return Flow::End(LinkState::Failed),
+            None => {}
         }
+        Flow::Continue
     }
 
     fn set_reconnecting(&mut self) {
@@ -341,14 +366,18 @@ impl Task {
             Step::Offer { restart_ice } => {
                 if *restart_ice {
                     self.local_candidates.clear();
-                    self.recovery.handle_restart(Instant::now());
                 }
                 let options = RTCOfferOptions {
                     ice_restart: *restart_ice,
                 };
                 let offer = self.connection.create_offer(Some(options)).await?;
                 self.connection.set_local_description(offer.clone()).await?;
+                self.offer.clone_from(&offer.sdp);
                 self.emit_description(SdpKind::Offer, offer.sdp);
+            }
+            Step::RepeatOffer => {
+                self.emit_description(SdpKind::Offer, self.offer.clone());
+                self.emit_candidates();
             }
             Step::Rollback => {
                 let rollback = RTCSessionDescription::rollback(None)?;
@@ -361,7 +390,6 @@ impl Task {
                 let offer = RTCSessionDescription::offer(sdp.clone())?;
                 self.connection.set_remote_description(offer).await?;
                 self.shared.set_media_ids(formats::media_ids(sdp));
-                self.recovery.handle_restart(Instant::now());
             }
             Step::SetRemote {
                 kind: SdpKind::Answer,
@@ -380,9 +408,7 @@ impl Task {
                 self.handle_answered(&answer.sdp);
                 self.emit_description(SdpKind::Answer, answer.sdp);
                 if *resend_candidates {
-                    for candidate in self.local_candidates.clone() {
-                        self.emit_candidate(candidate);
-                    }
+                    self.emit_candidates();
                 }
             }
             Step::AddCandidate(candidate) => {

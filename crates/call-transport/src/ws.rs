@@ -8,9 +8,11 @@
 //!
 //! Not here: the dialogue (`hello`, `join`, resuming) and reconnecting.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use call_protocol::wire::{ClientMessage, ServerMessage, WEBSOCKET_PATH};
 use call_protocol::{ErrorCode, limits};
 use futures_util::{SinkExt, StreamExt};
@@ -69,6 +71,8 @@ pub enum SendError {
 pub enum ServerEvent {
     /// It sent a message.
     Message(ServerMessage),
+    /// It answered [`ServerSender::probe`].
+    Alive,
     /// The connection is over; nothing follows.
     Closed {
         /// The code of a fatal error the server announced, or [`ErrorCode::TimedOut`].
@@ -83,8 +87,16 @@ pub struct ServerConnection;
 /// Queues messages to the server. The connection closes when every clone is gone.
 #[derive(Clone, Debug)]
 pub struct ServerSender {
-    messages: mpsc::Sender<ClientMessage>,
+    messages: mpsc::Sender<Outgoing>,
     is_over: watch::Receiver<bool>,
+    own_ip: Option<IpAddr>,
+}
+
+/// What waits to be sent.
+#[derive(Debug)]
+enum Outgoing {
+    Message(ClientMessage),
+    Ping,
 }
 
 impl ServerConnection {
@@ -116,6 +128,7 @@ impl ServerConnection {
             }
             Err(_) => return Err(ConnectError::ServerUnreachable),
         };
+        let own_ip = own_ip(socket.get_ref());
         let (messages, queue) = mpsc::channel(OUTGOING);
         let (event_sender, events) = mpsc::channel(INCOMING);
         let (over_sender, is_over) = watch::channel(false);
@@ -123,7 +136,12 @@ impl ServerConnection {
             run(socket, queue, event_sender).await;
             over_sender.send_replace(true);
         });
-        Ok((ServerSender { messages, is_over }, events))
+        let sender = ServerSender {
+            messages,
+            is_over,
+            own_ip,
+        };
+        Ok((sender, events))
     }
 }
 
@@ -133,8 +151,25 @@ impl ServerSender {
     /// # Errors
     /// The queue is full or the connection is closed.
     pub fn send(&self, message: &ClientMessage) -> Result<(), SendError> {
+        self.queue(Outgoing::Message(message.clone()))
+    }
+
+    /// Asks for a sign of life: a ping, whose answer is reported as [`ServerEvent::Alive`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn probe(&self) -> Result<(), SendError> {
+        self.queue(Outgoing::Ping)
+    }
+
+    /// This machine's address the connection goes out from; `None` where the system does not tell.
+    pub fn own_ip(&self) -> Option<IpAddr> {
+        self.own_ip
+    }
+
+    fn queue(&self, outgoing: Outgoing) -> Result<(), SendError> {
         self.messages
-            .try_send(message.clone())
+            .try_send(outgoing)
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => SendError::Full,
                 mpsc::error::TrySendError::Closed(_) => SendError::Closed,
@@ -147,6 +182,7 @@ impl ServerSender {
         let Self {
             messages,
             mut is_over,
+            ..
         } = self;
         drop(messages);
         let _ = timeout(FLUSH, is_over.wait_for(|is_over| *is_over)).await;
@@ -186,12 +222,21 @@ pub(crate) fn tls() -> Arc<rustls::ClientConfig> {
     Arc::new(config)
 }
 
+fn own_ip(stream: &MaybeTlsStream<TcpStream>) -> Option<IpAddr> {
+    let tcp = match stream {
+        MaybeTlsStream::Plain(tcp) => tcp,
+        MaybeTlsStream::Rustls(tls) => tls.get_ref().0,
+        _ => return None,
+    };
+    tcp.local_addr().ok().map(|address| address.ip())
+}
+
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Carries messages until either side is done.
 async fn run(
     mut socket: Socket,
-    mut queue: mpsc::Receiver<ClientMessage>,
+    mut queue: mpsc::Receiver<Outgoing>,
     events: mpsc::Sender<ServerEvent>,
 ) {
     let silence = Duration::from_millis(limits::PING_TIMEOUT_MS);
@@ -222,6 +267,11 @@ async fn run(
                             return;
                         }
                     }
+                    Some(Ok(Message::Pong(_))) => {
+                        if events.send(ServerEvent::Alive).await.is_err() {
+                            return;
+                        }
+                    }
                     // Pings are answered by the protocol layer with the next read or write.
                     Some(Ok(Message::Close(_))) | Some(Err(_)) | None => break,
                     Some(Ok(_)) => {}
@@ -238,7 +288,14 @@ async fn run(
 }
 
 /// `None` when the connection is broken or takes nothing.
-async fn send(socket: &mut Socket, message: &ClientMessage, within: Duration) -> Option<()> {
+async fn send(socket: &mut Socket, outgoing: &Outgoing, within: Duration) -> Option<()> {
+    let message = match outgoing {
+        Outgoing::Message(message) => message,
+        Outgoing::Ping => {
+            let ping = socket.send(Message::Ping(Bytes::new()));
+            return timeout(within, ping).await.ok()?.ok();
+        }
+    };
     let text = match serde_json::to_string(message) {
         Ok(text) if text.len() <= limits::MESSAGE_BYTES => text,
         Ok(_) => {

@@ -65,6 +65,17 @@ async fn pings_are_answered() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_there_answers_a_probe() {
+    let ((sender, mut events), mut server) = connect().await;
+    assert_eq!(sender.own_ip(), Some([127, 0, 0, 1].into()));
+    sender.probe().unwrap();
+    // Answered by the protocol layer while the server reads.
+    let (got, event) = tokio::join!(server.next(), events.recv());
+    assert!(matches!(got, Some(Ok(Message::Ping(_)))));
+    assert_eq!(event, Some(ServerEvent::Alive));
+}
+
+#[tokio::test]
 async fn a_vanished_or_closing_server_is_reported_with_its_code() {
     let ((sender, mut events), mut server) = connect().await;
     let fatal = ServerMessage::Error {

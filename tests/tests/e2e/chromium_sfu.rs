@@ -199,6 +199,7 @@ impl Browser {
             tokio::select! {
                 event = self.events.recv() => match event.context("the server is gone")? {
                     ServerEvent::Message(message) => self.handle_message(message).await?,
+                    ServerEvent::Alive => {}
                     ServerEvent::Closed { code } => bail!("the server closed: {code:?}"),
                 },
                 message = self.page.receive() => self.handle_page(&message?)?,

@@ -24,6 +24,8 @@ mod lan;
 mod link;
 mod lip_sync;
 mod mouth_to_ear;
+#[cfg(target_os = "linux")]
+mod reconnect;
 mod relay;
 mod rooms;
 mod server_loss;

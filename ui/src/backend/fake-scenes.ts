@@ -18,6 +18,8 @@ export const SCENES = [
   "volumes",
   "call-9",
   "reconnecting",
+  "offline",
+  "weak",
   "error-code",
   "no-server",
   "device-trouble",
@@ -148,6 +150,14 @@ export function startOf(scene: Scene): SceneStart {
       return {
         view: { ...home, call: callView(members, { phase: { phase: "reconnecting" } }) },
       };
+    }
+    case "offline": {
+      const members = three.map((_, at) => fakeMember(at, { link: "reconnecting" }));
+      return { view: { ...home, call: callView(members, { phase: { phase: "offline" } }) } };
+    }
+    case "weak": {
+      const members = [...three.slice(0, 2), fakeMember(2, { link: "weak" })];
+      return { view: { ...home, call: callView(members) } };
     }
     case "error-code":
       return { view: home, failure: "room_not_found_on_lan" };

@@ -8,6 +8,7 @@ export type CallPhase =
   | { phase: "connecting" }
   | { phase: "joined" }
   | { phase: "reconnecting" }
+  | { phase: "offline" }
   | {
       phase: "ended";
       /**

@@ -3,4 +3,4 @@
 /**
  * The connection to a member.
  */
-export type LinkView = "connecting" | "connected" | "reconnecting" | "failed";
+export type LinkView = "connecting" | "connected" | "reconnecting" | "weak" | "failed";

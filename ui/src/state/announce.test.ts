@@ -12,6 +12,7 @@ const connecting = {
 const two = { ...home, call: callView([fakeMember(0), fakeMember(1)]) };
 const one = { ...home, call: callView([fakeMember(1)]) };
 const lost = { ...home, call: callView([fakeMember(1)], { phase: { phase: "reconnecting" } }) };
+const offline = { ...home, call: callView([fakeMember(1)], { phase: { phase: "offline" } }) };
 const hand = {
   ...home,
   call: callView([fakeMember(0, { hand_raised: true }), fakeMember(1)], { hand_raised: true }),
@@ -32,6 +33,8 @@ it.each([
   ["somebody coming", one, two, ["member_joined Ada"]],
   ["losing the server", one, lost, ["reconnecting"]],
   ["being back", lost, one, ["reconnected"]],
+  ["losing the network", one, offline, ["offline"]],
+  ["having one again", offline, one, ["reconnected"]],
   ["the end, without everybody leaving aloud", one, ended, ["ended"]],
   ["hands going up", two, hand, ["hand_raised Ada", "my_hand_raised"]],
   ["hands going down, one's own only", hand, two, ["my_hand_lowered"]],

@@ -9,7 +9,7 @@ export type Announcement =
   | { kind: "member_joined" | "member_left" | "hand_raised"; name: string }
   | { kind: "muted" | "unmuted" | "camera_on" | "camera_off" }
   | { kind: "my_hand_raised" | "my_hand_lowered" }
-  | { kind: "connecting" | "joined" | "reconnecting" | "reconnected" | "ended" }
+  | { kind: "connecting" | "joined" | "reconnecting" | "reconnected" | "offline" | "ended" }
   | { kind: "message" | "messages" | "reaction"; name: string; text: string }
   | { kind: "offered" | "received" | "sent" | "transfer_failed"; name: string; text: string };
 
@@ -24,7 +24,8 @@ export function announcements(before: AppView | null, after: AppView): Announcem
   const was = before.call?.phase.phase;
   const is = after.call?.phase.phase;
   if (was !== is) {
-    if (is === "joined") said.push({ kind: was === "reconnecting" ? "reconnected" : "joined" });
+    const wasLost = was === "reconnecting" || was === "offline";
+    if (is === "joined") said.push({ kind: wasLost ? "reconnected" : "joined" });
     else if (is !== undefined) said.push({ kind: is });
   }
   // People who were there before oneself did not "join" just now.

@@ -42,6 +42,7 @@ it.each([
   ["connecting", "connecting"],
   ["call-1", "call"],
   ["reconnecting", "call"],
+  ["offline", "call"],
   ["no-server", "ended"],
 ] as [Scene, string][])("scene %s is on screen %s", (scene, screen) => {
   expect(screenOf(startOf(scene).view)).toBe(screen);
@@ -116,13 +117,22 @@ it("says why the preview shows nothing", () => {
 });
 
 describe("banner", () => {
-  it("puts losing the server before everything else", () => {
-    const view = withDevice(calling([], { phase: { phase: "reconnecting" } }), "camera", {
+  it.each(["reconnecting", "offline"] as const)("puts being %s before everything else", (phase) => {
+    const view = withDevice(calling([], { phase: { phase } }), "camera", {
       state: "failed",
       code: "camera_lost",
     });
     const state = reduce(seen(view), { type: "failed", code: "internal" });
-    expect(bannerOf(state)).toEqual({ kind: "reconnecting" });
+    expect(bannerOf(state)).toEqual({ kind: phase });
+  });
+
+  it("names whose network is weak, unless somebody cannot be reached at all", () => {
+    const weak = fakeMember(1, { link: "weak" });
+    const name = weak.name;
+    expect(bannerOf(seen(calling([fakeMember(0), weak])))).toEqual({ kind: "weak", name });
+    const state = seen(calling([weak, fakeMember(2, { link: "failed" })]));
+    expect(bannerOf(state)?.kind).toBe("link");
+    expect(bannerOf(seen(calling([fakeMember(1, { link: "reconnecting" })])))).toBeNull();
   });
 
   it("tells of device trouble in a call only, silence only while unmuted", () => {

@@ -175,11 +175,11 @@ export function voicePartsOn(state: State): number {
 }
 
 export type BannerView =
-  | { kind: "reconnecting" }
+  | { kind: "reconnecting" | "offline" }
   | { kind: "failure"; code: ErrorCode; serial: number }
   | { kind: "device"; device: DeviceKind; code: ErrorCode }
   | { kind: "silent" }
-  | { kind: "link"; name: string };
+  | { kind: "link" | "weak"; name: string };
 
 /** Errors that belong to the code that was typed; they are shown beside it. */
 const CODE_ERRORS: readonly ErrorCode[] = [
@@ -209,8 +209,9 @@ export function bannerOf(state: State): BannerView | null {
   const view = state.view;
   if (!view) return null;
   const screen = screenOf(view);
-  if (screen === "call" && view.call?.phase.phase === "reconnecting") {
-    return { kind: "reconnecting" };
+  const phase = view.call?.phase.phase;
+  if (screen === "call" && (phase === "reconnecting" || phase === "offline")) {
+    return { kind: phase };
   }
   const failure = state.failure;
   const shownElsewhere =
@@ -223,8 +224,11 @@ export function bannerOf(state: State): BannerView | null {
     if (doing.state === "failed") return { kind: "device", device, code: doing.code };
     if (doing.state === "silent" && !view.muted) return { kind: "silent" };
   }
-  const failed = view.call?.members.find((member) => member.link === "failed");
-  return failed ? { kind: "link", name: failed.name } : null;
+  const members = view.call?.members ?? [];
+  const failed = members.find((member) => member.link === "failed");
+  if (failed) return { kind: "link", name: failed.name };
+  const weak = members.find((member) => member.link === "weak");
+  return weak ? { kind: "weak", name: weak.name } : null;
 }
 
 /** Whether frames should be arriving, so that silence means a broken channel. */

@@ -246,6 +246,18 @@ describe("call", () => {
     expect(find("tile-link-2")).toBeNull();
   });
 
+  it("says that one is offline", async () => {
+    await show("offline");
+    expect(get("banner").textContent).toContain(words.banner.offline);
+  });
+
+  it("says whose network is weak", async () => {
+    await show("weak");
+    const name = fakeMember(2).name;
+    expect(get("banner").textContent).toContain(words.banner.weak(name));
+    expect(get("tile-link-4").textContent).toContain(words.call.links.weak);
+  });
+
   it("announces who comes and goes", async () => {
     await show("call-1");
     backend.update({ call: callView([fakeMember(0)]) });

@@ -79,6 +79,7 @@ const links: Record<LinkView, string> = {
   connecting: "Connecting…",
   connected: "",
   reconnecting: "Reconnecting…",
+  weak: "Weak network, reconnecting…",
   failed: "Cannot connect",
 };
 
@@ -94,6 +95,7 @@ const announced: Record<Announcement["kind"], (name: string, more: string) => st
   joined: () => "You are in the call",
   reconnecting: () => "Connection lost, reconnecting",
   reconnected: () => "Connected again",
+  offline: () => "You are offline",
   ended: () => "The call has ended",
   hand_raised: (name) => `${name} raised a hand`,
   my_hand_raised: () => "Your hand is raised",
@@ -302,6 +304,9 @@ export const en = {
   },
   banner: {
     reconnecting: "The connection to the server was lost. Reconnecting; you stay in the call.",
+    offline: "You are offline. The call goes on by itself once there is a network again.",
+    weak: (name: string) =>
+      `${name}’s network is weak. You hear them again as soon as it recovers.`,
     silent: "Your microphone delivers no sound. Is it switched off or turned down?",
     link: (name: string) => `No connection to ${name} could be made. It is tried again.`,
   },

@@ -67,6 +67,10 @@ export function bannerText(banner: BannerView): string {
   switch (banner.kind) {
     case "reconnecting":
       return words.banner.reconnecting;
+    case "offline":
+      return words.banner.offline;
+    case "weak":
+      return words.banner.weak(banner.name || words.call.nameless);
     case "failure":
     case "device":
       return words.errors[banner.code];

@@ -29,6 +29,7 @@ impl Driver {
             Output::ReleaseServer => self.release_server(),
             Output::Socket(SocketOp::Connect { socket, url }) => self.connect(socket, url),
             Output::Socket(SocketOp::Send { socket, message }) => self.send(now, socket, &message),
+            Output::Socket(SocketOp::Probe { socket }) => self.probe(socket),
             Output::Socket(SocketOp::Close { socket }) => self.close_socket(socket),
             Output::Link(LinkOp::Open {
                 link,

@@ -200,6 +200,7 @@ impl Driver {
     fn handle_link_event(&mut self, now: Instant, id: LinkId, event: LinkEvent) {
         match event {
             LinkEvent::Signal(signal) => self.tell_session(now, id, SessionEvent::Signal(signal)),
+            LinkEvent::AddressGone => self.tell_session(now, id, SessionEvent::AddressGone),
             LinkEvent::State(state) => {
                 // An interrupted link keeps its media: what comes through shortens the gap.
                 self.outlet.set_connected(id, carries(state));

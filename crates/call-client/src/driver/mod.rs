@@ -51,11 +51,13 @@ use crate::files::{self as disk, BulkSink, Disk};
 use crate::frames::FrameSink;
 use crate::frames::pump::{FramePump, PumpOutput};
 use crate::inbound::{Hub, Report};
+use crate::interfaces::{Addresses, InterfaceWatch};
 use crate::lan::Announcement;
 use crate::layer_plan::LayerPlan;
 use crate::outbound::Outlet;
 use crate::pictures::Pictures;
 use crate::settings::Settings;
+use crate::sleep::SleepWatch;
 use crate::sound_test::{SoundTest, SoundTestReport};
 
 /// Answers of background work waiting for the driver; the work waits when it is full.
@@ -83,6 +85,7 @@ enum Wake {
     File(FileEvent),
     DeviceStates,
     Pictures,
+    Addresses(Addresses),
     Timeout,
 }
 
@@ -182,6 +185,9 @@ struct Driver {
     /// Everything else in the background; aborted at the end.
     background: JoinSet<()>,
     ticks: report::Ticks,
+    sleep: SleepWatch,
+    /// This machine's, as last told.
+    addresses: Option<Addresses>,
 }
 
 /// Runs an engine until it is shut down.
@@ -199,6 +205,7 @@ pub(crate) async fn run(config: EngineConfig, mut requests: mpsc::Receiver<Reque
     };
     let mut driver = Driver::new(config, settings, states, answers, reports, file_events);
     let pictures_ready = driver.pictures.ready();
+    let mut interfaces = InterfaceWatch::start();
     driver.drain(Instant::now());
     loop {
         let deadline = driver.deadline().into();
@@ -209,6 +216,7 @@ pub(crate) async fn run(config: EngineConfig, mut requests: mpsc::Receiver<Reque
             Some(event) = disk_events.recv() => Wake::File(event),
             Ok(()) = states_changed.changed() => Wake::DeviceStates,
             () = pictures_ready.notified() => Wake::Pictures,
+            addresses = interfaces.changed() => Wake::Addresses(addresses),
             () = sleep_until(deadline) => Wake::Timeout,
         };
         if driver.handle(Instant::now(), wake) == Flow::End {
@@ -356,6 +364,8 @@ impl Driver {
             link_tasks: JoinSet::new(),
             background,
             ticks: report::Ticks::new(now),
+            sleep: SleepWatch::new(now, unix_ms()),
+            addresses: None,
         };
         if let Some(sink) = config.frames {
             driver.attach(now, sink);
@@ -377,8 +387,10 @@ impl Driver {
                     self.pump.handle_picture(now, key, picture);
                 }
             }
+            Wake::Addresses(addresses) => self.handle_addresses(now, &addresses),
             Wake::Timeout => {}
         }
+        self.notice_sleep(now);
         self.pump.handle_timeout(now);
         if self.session.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.session.handle_input(now, Input::Timeout);
@@ -439,7 +451,7 @@ impl Driver {
         let own = self
             .ticks
             .next(!self.links.is_empty(), self.levels_wanted());
-        [session, self.pump.poll_timeout(), own]
+        [session, self.pump.poll_timeout(), own, self.sleep.due()]
             .into_iter()
             .flatten()
             .min()

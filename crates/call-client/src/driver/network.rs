@@ -1,6 +1,7 @@
 //! Server connections, finding and hosting rooms, deriving keys.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use call_core::{AttemptId, Input, LocatePurpose, SocketId};
@@ -10,7 +11,8 @@ use call_protocol::wire::ClientMessage;
 use call_transport::{ServerConnection, ServerEvent, ServerSender};
 use tokio::task::AbortHandle;
 
-use super::{Answer, Driver};
+use super::{Answer, Driver, unix_ms};
+use crate::interfaces::{self, Addresses};
 use crate::lan::{self, Announcement};
 
 /// How long a server may take to accept a connection.
@@ -86,6 +88,10 @@ impl Driver {
             return;
         }
         match event {
+            ServerEvent::Alive => {
+                self.session
+                    .handle_input(now, Input::SocketAlive { socket });
+            }
             ServerEvent::Message(message) => {
                 self.session
                     .handle_input(now, Input::Server { socket, message });
@@ -150,6 +156,51 @@ impl Driver {
             let code = Some(ErrorCode::ServerUnreachable);
             self.session
                 .handle_input(now, Input::SocketClosed { socket, code });
+        }
+    }
+
+    pub(super) fn probe(&self, socket: SocketId) {
+        let connection = self.sockets.get(&socket);
+        if let Some(sender) = connection.and_then(|connection| connection.sender.as_ref())
+            && let Err(error) = sender.probe()
+        {
+            // Nothing will come back, and the session acts on that.
+            tracing::debug!(?error, "the server was not asked for a sign of life");
+        }
+    }
+
+    /// This machine's addresses are these from now on. Whatever used one that is gone is dead.
+    pub(super) fn handle_addresses(&mut self, now: Instant, addresses: &Addresses) {
+        let before = self.addresses.replace(Arc::clone(addresses));
+        let lost_any = before.is_some_and(|before| !before.is_subset(addresses));
+        let is_gone = |connection: &Connection| match &connection.sender {
+            // It is not told from where an attempt goes out, and starting over costs little.
+            None => lost_any,
+            Some(sender) => sender
+                .own_ip()
+                .is_some_and(|own| !own.is_loopback() && !addresses.contains(&own)),
+        };
+        let gone = self.sockets.iter().filter(|(_, it)| is_gone(it));
+        for socket in gone.map(|(socket, _)| *socket).collect::<Vec<_>>() {
+            self.close_socket(socket);
+            let code = None;
+            self.session
+                .handle_input(now, Input::SocketClosed { socket, code });
+        }
+        for link in self.links.values().filter_map(|slot| slot.link.as_ref()) {
+            link.handle_addresses(Arc::clone(addresses));
+        }
+        let online = interfaces::reach_others(addresses);
+        self.session.handle_input(now, Input::Network { online });
+    }
+
+    /// Tells the session that the machine slept, and the wall clock's new time.
+    pub(super) fn notice_sleep(&mut self, now: Instant) {
+        let unix_ms = unix_ms();
+        if self.sleep.handle_time(now, unix_ms, self.in_call) {
+            tracing::info!("the machine slept");
+            self.session.handle_input(now, Input::WallClock { unix_ms });
+            self.session.handle_input(now, Input::Woken);
         }
     }
 

@@ -44,7 +44,8 @@ impl FakeLink {
         let (client, link) = self.own;
         let kind_of_link = if self.is_data() { "data" } else { "call" };
         let member = link.member().unwrap_or(MemberId(0));
-        let sdp = format!("{client} {member} {} {kind_of_link}\r\n", link.generation);
+        let half = format!("{client} {member} {} {kind_of_link}", link.generation);
+        let sdp = format!("{half}\r\na=fingerprint:{half}\r\n");
         PeerSignal::Description { kind, sdp }
     }
 

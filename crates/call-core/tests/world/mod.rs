@@ -86,6 +86,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     rooms: Rooms,
     pub(crate) server_up: bool,
+    /// Clients that the server does not let in.
+    pub(crate) refused: BTreeSet<usize>,
     /// Accepts connections but answers nothing.
     pub(crate) server_silent: bool,
     queue: BTreeMap<(Instant, u64), Event>,
@@ -159,6 +161,7 @@ impl World {
             clients: (0..count).map(client).collect(),
             rooms: rooms(now, 1),
             server_up: true,
+            refused: BTreeSet::new(),
             server_silent: false,
             queue: BTreeMap::new(),
             count: 0,
@@ -381,7 +384,9 @@ impl World {
                     Input::Link { link, .. } | Input::MediaFlows { link, .. } => {
                         !self.clients[client].links.contains_key(link)
                     }
-                    Input::Server { socket, .. } | Input::SocketOpened { socket } => {
+                    Input::Server { socket, .. }
+                    | Input::SocketOpened { socket }
+                    | Input::SocketAlive { socket } => {
                         !self.clients[client].sockets.contains_key(socket)
                     }
                     _ => false,

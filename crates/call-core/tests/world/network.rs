@@ -36,7 +36,7 @@ impl World {
             SocketOp::Connect { socket, url } => {
                 assert!(url.starts_with("ws://") && url.ends_with("/v1/ws"), "{url}");
                 self.clients[client].connects.push(self.now);
-                if !self.server_up {
+                if !self.server_up || self.refused.contains(&client) {
                     let code = Some(ErrorCode::ServerUnreachable);
                     let input = Input::SocketClosed { socket, code };
                     return self.at(LATENCY, Event::ToSession { client, input });
@@ -53,6 +53,13 @@ impl World {
                 self.clients[client].sent.push(message.clone());
                 if let Some(conn) = self.clients[client].sockets.get(&socket).copied() {
                     self.at(LATENCY, Event::ToServer { conn, message });
+                }
+            }
+            SocketOp::Probe { socket } => {
+                let hears = self.clients[client].sockets.contains_key(&socket);
+                if hears && !self.server_silent {
+                    let input = Input::SocketAlive { socket };
+                    self.at(LATENCY * 2, Event::ToSession { client, input });
                 }
             }
             SocketOp::Close { socket } => {

@@ -494,6 +494,8 @@ pub enum CallPhase {
     Joined,
     /// The server's connection was lost and is tried again; media goes on.
     Reconnecting,
+    /// This machine has no network, so that nobody can be reached.
+    Offline,
     /// Over. The view stays until the person dismisses it with `leave_call`.
     Ended {
         /// Why, unless the person left.
@@ -536,6 +538,8 @@ pub enum LinkView {
     Connected,
     /// Interrupted, being repaired.
     Reconnecting,
+    /// Interrupted, being repaired, and everything else does well: the trouble is at the other end.
+    Weak,
     /// Could not be set up.
     Failed,
 }

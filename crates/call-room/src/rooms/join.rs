@@ -9,7 +9,9 @@ use super::{Refusal, Rooms};
 use crate::connection::{ConnId, Phase};
 use crate::io::Reason;
 use crate::room::{PendingSignals, Presence, Room, Seat};
-use crate::token::AuthKey;
+use crate::token::{AuthKey, claimed_member};
+
+const RESUME_FAILED: Refusal = (ErrorCode::ResumeFailed, "unknown or expired token");
 
 impl Rooms {
     pub(super) fn handle_join(
@@ -42,12 +44,21 @@ impl Rooms {
                 return Err((ErrorCode::RoomAuthFailed, "auth key differs"));
             }
         }
-        match resume {
-            Some(token) => self.resume_seat(now, conn, &room_id, profile, token),
-            None => self.take_seat(now, conn, room_id, auth, profile),
+        let seated = resume.and_then(|token| {
+            let room = self.rooms.get(&room_id)?;
+            Some((room.member_of_token(token)?, token))
+        });
+        match seated {
+            Some((member, token)) => {
+                self.resume_seat(now, conn, &room_id, profile, member, token);
+                Ok(())
+            }
+            None => self.take_seat(now, conn, room_id, auth, profile, resume),
         }
     }
 
+    /// Gives a seat: the one of an expired or foreign token under its id where that is to be had, one
+    /// of a newcomer without a token.
     fn take_seat(
         &mut self,
         now: Instant,
@@ -55,7 +66,12 @@ impl Rooms {
         room_id: RoomId,
         auth: AuthKey,
         profile: String,
+        resume: Option<&str>,
     ) -> Result<(), Refusal> {
+        let returning = resume.and_then(claimed_member);
+        if resume.is_some() && returning.is_none() {
+            return Err(RESUME_FAILED);
+        }
         let room_members = self.config.room_members;
         if !self.rooms.contains_key(&room_id) && self.rooms.len() >= self.config.max_rooms {
             return Err((ErrorCode::ServerFull, "too many rooms"));
@@ -63,21 +79,25 @@ impl Rooms {
         let room = self
             .rooms
             .entry(room_id.clone())
-            .or_insert_with(|| Room::new(auth));
-        let token = self.tokens.issue();
-        let resume = token.as_str().to_owned();
-        let seat = Seat::new(profile.clone(), token, conn);
-        let added = if room.len() < room_members {
-            room.add(seat)
-        } else {
-            None
+            .or_insert_with(|| Room::new(auth, returning));
+        let is_full = room.len() >= room_members;
+        let member = match resume {
+            _ if is_full => None,
+            Some(token) => room.claim(token),
+            None => room.next_member(),
         };
-        let Some(member) = added else {
+        let Some(member) = member else {
             if room.is_empty() {
                 self.rooms.remove(&room_id);
             }
-            return Err((ErrorCode::RoomFull, "no seat left"));
+            return Err(match resume {
+                Some(_) if !is_full => RESUME_FAILED,
+                _ => (ErrorCode::RoomFull, "no seat left"),
+            });
         };
+        let token = self.tokens.issue(member);
+        let resume = token.as_str().to_owned();
+        room.add(member, Seat::new(profile.clone(), token, conn));
         let members = room.roster_without(member);
         self.tell_others(
             &room_id,
@@ -128,12 +148,15 @@ impl Rooms {
         conn: ConnId,
         room_id: &RoomId,
         profile: String,
+        member: MemberId,
         token: &str,
-    ) -> Result<(), Refusal> {
-        let failed = (ErrorCode::ResumeFailed, "unknown or expired token");
-        let room = self.rooms.get_mut(room_id).ok_or(failed)?;
-        let member = room.member_of_token(token).ok_or(failed)?;
-        let seat = room.seat_mut(member).ok_or(failed)?;
+    ) {
+        let Some(room) = self.rooms.get_mut(room_id) else {
+            return;
+        };
+        let Some(seat) = room.seat_mut(member) else {
+            return;
+        };
         let before = std::mem::replace(&mut seat.presence, Presence::Here(conn));
         let has_new_profile = seat.profile != profile;
         let members = room.roster_without(member);
@@ -160,7 +183,6 @@ impl Rooms {
         if has_new_profile {
             self.change_profile(room_id, member, profile);
         }
-        Ok(())
     }
 
     fn deliver_pending(&mut self, conn: ConnId, room_id: &RoomId, pending: PendingSignals) {

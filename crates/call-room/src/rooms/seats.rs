@@ -85,6 +85,9 @@ impl Rooms {
         let Some(seat) = room.remove(member) else {
             return;
         };
+        if reason == LeaveReason::TimedOut {
+            room.remember_expired(member, seat.token);
+        }
         let topology_due = room.topology.due();
         let is_empty = room.is_empty();
         if let Some(at) = seat.relay_due {

@@ -59,6 +59,8 @@ pub(crate) enum Line {
     },
     Reconnecting,
     Resumed,
+    Offline,
+    Online,
     FirstFrame {
         member: MemberId,
     },
@@ -197,6 +199,8 @@ impl Line {
             },
             Observed::Call(CallEvent::Reconnecting) => Self::Reconnecting,
             Observed::Call(CallEvent::Resumed) => Self::Resumed,
+            Observed::Call(CallEvent::Offline) => Self::Offline,
+            Observed::Call(CallEvent::Online) => Self::Online,
             Observed::Call(CallEvent::Error { code, detail }) => Self::Error { code, detail },
             Observed::Call(CallEvent::Left { code }) => Self::Left {
                 reason: code.map_or_else(|| "left".to_owned(), code_text),
