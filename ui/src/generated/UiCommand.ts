@@ -253,6 +253,7 @@ export type UiCommand =
        */
       to: MemberId | null;
     }
+  | { type: "paste_files" }
   | {
       type: "pick_folder";
       /**

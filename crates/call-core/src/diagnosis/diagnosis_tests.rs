@@ -384,7 +384,7 @@ fn moments_of_trouble_are_bursts_and_one_moment_is_nothing() {
     let one: Change = |s| s.links[0].loss_in = 0.4;
     let slightly: Change = |s| s.links.iter_mut().for_each(|l| l.loss_in = 0.1);
     let bursts_of = |severity| Some((Cause::Bursts, None, severity));
-    let cases: [(&str, StatsSample, &[u64], Change, Want); 9] = [
+    let cases: [(&str, StatsSample, &[u64], Change, Want); 8] = [
         (
             "every four seconds",
             mesh(1),
@@ -422,12 +422,13 @@ fn moments_of_trouble_are_bursts_and_one_moment_is_nothing() {
             Some((Cause::OtherSide, Some(2), MILD)),
         ),
         ("one moment", mesh(2), &[20], lossy, None),
-        ("long ago", mesh(2), &[1, 4], lossy, None),
         ("slight ones", mesh(2), &[12, 17, 22], slightly, None),
     ];
     for (what, good, bad_at, change, want) in cases {
         check(what, &told(bursts(&good, bad_at, change)), want);
     }
+    let long_ago = told(bursts(&mesh(2), &[1, 4], lossy));
+    assert_eq!(long_ago.last(), Some(&None), "{long_ago:?}");
     // What is bad most of the time is no moment.
     let steady = told(then(&mesh(1), lossy));
     check("steady", &steady, Some((Cause::Between, Some(2), SEVERE)));
@@ -533,11 +534,9 @@ fn figures_that_are_none_do_no_harm() {
             link.path = PathView::Relay;
         }
         for member in &mut sample.members {
-            (member.concealed, member.jitter_ms) = (f64::NAN, f64::INFINITY);
+            (member.concealed, member.jitter_ms) = (f64::NAN, f64::NAN);
         }
         (sample.encoder_busy, sample.lag_ms) = (f64::NAN, f64::NAN);
     });
-    // A jitter without end is a burst; what is no number is nothing.
-    let told = told(seconds);
-    assert!(told.iter().flatten().count() <= told.len());
+    check("no numbers", &told(seconds), None);
 }
