@@ -67,8 +67,9 @@ fn scenario() {
     let from = [ann.seen.len(), bo.seen.len()];
     link.set_conditions(Conditions {
         there: PathConfig {
-            loss: Loss::random(0.12),
+            loss: Loss::Random(0.12),
             rate_bps: Some(400_000),
+            queue_bytes: 20_000,
             ..good
         },
         back: good,
