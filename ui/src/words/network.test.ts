@@ -1,7 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { CAUSES, networkView } from "../backend/fake-network";
 import { formatBitrate, formatMs, formatShare } from "./format";
-import { adviceText, memberFigures, sizeText, UNKNOWN, uplinkFigures, verdictText } from "./network";
+import {
+  adviceText,
+  memberFigures,
+  sizeText,
+  UNKNOWN,
+  uplinkFigures,
+  verdictText,
+} from "./network";
 
 const plain = (text: string) => text.replaceAll("\u00a0", " ");
 

@@ -23,7 +23,11 @@ export function adviceText({ cause, member }: Verdict, name: string): string {
 }
 
 /** `640 × 360, 30 fps`. */
-export function sizeText({ width, height, fps }: Pick<LayerView, "width" | "height" | "fps">): string {
+export function sizeText({
+  width,
+  height,
+  fps,
+}: Pick<LayerView, "width" | "height" | "fps">): string {
   if (width === 0 || height === 0 || fps === 0) return UNKNOWN;
   return words.network.size(String(width), String(height), String(Math.round(fps)));
 }
