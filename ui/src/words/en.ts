@@ -355,7 +355,7 @@ export const en = {
       bitrate: "Rate",
       loss: "Lost",
       concealed: "Made up",
-      rtt: "Round trip",
+      rtt: "Delay",
       jitter: "Jitter",
       path: "Way",
     },
