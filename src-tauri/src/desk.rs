@@ -1,5 +1,5 @@
 //! What the person asks of the desktop rather than of the engine: choosing files and folders,
-//! opening a link, showing a file; and files dragged onto the window.
+//! opening a link, showing a file, keeping a report; and files dragged onto the window.
 //!
 //! Invariants: nothing opens by itself and no received file is ever opened, only shown where it
 //! lies; only `http` and `https` links leave for the browser; at most one dialog is up.
@@ -8,19 +8,22 @@
 //! (`call-client`).
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use call_client::{Engine, UiSink, downloads_folder};
-use call_protocol::ErrorCode;
 use call_protocol::ui::{UiCommand, UiEvent};
+use call_protocol::{ErrorCode, limits};
 use rfd::AsyncFileDialog;
 use tauri::{DragDropEvent, WebviewWindow};
 use url::Url;
 
 use crate::reveal::reveal;
 
+/// What a report is called unless the person says otherwise.
+const REPORT_NAME: &str = "visavis-report.json";
 /// Longest link opened, in bytes, as `UiCommand::OpenLink` says.
 const LINK_BYTES: usize = 2_048;
 
@@ -80,6 +83,12 @@ impl Desk {
                 let path = existing(&path)?;
                 self.in_background(move || reveal(&path));
             }
+            UiCommand::SaveReport { text } => {
+                if text.len() > limits::REPORT_BYTES {
+                    return Err(ErrorCode::BadArgument);
+                }
+                self.save(window, text);
+            }
             command => return Ok(Some(command)),
         }
         Ok(None)
@@ -113,6 +122,31 @@ impl Desk {
             dialog_is_up.store(false, Ordering::Release);
             let Some(chosen) = chosen else { return };
             if let Err(code) = answer(chosen).and_then(|command| engine.dispatch(command)) {
+                events.event(UiEvent::Failed { code });
+            }
+        });
+    }
+
+    /// Shows a dialog unless one is up, and writes the report to the file named in it.
+    fn save(&self, window: &WebviewWindow, text: String) {
+        if self.dialog_is_up.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let dialog = AsyncFileDialog::new()
+            .set_parent(window)
+            .set_file_name(REPORT_NAME)
+            .add_filter("JSON", &["json"]);
+        let chosen = dialog.save_file();
+        let events = self.events.clone();
+        let dialog_is_up = self.dialog_is_up.clone();
+        tauri::async_runtime::spawn(async move {
+            let chosen = chosen.await;
+            dialog_is_up.store(false, Ordering::Release);
+            let Some(chosen) = chosen else { return };
+            let path = chosen.path().to_owned();
+            let write = move || std::fs::write(path, text);
+            let written = tauri::async_runtime::spawn_blocking(write).await;
+            if let Some(code) = write_failure(written.ok()) {
                 events.event(UiEvent::Failed { code });
             }
         });
@@ -217,6 +251,19 @@ fn text_of(path: &Path) -> Option<String> {
     path.to_str().map(str::to_owned)
 }
 
+/// What of writing a file is to be told; `None` as outcome: it was not even tried to its end.
+fn write_failure(outcome: Option<std::io::Result<()>>) -> Option<ErrorCode> {
+    let Some(Err(error)) = outcome else {
+        return outcome.is_none().then_some(ErrorCode::FileFailed);
+    };
+    tracing::warn!(kind = ?error.kind(), "the report was not written");
+    Some(match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => ErrorCode::FileDenied,
+        ErrorKind::StorageFull => ErrorCode::DiskFull,
+        _ => ErrorCode::FileFailed,
+    })
+}
+
 fn paths_or_failure(paths: Vec<Option<String>>) -> Result<Vec<String>, ErrorCode> {
     paths
         .into_iter()
@@ -300,6 +347,30 @@ mod tests {
         );
         assert_eq!(existing("Cargo.toml"), Err(ErrorCode::BadArgument));
         assert_eq!(existing(""), Err(ErrorCode::BadArgument));
+    }
+
+    #[test]
+    fn a_report_that_is_not_written_says_why() {
+        let cases = [
+            (Some(Ok(())), None),
+            (None, Some(ErrorCode::FileFailed)),
+            (
+                Some(Err(ErrorKind::PermissionDenied.into())),
+                Some(ErrorCode::FileDenied),
+            ),
+            (
+                Some(Err(ErrorKind::StorageFull.into())),
+                Some(ErrorCode::DiskFull),
+            ),
+            (
+                Some(Err(ErrorKind::NotFound.into())),
+                Some(ErrorCode::FileFailed),
+            ),
+        ];
+        for (outcome, want) in cases {
+            let what = format!("{outcome:?}");
+            assert_eq!(write_failure(outcome), want, "{what}");
+        }
     }
 
     #[cfg(unix)]

@@ -119,6 +119,7 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         | UiCommand::PickFolder { offer, .. } => bounded(offer.len() <= TEXT_BYTES),
         UiCommand::OpenLink { url } => bounded(url.len() <= PATH_BYTES),
         UiCommand::RevealFile { path } => bounded(path.len() <= PATH_BYTES),
+        UiCommand::SaveReport { text } => bounded(text.len() <= limits::REPORT_BYTES),
         UiCommand::Refresh
         | UiCommand::SetHandRaised { .. }
         | UiCommand::PickFiles { .. }

@@ -16,7 +16,7 @@ use call_media::video::layers::{LAYERS, LayerTarget, LayerTargets, layer_size};
 use crate::outbound::Targets;
 
 /// What sound takes with all its headers.
-const SOUND_BPS: u64 = 50_000;
+pub(crate) const SOUND_BPS: u64 = 50_000;
 /// No encoder gets less: a slide show.
 const FLOOR_BPS: u32 = 100_000;
 /// The least share of its worth with which a larger layer is tried: the controller's estimate never

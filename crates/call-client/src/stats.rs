@@ -211,6 +211,29 @@ impl ShareMeter {
     }
 }
 
+/// The share of the time in which a picture stood still.
+#[derive(Debug, Default)]
+pub struct FrozenMeter {
+    last: Option<(Instant, u64)>,
+}
+
+impl FrozenMeter {
+    /// 0 to 1 of the time since the last sample of [`VideoStats::frozen_ms`]; 0 at the first. A
+    /// freeze counts when it ends.
+    pub fn sample(&mut self, now: Instant, frozen_ms: u64) -> f64 {
+        let last = self.last.replace((now, frozen_ms));
+        last.map_or(0.0, |(then, before)| {
+            let elapsed = now.saturating_duration_since(then).as_secs_f64();
+            let frozen = frozen_ms.saturating_sub(before) as f64 / 1e3;
+            if elapsed > 0.0 {
+                (frozen / elapsed).min(1.0)
+            } else {
+                0.0
+            }
+        })
+    }
+}
+
 /// A level in −dBov (RFC 6464) as what a meter shows: 0 at −60 dBov and below, 1 at full scale.
 pub fn meter_level(level_dbov: u8) -> f32 {
     (1.0 - f32::from(level_dbov) / 60.0).max(0.0)
@@ -302,6 +325,23 @@ mod tests {
         assert_eq!(share.sample(5, 50), 0.1);
         assert_eq!(share.sample(5, 50), 0.0);
         assert_eq!(share.sample(10, 60), 0.5);
+    }
+
+    #[test]
+    fn a_freeze_is_a_share_of_the_time() {
+        let start = Instant::now();
+        let mut frozen = FrozenMeter::default();
+        let cases = [
+            (0, 9_000, 0.0),
+            (1, 9_000, 0.0),
+            (3, 9_500, 0.25),
+            (4, 12_500, 1.0),
+            (4, 13_000, 0.0),
+        ];
+        for (second, frozen_ms, want) in cases {
+            let now = start + Duration::from_secs(second);
+            assert_eq!(frozen.sample(now, frozen_ms), want, "after {second} s");
+        }
     }
 
     #[test]

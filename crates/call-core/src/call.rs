@@ -27,6 +27,7 @@ use call_protocol::{ErrorCode, MemberId};
 use crate::chat::Chat;
 use crate::config::TopologyWish;
 use crate::context::Ctx;
+use crate::diagnosis::Diagnosis;
 use crate::files::Files;
 use crate::ice_servers::IceServers;
 use crate::input::{AttemptId, LinkId, SocketId};
@@ -92,6 +93,7 @@ pub(crate) struct Call {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) layers: Layers,
     pub(crate) reports: PathReports,
+    pub(crate) diagnosis: Diagnosis,
     pub(crate) chat: Chat,
     /// Own reactions.
     pub(crate) reactions: Bucket,
@@ -145,6 +147,7 @@ impl Call {
             subscriptions: Subscriptions::default(),
             layers: Layers::default(),
             reports: PathReports::new(config.topology_wish),
+            diagnosis: Diagnosis::default(),
             chat: Chat::new(AuthorId::from_bytes(ctx.seed.draw())),
             reactions: Bucket::default(),
             files: Files::default(),
@@ -409,6 +412,7 @@ impl Call {
             ctx.media(MediaOp::ForceKeyframe { source, layer });
         }
         self.report_links(ctx);
+        self.forget_stats(ctx);
         self.care_for_chat(ctx);
         self.report_chat(ctx);
         self.care_for_files(ctx);

@@ -6,6 +6,7 @@ use call_protocol::ui::{DeviceKind, DeviceOption, DeviceState, SoundTestState, U
 use call_protocol::wire::ServerMessage;
 use call_protocol::{ErrorCode, MediaSource, MemberId, VideoCodec};
 
+use crate::diagnosis::StatsSample;
 use crate::files::FileEvent;
 
 /// One run from starting or joining a call to its end. Answers to an older run are ignored.
@@ -131,6 +132,8 @@ pub enum Input {
         /// Encoding and sealing take more time than there is.
         cpu_short: bool,
     },
+    /// What links, members and encoder did in the last second; while there are links, once a second.
+    Stats(StatsSample),
     /// Whether the data link to this member is needed: files go over it. It is there while either
     /// side needs it, beside whatever carries the call and whatever happens to that. Holds until
     /// taken back, the member leaves or one's own seat is a new one; ignored for somebody who is not

@@ -14,7 +14,7 @@
 //! Inside: `call` is one run from start or join to its end, `signalling` its connection to the
 //! server, `roster` who else is there, `peer_link` the policy for the connection to one of them or
 //! to the SFU, `topology` how a pair moves from one to the other. `subscriptions`, `layers` and
-//! `path_report` are what is said to and heard from the SFU, `chat` the log that all members hold. [`ActiveSpeaker`] stands beside the
+//! `path_report` are what is said to and heard from the SFU, `chat` the log that all members hold. `diagnosis` says why a call is bad. [`ActiveSpeaker`] stands beside the
 //! session: it decides who has the floor from levels ten times a second. `backoff`, `refusal`,
 //! `keyframes`, `ice_servers` and `server_url` are the tables those decide by.
 //!
@@ -31,6 +31,7 @@ mod call_data;
 mod call_files;
 mod call_links;
 mod call_members;
+mod call_network;
 mod call_seat;
 mod call_sfu;
 mod call_signals;
@@ -38,6 +39,7 @@ mod call_topology;
 mod chat;
 mod config;
 mod context;
+mod diagnosis;
 mod files;
 mod ice_servers;
 mod input;
@@ -60,6 +62,7 @@ mod view;
 
 pub use active_speaker::{ActiveSpeaker, SpeakerSample};
 pub use config::{SessionConfig, TopologyWish};
+pub use diagnosis::{LinkSample, MemberSample, StatsSample};
 pub use files::tree as file_tree;
 pub use files::{FileEvent, FileOp, FileToReceive, VerifiedFile};
 pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkPeer, LinkState, SocketId};

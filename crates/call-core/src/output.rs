@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use call_e2ee::RoomCode;
 use call_protocol::channel::file::{Digest, OfferId};
 use call_protocol::peer::PeerSignal;
+use call_protocol::ui::network::Verdict;
 use call_protocol::ui::{
     Delivery, DeviceKind, LinkView, SettingsView, TileSize, TransferState, UiEvent, VoiceView,
 };
@@ -285,6 +286,11 @@ pub enum CallEvent {
         member: MemberId,
         /// Their name.
         name: String,
+    },
+    /// What makes the call bad is another thing now, or is over.
+    Diagnosis {
+        /// What it is; `None`: nothing, or nothing that can be told.
+        verdict: Option<Verdict>,
     },
     /// A connection changed. While a room uses the SFU, a member's state follows the SFU's link;
     /// during a switch the better of both paths counts. A data link is reported by itself and

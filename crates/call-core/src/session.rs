@@ -158,6 +158,9 @@ impl Session {
             } => self.with_call(now, |call, ctx| {
                 call.handle_path_report(ctx.now, &relayed, uplink_short, cpu_short);
             }),
+            Input::Stats(sample) => {
+                self.with_call(now, |call, ctx| call.handle_stats(ctx, sample));
+            }
             Input::WantData { member, wanted } => {
                 self.with_call(now, |call, ctx| call.want_data(ctx, member, wanted));
             }
@@ -351,7 +354,8 @@ impl Session {
             | UiCommand::PasteFiles
             | UiCommand::PickFolder { .. }
             | UiCommand::OpenLink { .. }
-            | UiCommand::RevealFile { .. } => {
+            | UiCommand::RevealFile { .. }
+            | UiCommand::SaveReport { .. } => {
                 self.refuse(ErrorCode::NotSupported, "the shell does this");
             }
             // A tile of a member who just left.
@@ -580,6 +584,7 @@ fn leaves_view(input: &Input) -> bool {
         input,
         // What files change in the view is told apart.
         Input::File(_)
+            | Input::Stats(_)
             | Input::Command(
                 UiCommand::FrameCredit { .. }
                     | UiCommand::NeedKeyframe { .. }

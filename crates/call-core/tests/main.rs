@@ -10,6 +10,7 @@ mod joining;
 mod links;
 mod members;
 mod model;
+mod network;
 mod outages;
 mod random_input;
 mod reconnecting;

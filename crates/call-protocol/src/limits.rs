@@ -85,3 +85,5 @@ pub const WANT_RANGES: usize = 128;
 pub const PENDING_OFFERS: usize = 16;
 /// Offers taken from one member per minute; more are declined unseen.
 pub const OFFERS_PER_MINUTE: usize = 30;
+/// Longest report about the connection: a minute of a room of 50 takes half of it.
+pub const REPORT_BYTES: usize = 1024 * 1024;

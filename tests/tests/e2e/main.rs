@@ -14,6 +14,8 @@ mod chromium;
 mod chromium_sfu;
 mod cycles;
 #[cfg(target_os = "linux")]
+mod diagnosis;
+#[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
 mod files_bad;

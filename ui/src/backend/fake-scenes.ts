@@ -6,6 +6,7 @@ import type { DeviceView } from "../generated/DeviceView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberView } from "../generated/MemberView";
 import type { UiEvent } from "../generated/UiEvent";
+import { CAUSES, networkView } from "./fake-network";
 import { allTransfers, conversation, fakeMessage, offers } from "./fake-chat";
 
 export const SCENES = [
@@ -33,6 +34,15 @@ export const SCENES = [
   "drop-one",
   "drop-nobody",
   "dropped",
+  "network",
+  "network-my_cpu",
+  "network-bursts",
+  "network-my_uplink",
+  "network-my_downlink",
+  "network-my_connection",
+  "network-between",
+  "network-other_side",
+  "network-relay_path",
 ] as const;
 export type Scene = (typeof SCENES)[number];
 
@@ -261,5 +271,21 @@ export function startOf(scene: Scene): SceneStart {
           call: callView([fakeMember(0), fakeMember(1, { link: "failed", codec: null })]),
         },
       };
+    default:
+      return networkStart(scene, home, three);
   }
+}
+
+function networkStart(
+  scene: Extract<Scene, `network${string}`>,
+  home: AppView,
+  three: MemberView[],
+): SceneStart {
+  const cause = CAUSES.find(([one]) => scene === `network-${one}`)?.[0] ?? null;
+  const members = cause === "between" ? three.slice(0, 1) : three;
+  const ids = members.map((one) => one.id);
+  return {
+    view: { ...home, call: callView(members) },
+    events: [{ type: "network", view: networkView(ids, cause) }],
+  };
 }

@@ -251,6 +251,7 @@ export class FakeBackend implements Backend {
         break;
       case "open_link":
       case "reveal_file":
+      case "save_report":
         break;
     }
   }

@@ -278,4 +278,11 @@ export type UiCommand =
        * As in [`TransferView::path`].
        */
       path: string;
+    }
+  | {
+      type: "save_report";
+      /**
+       * The report; at most [`crate::limits::REPORT_BYTES`].
+       */
+      text: string;
     };

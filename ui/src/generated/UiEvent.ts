@@ -4,6 +4,7 @@ import type { ChatMessageView } from "./ChatMessageView";
 import type { ErrorCode } from "./ErrorCode";
 import type { MemberId } from "./MemberId";
 import type { MemberLevel } from "./MemberLevel";
+import type { NetworkView } from "./NetworkView";
 
 /**
  * From the engine to the UI.
@@ -73,6 +74,13 @@ export type UiEvent =
        * Their paths.
        */
       paths: Array<string>;
+    }
+  | {
+      type: "network";
+      /**
+       * Replaces the previous one.
+       */
+      view: NetworkView;
     }
   | {
       type: "frame_epoch";

@@ -6,6 +6,7 @@ import type { MemberId } from "../generated/MemberId";
 import type { MemberLevel } from "../generated/MemberLevel";
 import type { UiEvent } from "../generated/UiEvent";
 import { emptyChat, receive, setOpen, type ChatState } from "./chat";
+import { record, type NetworkHistory } from "./network";
 
 export interface Failure {
   code: ErrorCode;
@@ -43,6 +44,8 @@ export interface State {
   reactions: readonly ShownReaction[];
   /** Reactions so far. */
   reacted: number;
+  /** The connection's last minute. */
+  network: NetworkHistory;
   /** Whether files are held over the window. */
   dragging: boolean;
   /** Dropped files that wait for the person to say who gets them. */
@@ -55,6 +58,7 @@ export interface State {
 const freshCall = {
   chat: emptyChat,
   reactions: [],
+  network: [],
   dropped: [],
   postponed: new Set<string>(),
 } satisfies Partial<State>;
@@ -81,7 +85,9 @@ export function reduce(state: State, event: UiEvent): State {
       const entered = state.view !== null && state.view.call === null && event.view.call !== null;
       const failure = entered ? null : state.failure;
       const over = event.view.call === null ? freshCall : {};
-      return { ...state, view: event.view, levels, active_speaker, failure, ...over };
+      // A call that is joined again begins anew without having been left.
+      const network = event.view.call?.phase.phase === "connecting" ? [] : state.network;
+      return { ...state, view: event.view, levels, active_speaker, failure, network, ...over };
     }
     case "levels":
       return {
@@ -104,6 +110,8 @@ export function reduce(state: State, event: UiEvent): State {
       const reactions = [...state.reactions, { member, emoji, serial: reacted }];
       return { ...state, reacted, reactions: reactions.slice(-MOST_REACTIONS) };
     }
+    case "network":
+      return { ...state, network: record(state.network, event.view) };
     case "dragging":
       return { ...state, dragging: event.over };
     case "dropped":

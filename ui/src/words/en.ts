@@ -2,10 +2,13 @@
  * Every English word the app shows. Another language is another module of type {@link Words}.
  */
 
+import type { Cause } from "../generated/Cause";
 import type { ChatDelivery } from "../generated/ChatDelivery";
 import type { DeviceKind } from "../generated/DeviceKind";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { LinkView } from "../generated/LinkView";
+import type { PathView } from "../generated/PathView";
+import type { VideoCodec } from "../generated/VideoCodec";
 import type { VoiceView } from "../generated/VoiceView";
 import type { Announcement } from "../state/announce";
 import type { TransferAction } from "../state/transfers";
@@ -82,6 +85,60 @@ const links: Record<LinkView, string> = {
   weak: "Weak network, reconnecting…",
   failed: "Cannot connect",
 };
+
+interface CauseWords {
+  /** What is the matter. With the name of whom it is about, where it is about one. */
+  sentence: (name: string | null) => string;
+  /** What helps. */
+  advice: (name: string | null) => string;
+}
+
+const causes: Record<Cause, CauseWords> = {
+  my_cpu: {
+    sentence: () => "Your computer is too busy to keep up with the call.",
+    advice: () => "Close other programs, or turn your camera off for a while.",
+  },
+  bursts: {
+    sentence: () => "The connection drops out for moments, as weak Wi-Fi does.",
+    advice: () => "Move closer to the router, or use a cable.",
+  },
+  my_uplink: {
+    sentence: () => "Your upload cannot keep up, so others see and hear you badly.",
+    advice: () => "Stop uploads and backups, use a cable, or turn your camera off.",
+  },
+  my_downlink: {
+    sentence: () => "Your download cannot keep up, so you see and hear everybody badly.",
+    advice: () => "Stop downloads and streams on your network, or use a cable.",
+  },
+  my_connection: {
+    sentence: () => "Your connection is bad in both directions.",
+    advice: () => "Stop other traffic on your network, move closer to the router, or use a cable.",
+  },
+  between: {
+    sentence: (name) => `The connection between you and ${name ?? ""} is bad.`,
+    advice: () => "With two people it cannot be told whose side it is. Both can try a cable.",
+  },
+  other_side: {
+    sentence: (name) => `The trouble is on ${name ?? ""}’s side.`,
+    advice: (name) => `Nothing you can change here. ${name ?? ""} can see what it is in their app.`,
+  },
+  relay_path: {
+    sentence: (name) =>
+      name === null
+        ? "The call takes a long way through a relay, so answers come late."
+        : `The way to ${name} goes through a distant relay, so answers come late.`,
+    advice: () => "A network that allows direct connections (UDP) makes it shorter.",
+  },
+};
+
+const paths: Record<PathView, string> = {
+  host: "direct",
+  srflx: "direct (NAT)",
+  relay: "relay",
+  sfu: "server",
+};
+
+const codecs: Record<VideoCodec, string> = { vp8: "VP8", vp9: "VP9", h264: "H.264" };
 
 /** With a name, and what else there is to say. */
 const announced: Record<Announcement["kind"], (name: string, more: string) => string> = {
@@ -181,6 +238,7 @@ export const en = {
     gridView: "Show everybody alike",
     help: "Keyboard shortcuts",
     chat: "Chat and files",
+    network: "Connection details",
     raiseHand: "Raise hand",
     lowerHand: "Lower hand",
     react: "React",
@@ -284,6 +342,43 @@ export const en = {
       cancelledByMe: "You cancelled",
       cancelledBy: (name: string) => `${name} cancelled`,
     },
+  },
+  network: {
+    title: "Connection",
+    causes,
+    fine: "Nothing stands in the way of this call.",
+    fineAdvice: "This is looked at once a second; what gets in the way is told here.",
+    waiting: "Figures come with the first person who joins.",
+    details: "Details",
+    people: "What arrives from the others",
+    columns: {
+      person: "From",
+      picture: "Picture",
+      bitrate: "Rate",
+      loss: "Lost",
+      concealed: "Made up",
+      rtt: "Delay",
+      jitter: "Jitter",
+      path: "Way",
+    },
+    size: (width: string, height: string, fps: string) =>
+      `${width}\u00a0×\u00a0${height}, ${fps}\u00a0fps`,
+    codecs,
+    paths,
+    up: {
+      title: "What you send",
+      picture: "Your picture",
+      none: "not sent",
+      sending: "Sending",
+      room: "Room for",
+      of: (room: string, wanted: string) => `${room} of ${wanted} wanted`,
+      loss: "Lost on the way",
+      receiving: "Receiving",
+      encoder: "Encoder busy",
+    },
+    copy: "Copy report",
+    save: "Save report…",
+    private: "The report holds the last minute’s figures. No names, codes or addresses.",
   },
   reactions: [
     ["👍", "Thumbs up"],

@@ -26,6 +26,32 @@ export function formatRate(bytes_per_s: number): string {
   return `${formatBytes(bytes_per_s)}/s`;
 }
 
+const BIT_UNITS = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s"] as const;
+
+/** `1.4 Mbit/s`: whole kilobits, a tenth of a megabit. */
+export function formatBitrate(bits_per_s: number): string {
+  let value = Math.max(0, bits_per_s);
+  let unit = 0;
+  while (value >= 999.5 && unit < BIT_UNITS.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  const digits = unit < 2 || value >= 99.95 ? 0 : 1;
+  return `${value.toFixed(digits)}${SPACE}${BIT_UNITS[unit] ?? "bit/s"}`;
+}
+
+/** `0.4 %`, `12 %`: a share of 0 to 1. */
+export function formatShare(share: number): string {
+  const percent = Math.min(1, Math.max(0, share)) * 100;
+  const digits = percent < 0.05 || percent >= 9.95 ? 0 : 1;
+  return `${percent.toFixed(digits)}${SPACE}%`;
+}
+
+/** `40 ms`. */
+export function formatMs(ms: number): string {
+  return `${Math.round(Math.max(0, ms)).toFixed(0)}${SPACE}ms`;
+}
+
 /** `45 s`, `3 min`, `2 h 5 min`: as exact as an estimate deserves. */
 export function formatDuration(seconds: number): string {
   const whole = Math.max(1, Math.round(seconds));

@@ -20,7 +20,7 @@ use crate::config::Observed;
 use crate::frames::EncodedFrame;
 use crate::inbound::{self, LinkReport, Received, ReceivedFrame, Report};
 use crate::pictures::Decoding;
-use crate::stats::{FrameMeter, RateMeter, ShareMeter};
+use crate::stats::{FrameMeter, FrozenMeter, RateMeter, ShareMeter};
 
 /// Signals kept until the connection object exists, some milliseconds; more are dropped and the
 /// negotiation fails and is repeated.
@@ -37,10 +37,12 @@ pub(super) struct LinkSlot {
 /// What is measured of a member, from joining to leaving.
 #[derive(Debug, Default)]
 pub(super) struct MemberFigures {
-    codec: Option<VideoCodec>,
+    pub(super) codec: Option<VideoCodec>,
     pub(super) frames: FrameMeter,
     pub(super) sound: RateMeter,
     pub(super) concealed: ShareMeter,
+    pub(super) sound_lost: ShareMeter,
+    pub(super) frozen: FrozenMeter,
 }
 
 impl Driver {

@@ -1,18 +1,26 @@
 //! Levels ten times a second, figures and the encoder's bit rate once a second.
+//!
+//! Deliberately not here: what the figures mean (`call_core`'s diagnosis).
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use call_core::{LinkId, SpeakerSample};
-use call_media::video::layers::LAYERS;
+use call_core::{Input, LinkId, LinkPeer, LinkSample, MemberSample, SpeakerSample, StatsSample};
+use call_media::video::layers::{LAYERS, layer_size};
+use call_media::video::send::VideoSender;
+use call_protocol::ui::network::{LayerView, PathView};
 use call_protocol::ui::{MemberLevel, UiEvent};
-use call_transport::LinkStats;
+use call_transport::{LinkState, LinkStats, PathKind};
 
+use super::encoder::picture_box;
+use super::links::carries;
 use super::{Answer, Driver};
 use crate::config::Observed;
 use crate::devices::NO_LEVEL_DBOV;
+use crate::layer_plan::{SOUND_BPS, layer_worth_bps};
 use crate::stats::{
     AudioStats, CallStats, LayerStats, MemberStats, RateMeter, UpStats, meter_level,
+    picture_bitrate_bps,
 };
 
 /// Ten times a second is as fast as a meter is read.
@@ -26,6 +34,10 @@ pub(super) struct Ticks {
     figures: Instant,
     sent_video: [RateMeter; LAYERS],
     sent_audio: RateMeter,
+    /// How late the last figures were begun.
+    lag: Duration,
+    /// When the encoder's work was last looked at, and how long it had worked by then.
+    encoder_busy: Option<(Instant, Duration)>,
 }
 
 impl Ticks {
@@ -35,6 +47,8 @@ impl Ticks {
             figures: now,
             sent_video: Default::default(),
             sent_audio: RateMeter::default(),
+            lag: Duration::ZERO,
+            encoder_busy: None,
         }
     }
 
@@ -57,6 +71,7 @@ impl Driver {
             self.report_levels();
         }
         if !self.links.is_empty() && now >= self.ticks.figures {
+            self.ticks.lag = now.saturating_duration_since(self.ticks.figures);
             // From the last due time, so that a late wake-up does not shift all that follow.
             let due = self.ticks.figures + FIGURES;
             self.ticks.figures = if due > now { due } else { now + FIGURES };
@@ -116,19 +131,28 @@ impl Driver {
 
     pub(super) fn handle_link_stats(&mut self, now: Instant, stats: &[(LinkId, LinkStats)]) {
         let mut figures = CallStats::default();
+        let mut sample = StatsSample::default();
+        let wanted = self.wanted();
         for (id, stats) in stats {
             let Some(slot) = self.links.get_mut(id) else {
                 continue;
             };
             slot.rtt_ms = stats.rtt_ms;
+            let wanted_bps = wanted.of(*id);
+            sample.links.extend(link_sample(*id, stats, wanted_bps));
             figures.rtt_ms = larger(figures.rtt_ms, stats.rtt_ms);
             figures.loss = figures
                 .loss
                 .max(stats.video_out.loss)
                 .max(stats.audio_out.loss);
         }
-        figures.members = self.member_stats(now);
+        (figures.members, sample.members) = self.member_stats(now);
         figures.up = self.up_stats(now);
+        sample.layers = figures.up.video_layers.iter().map(layer_view).collect();
+        sample.bitrate_bps = figures.up.bitrate_bps;
+        sample.encoder_busy = self.encoder_busy(now);
+        sample.lag_ms = self.ticks.lag.as_secs_f64() * 1e3;
+        self.session.handle_input(now, Input::Stats(sample));
         figures.unopened = self.hub.dropped();
         figures.playout_delay_ms = self.devices.playout_delay().as_secs_f64() * 1e3;
         let largest = figures.up.video_layers.first();
@@ -137,8 +161,9 @@ impl Driver {
         self.report_paths(now, sent_bps);
     }
 
-    fn member_stats(&mut self, now: Instant) -> Vec<MemberStats> {
+    fn member_stats(&mut self, now: Instant) -> (Vec<MemberStats>, Vec<MemberSample>) {
         let mut stats = Vec::with_capacity(self.members.len());
+        let mut samples = Vec::with_capacity(self.members.len());
         for (member, meters) in &mut self.members {
             let counters = self.hub.counters(*member);
             let mut audio = AudioStats {
@@ -146,22 +171,72 @@ impl Driver {
                 level_dbov: -i32::from(NO_LEVEL_DBOV),
                 ..AudioStats::default()
             };
+            let mut sound_loss = 0.0;
             let mixer = self.mixer.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(receiver) = mixer.receiver(*member) {
                 let jitter = receiver.stats();
+                let all = jitter.lost + jitter.received;
+                sound_loss = meters.sound_lost.sample(jitter.lost, all);
                 audio.concealed_ratio = meters.concealed.sample(jitter.concealed, jitter.played);
                 audio.jitter_ms = f64::from(jitter.jitter_ms);
                 audio.delay_ms = f64::from(jitter.delay_ms);
                 audio.level_dbov = -i32::from(receiver.level_dbov());
             }
             drop(mixer);
+            let video = meters.frames.sample(now, counters.lost);
+            samples.push(MemberSample {
+                id: *member,
+                codec: meters.codec,
+                width: video.width,
+                height: video.height,
+                fps: video.fps,
+                bitrate_bps: video.bitrate_bps + audio.bitrate_bps,
+                frozen: meters.frozen.sample(now, video.frozen_ms),
+                sound_loss,
+                concealed: audio.concealed_ratio,
+                jitter_ms: audio.jitter_ms,
+            });
             stats.push(MemberStats {
                 member: *member,
-                video: meters.frames.sample(now, counters.lost),
+                video,
                 audio,
             });
         }
-        stats
+        (stats, samples)
+    }
+
+    /// The share of the time since the last call in which the encoder worked.
+    fn encoder_busy(&mut self, now: Instant) -> f64 {
+        let busy = self.encoder.as_ref().map(VideoSender::busy);
+        let busy = busy.unwrap_or_default();
+        let last = self.ticks.encoder_busy.replace((now, busy));
+        last.map_or(0.0, |(then, before)| {
+            let elapsed = now.saturating_duration_since(then).as_secs_f64();
+            let worked = busy.saturating_sub(before).as_secs_f64();
+            if elapsed > 0.0 { worked / elapsed } else { 0.0 }
+        })
+    }
+
+    /// What each kind of link would be sent if it carried everything.
+    fn wanted(&self) -> Wanted {
+        if !self.devices.camera_runs() {
+            return Wanted {
+                direct_bps: SOUND_BPS,
+                sfu_bps: SOUND_BPS,
+            };
+        }
+        let (width, height, fps) = picture_box(self.devices.video());
+        let picture_bps = u64::from(picture_bitrate_bps(width, height, fps));
+        let is_wanted = |layer: &usize| self.layers_wanted[*layer];
+        let sizes = (0..LAYERS).filter(is_wanted);
+        let sizes = sizes.filter_map(|layer| layer_size((width, height), layer));
+        let layers_bps: u64 = sizes
+            .map(|size| u64::from(layer_worth_bps(size, fps)))
+            .sum();
+        Wanted {
+            direct_bps: SOUND_BPS + picture_bps,
+            sfu_bps: SOUND_BPS + layers_bps,
+        }
     }
 
     fn up_stats(&mut self, now: Instant) -> UpStats {
@@ -192,6 +267,54 @@ impl Driver {
             audio_delay_ms: sent.audio_delay.as_secs_f64() * 1e3,
             target_bps: self.outlet.targets().least_bps(),
         }
+    }
+}
+
+/// See [`Driver::wanted`], in bits per second.
+struct Wanted {
+    direct_bps: u64,
+    sfu_bps: u64,
+}
+
+impl Wanted {
+    fn of(&self, link: LinkId) -> u64 {
+        match link.peer {
+            LinkPeer::Member(_) => self.direct_bps,
+            LinkPeer::Sfu => self.sfu_bps,
+            LinkPeer::Data(_) => 0,
+        }
+    }
+}
+
+/// `None`: it does not carry the call, or not yet.
+fn link_sample(id: LinkId, stats: &LinkStats, wanted_bps: u64) -> Option<LinkSample> {
+    if matches!(id.peer, LinkPeer::Data(_)) || !carries(stats.state) {
+        return None;
+    }
+    let loss = |audio: f64, video: f64| audio.max(video);
+    Some(LinkSample {
+        id,
+        is_interrupted: stats.state == LinkState::Reconnecting,
+        path: match stats.path {
+            Some(PathKind::Relay) => PathView::Relay,
+            Some(PathKind::Srflx) => PathView::Srflx,
+            Some(PathKind::Host) | None => PathView::Host,
+        },
+        rtt_ms: stats.rtt_ms,
+        loss_out: loss(stats.audio_out.loss, stats.video_out.loss),
+        loss_in: loss(stats.audio_in.loss, stats.video_in.loss),
+        sent_bps: stats.audio_out.bitrate_bps + stats.video_out.bitrate_bps,
+        target_bps: stats.target_bps,
+        wanted_bps,
+    })
+}
+
+fn layer_view(layer: &LayerStats) -> LayerView {
+    LayerView {
+        width: layer.width,
+        height: layer.height,
+        fps: layer.fps,
+        bitrate_bps: layer.bitrate_bps,
     }
 }
 

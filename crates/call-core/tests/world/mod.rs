@@ -18,7 +18,7 @@ use call_core::{
 };
 use call_e2ee::RoomKeys;
 use call_protocol::ui::{
-    AppView, CallPhase, CallView, ChatMessageView, UiCommand, UiEvent, VoiceView,
+    AppView, CallPhase, CallView, ChatMessageView, NetworkView, UiCommand, UiEvent, VoiceView,
 };
 use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MemberId};
@@ -78,6 +78,7 @@ pub(crate) struct Client {
     /// The chat as its window shows it, by order.
     pub(crate) chat: BTreeMap<String, ChatMessageView>,
     pub(crate) reactions: Vec<(MemberId, String)>,
+    pub(crate) networks: Vec<NetworkView>,
     pub(crate) file_ops: Vec<FileOp>,
 }
 
@@ -154,6 +155,7 @@ impl World {
             muted: None,
             chat: BTreeMap::new(),
             reactions: Vec::new(),
+            networks: Vec::new(),
             file_ops: Vec::new(),
         };
         let mut world = Self {
@@ -492,6 +494,7 @@ impl World {
                 Output::Ui(UiEvent::Reaction { member, emoji }) => {
                     self.clients[client].reactions.push((member, emoji));
                 }
+                Output::Ui(UiEvent::Network { view }) => self.clients[client].networks.push(view),
                 Output::Channel { to, data } => self.send_channel(client, to, &data),
                 // What a disk would say, tests say.
                 Output::File(op) => self.clients[client].file_ops.push(op),

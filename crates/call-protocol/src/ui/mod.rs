@@ -15,8 +15,10 @@ use crate::wire::TopologyMode;
 
 pub mod chat;
 pub mod frame;
+pub mod network;
 
 pub use chat::{ChatDelivery, ChatMessageView, TransferState, TransferView};
+pub use network::NetworkView;
 
 /// Largest [`UiCommand::SetMemberVolume`]: twice the amplitude, +6 dB. More would only make the
 /// limiter work.
@@ -217,6 +219,11 @@ pub enum UiCommand {
         /// As in [`TransferView::path`].
         path: String,
     },
+    /// Lets the person choose where a report about the connection is written. Done by the shell.
+    SaveReport {
+        /// The report; at most [`crate::limits::REPORT_BYTES`].
+        text: String,
+    },
 }
 
 /// How pictures of a tile reach the UI.
@@ -294,6 +301,11 @@ pub enum UiEvent {
     Dropped {
         /// Their paths.
         paths: Vec<String>,
+    },
+    /// How the connections of the call do, once a second.
+    Network {
+        /// Replaces the previous one.
+        view: NetworkView,
     },
     /// The frame channel started over: credits and decoders of older epochs are void.
     FrameEpoch {

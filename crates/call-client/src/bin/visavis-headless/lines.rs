@@ -16,6 +16,7 @@ use call_client::stats::CallStats;
 use call_core::{CallEvent, LinkPeer};
 use call_protocol::channel::file::{Digest, OfferId};
 use call_protocol::ui::TransferState;
+use call_protocol::ui::network::{Cause, Severity};
 use call_protocol::wire::TopologyMode;
 use call_protocol::{ErrorCode, MemberId};
 use call_transport::LinkState;
@@ -68,6 +69,12 @@ pub(crate) enum Line {
         member: MemberId,
     },
     Stats(CallStats),
+    /// What is the matter with the call changed.
+    Diagnosis {
+        cause: Option<Cause>,
+        member: Option<MemberId>,
+        severity: Option<Severity>,
+    },
     Chat {
         from: Option<MemberId>,
         name: String,
@@ -197,6 +204,11 @@ impl Line {
                 outgoing,
                 state,
             },
+            Observed::Call(CallEvent::Diagnosis { verdict }) => Self::Diagnosis {
+                cause: verdict.map(|verdict| verdict.cause),
+                member: verdict.and_then(|verdict| verdict.member),
+                severity: verdict.map(|verdict| verdict.severity),
+            },
             Observed::Call(CallEvent::Reconnecting) => Self::Reconnecting,
             Observed::Call(CallEvent::Resumed) => Self::Resumed,
             Observed::Call(CallEvent::Offline) => Self::Offline,
@@ -321,6 +333,7 @@ fn format_line(at_ms: u64, line: &Line) -> String {
 
 #[cfg(test)]
 mod tests {
+    use call_protocol::ui::network::Verdict;
     use call_transport::PathKind;
 
     use super::*;
@@ -350,6 +363,20 @@ mod tests {
             code: Some(ErrorCode::RoomFull),
         }));
         assert_eq!(left["reason"], "room_full");
+        let verdict = Verdict {
+            cause: Cause::OtherSide,
+            member: Some(member),
+            severity: Severity::Mild,
+        };
+        let told = |verdict| line(Observed::Call(CallEvent::Diagnosis { verdict }));
+        let want = serde_json::json!({
+            "event": "diagnosis", "at_ms": 7, "cause": "other_side", "member": 3, "severity": "mild"
+        });
+        assert_eq!(told(Some(verdict)), want);
+        let want = serde_json::json!({
+            "event": "diagnosis", "at_ms": 7, "cause": null, "member": null, "severity": null
+        });
+        assert_eq!(told(None), want);
         let stats = line(Observed::Stats(Box::default()));
         assert_eq!(stats["event"], "stats");
         assert!(stats["members"].is_array() && stats["up"]["video_layers"].is_array());
