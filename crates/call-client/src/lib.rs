@@ -26,7 +26,6 @@ mod files;
 pub mod frames;
 mod inbound;
 pub mod lan;
-mod layer_plan;
 pub mod logging;
 mod outbound;
 mod pictures;

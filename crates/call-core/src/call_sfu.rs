@@ -95,8 +95,14 @@ impl Call {
         let mut members = self.roster.iter();
         let direct = members.any(|(_, member)| member.direct.current().is_some());
         let sfu = self.sfu.current().is_some();
+        let mut is_news = false;
         while let Some(op) = self.layers.poll(direct, sfu) {
+            is_news = true;
             ctx.media(op);
+        }
+        if is_news {
+            let wanted = self.layers.wanted();
+            self.quality.handle_wanted(ctx.now, wanted, ctx.low_data);
         }
     }
 }

@@ -7,6 +7,7 @@ use call_protocol::wire::ServerMessage;
 use call_protocol::{ErrorCode, MediaSource, MemberId, VideoCodec};
 
 use crate::files::FileEvent;
+use crate::quality::QualityReport;
 
 /// One run from starting or joining a call to its end. Answers to an older run are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +119,8 @@ pub enum Input {
         /// Encoding and sealing take more time than there is.
         cpu_short: bool,
     },
+    /// How links, encoder and pictures do.
+    Quality(QualityReport),
     /// Whether the data link to this member is needed: files go over it. It is there while either
     /// side needs it, beside whatever carries the call and whatever happens to that. Holds until
     /// taken back, the member leaves or one's own seat is a new one; ignored for somebody who is not

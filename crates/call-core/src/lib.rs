@@ -14,7 +14,8 @@
 //! Inside: `call` is one run from start or join to its end, `signalling` its connection to the
 //! server, `roster` who else is there, `peer_link` the policy for the connection to one of them or
 //! to the SFU, `topology` how a pair moves from one to the other. `subscriptions`, `layers` and
-//! `path_report` are what is said to and heard from the SFU, `chat` the log that all members hold. [`ActiveSpeaker`] stands beside the
+//! `path_report` are what is said to and heard from the SFU, `quality` what is encoded over paths that
+//! carry little, `chat` the log that all members hold. [`ActiveSpeaker`] stands beside the
 //! session: it decides who has the floor from levels ten times a second. `backoff`, `refusal`,
 //! `keyframes`, `ice_servers` and `server_url` are the tables those decide by.
 //!
@@ -30,6 +31,7 @@ mod call_data;
 mod call_files;
 mod call_links;
 mod call_members;
+mod call_quality;
 mod call_seat;
 mod call_sfu;
 mod call_signals;
@@ -47,6 +49,7 @@ mod output;
 mod own_profile;
 mod path_report;
 mod peer_link;
+mod quality;
 mod rate;
 mod refusal;
 mod roster;
@@ -63,5 +66,9 @@ pub use files::tree as file_tree;
 pub use files::{FileEvent, FileOp, FileToReceive, VerifiedFile};
 pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkPeer, LinkState, SocketId};
 pub use output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason, SocketOp};
+pub use quality::{
+    LayerTarget, LinkFigures, PictureFigures, PicturePlan, QualityReport, SoundPlan,
+    single_picture_bps,
+};
 pub use server_url::websocket_url;
 pub use session::Session;

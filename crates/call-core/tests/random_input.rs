@@ -273,6 +273,7 @@ fn random_input_never_panics_and_never_unmutes() {
                 String::new()
             },
             voice: VoiceView::default(),
+            low_data: run % 3 == 0,
             muted: true,
             camera_on: false,
             sealed_media: true,

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::MemberId;
 use crate::limits;
 use crate::wire::TopologyMode;
 
@@ -22,6 +23,13 @@ pub struct Profile {
     /// Whether the member's hand is raised.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hand_raised: bool,
+    /// Whether the camera's picture is held back from everybody, because the path carries nothing
+    /// but sound.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sound_only: bool,
+    /// The same for these members alone; at most as many as a mesh holds, further ones are ignored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sound_only_for: Vec<MemberId>,
 }
 
 /// One step of negotiating a peer connection (JSEP, RFC 8829), carried in a sealed `signal`.

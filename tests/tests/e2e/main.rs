@@ -24,6 +24,7 @@ mod lan;
 mod link;
 mod lip_sync;
 mod mouth_to_ear;
+mod quality;
 mod relay;
 mod rooms;
 mod server_loss;

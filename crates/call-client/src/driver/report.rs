@@ -19,10 +19,14 @@ use crate::stats::{
 const LEVELS: Duration = Duration::from_millis(100);
 /// The contract of the headless client's `stats`.
 const FIGURES: Duration = Duration::from_secs(1);
+/// How often the quality controller looks at the estimates: an overload must end before the sound
+/// notices.
+const QUALITY: Duration = Duration::from_millis(250);
 
 /// When the next levels and figures are due.
 pub(super) struct Ticks {
     levels: Instant,
+    quality: Instant,
     figures: Instant,
     sent_video: [RateMeter; LAYERS],
     sent_audio: RateMeter,
@@ -32,6 +36,7 @@ impl Ticks {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             levels: now,
+            quality: now,
             figures: now,
             sent_video: Default::default(),
             sent_audio: RateMeter::default(),
@@ -39,7 +44,7 @@ impl Ticks {
     }
 
     pub(super) fn next(&self, figures: bool, levels: bool) -> Option<Instant> {
-        let figures = figures.then_some(self.figures);
+        let figures = figures.then_some(self.figures.min(self.quality));
         let levels = levels.then_some(self.levels);
         figures.into_iter().chain(levels).min()
     }
@@ -55,6 +60,10 @@ impl Driver {
         if self.levels_wanted() && now >= self.ticks.levels {
             self.ticks.levels = now + LEVELS;
             self.report_levels();
+        }
+        if !self.links.is_empty() && now >= self.ticks.quality {
+            self.ticks.quality = now + QUALITY;
+            self.report_quality(now);
         }
         if !self.links.is_empty() && now >= self.ticks.figures {
             // From the last due time, so that a late wake-up does not shift all that follow.
@@ -111,7 +120,6 @@ impl Driver {
             }
             let _ = answers.send(Answer::LinkStats(stats)).await;
         });
-        self.update_encoder();
     }
 
     pub(super) fn handle_link_stats(&mut self, now: Instant, stats: &[(LinkId, LinkStats)]) {
@@ -121,11 +129,10 @@ impl Driver {
                 continue;
             };
             slot.rtt_ms = stats.rtt_ms;
+            slot.loss = stats.video_out.loss.max(stats.audio_out.loss);
+            slot.loss_in = stats.video_in.loss.max(stats.audio_in.loss);
             figures.rtt_ms = larger(figures.rtt_ms, stats.rtt_ms);
-            figures.loss = figures
-                .loss
-                .max(stats.video_out.loss)
-                .max(stats.audio_out.loss);
+            figures.loss = figures.loss.max(slot.loss);
         }
         figures.members = self.member_stats(now);
         figures.up = self.up_stats(now);
