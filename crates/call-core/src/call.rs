@@ -374,11 +374,14 @@ impl Call {
             self.care_for_links(ctx);
             self.move_on(ctx);
             self.publish_profile(ctx);
-            self.tell_server(ctx);
         }
         self.use_ice_servers(ctx);
         self.set_layers(ctx);
         self.set_quality(ctx);
+        if self.is_joined() {
+            self.tell_server(ctx);
+            self.tell_shown(ctx);
+        }
         while let Some((source, layer)) = self.keyframes.poll(ctx.now) {
             ctx.media(MediaOp::ForceKeyframe { source, layer });
         }

@@ -58,7 +58,8 @@ impl Call {
     pub(crate) fn subscribe_timeout(&self) -> Option<Instant> {
         let is_there = |member| self.roster.contains(member);
         let due = self.subscriptions.timeout(is_there);
-        due.filter(|_| self.uses_sfu())
+        let due = due.filter(|_| self.uses_sfu());
+        due.into_iter().chain(self.shown_timeouts()).min()
     }
 
     /// The links were looked at.
@@ -101,8 +102,7 @@ impl Call {
             ctx.media(op);
         }
         if is_news {
-            let wanted = self.layers.wanted();
-            self.quality.handle_wanted(ctx.now, wanted, ctx.low_data);
+            self.handle_wanted(ctx);
         }
     }
 }

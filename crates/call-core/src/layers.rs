@@ -43,6 +43,7 @@ impl Layers {
         crate::quality::Wanted {
             camera: self.camera.told,
             screen: self.screen.told,
+            ..crate::quality::Wanted::default()
         }
     }
 

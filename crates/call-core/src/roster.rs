@@ -10,6 +10,7 @@ use crate::input::LinkId;
 use crate::media_salt::MediaSalt;
 use crate::output::MediaOp;
 use crate::peer_link::PeerLink;
+use crate::quality::shown::Shown;
 use crate::rate::Bucket;
 use crate::topology::Passage;
 
@@ -41,6 +42,10 @@ pub(crate) struct Member {
     /// Whether the data link there is came by an offer of theirs.
     pub(crate) they_want_data: bool,
     pub(crate) passage: Passage,
+    /// How large they show our picture, once they said so.
+    pub(crate) shows_px: Option<(u32, u32)>,
+    /// What they were told about how large we show theirs.
+    pub(crate) shown: Shown,
     /// Reactions of theirs.
     pub(crate) reactions: Bucket,
     /// The connection's state as last reported.
@@ -68,6 +73,8 @@ impl Member {
             we_want_data: false,
             they_want_data: false,
             passage: Passage::default(),
+            shows_px: None,
+            shown: Shown::default(),
             reactions: Bucket::default(),
             reported: None,
             data_reported: None,

@@ -10,6 +10,7 @@ mod joining;
 mod links;
 mod members;
 mod model;
+mod quality;
 mod random_input;
 mod reconnecting;
 mod sfu;

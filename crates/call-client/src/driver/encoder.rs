@@ -164,13 +164,14 @@ const SOUND_BPS: u64 = 50_000;
 /// Whether the direct links keep one's own picture below what it is worth, for everybody: together
 /// they carry less than three quarters of what is wanted, and the picture (`sent_bps`) fills what it
 /// may take (`allowed_bps`, 0: there is none). One that does not, because little moves, leaves
-/// estimates low without being short.
+/// estimates low without being short; and a single link is never: a server would not have to be sent
+/// less.
 fn is_uplink_short(worth_bps: u32, allowed_bps: u64, sent_bps: u64, members_bps: &[u64]) -> bool {
     let wanted_bps = (u64::from(worth_bps) + SOUND_BPS) * members_bps.len() as u64;
     let carried_bps: u64 = members_bps.iter().sum();
     let is_known = members_bps.iter().all(|target| *target > 0);
     let is_full = sent_bps * 5 >= allowed_bps * 4;
-    is_known && is_full && carried_bps * 4 < wanted_bps * 3
+    members_bps.len() > 1 && is_known && is_full && carried_bps * 4 < wanted_bps * 3
 }
 
 /// Largest picture sent and its rate.
@@ -190,7 +191,8 @@ mod tests {
 
     #[test]
     fn an_uplink_is_short_when_all_links_together_carry_too_little() {
-        let cases: [(u64, u64, &[u64], bool); 7] = [
+        let cases: [(u64, u64, &[u64], bool); 8] = [
+            (100_000, 100_000, &[150_000], false),
             (1_900_000, 1_900_000, &[], false),
             (1_900_000, 1_900_000, &[2_000_000, 2_500_000], false),
             (650_000, 600_000, &[700_000, 700_000], true),

@@ -9,13 +9,17 @@
 //! Invariants: sound has a reserve that nothing else takes; what is told to encoders follows from the
 //! reports and their times alone.
 //!
-//! Deliberately not here: estimating what a link carries (call-transport), encoding (call-media), and
-//! what others are asked to send ([`crate::subscriptions`]).
+//! It is asymmetric: what others are asked to send follows from what of it is lost ([`downlink`]) and
+//! from what is shown ([`shown`]).
+//!
+//! Deliberately not here: estimating what a link carries (call-transport), encoding (call-media).
 
-pub(crate) mod budget;
-pub(crate) mod ladder;
+mod budget;
+mod downlink;
+mod ladder;
 mod load;
 mod picture;
+pub(crate) mod shown;
 mod simulcast;
 mod sound;
 mod worth;
@@ -28,7 +32,9 @@ use call_protocol::{MediaSource, MemberId};
 
 use crate::input::{LinkId, LinkPeer};
 use crate::output::MediaOp;
+use crate::subscriptions::SizeLimit;
 use budget::{Worth, split};
+use downlink::Downlink;
 use load::Load;
 use picture::{Bounds, Picture, Share};
 use sound::Sound;
@@ -118,11 +124,13 @@ impl PicturePlan {
 /// Links that count in a report: everybody of a full mesh, twice.
 const LINKS: usize = 32;
 
-/// Which layers somebody wants, as [`crate::layers`] says.
-#[derive(Clone, Copy, Debug, Default)]
+/// What others want: which layers, as [`crate::layers`] says, and how large members with a direct
+/// link show the camera's picture, in pixels; whoever is not listed has not said.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) camera: [bool; SFU_LAYERS],
     pub(crate) screen: [bool; SFU_LAYERS],
+    pub(crate) shown: BTreeMap<MemberId, (u32, u32)>,
 }
 
 /// The controller, see the module's documentation.
@@ -132,6 +140,7 @@ pub(crate) struct Quality {
     screen: Picture,
     sound: Sound,
     load: Load,
+    downlink: Downlink,
     paths: BTreeMap<LinkId, Path>,
     files_bps: Option<u64>,
     report: QualityReport,
@@ -175,6 +184,7 @@ impl Default for Quality {
             screen: Picture::new(MediaSource::Screen),
             sound: Sound::default(),
             load: Load::default(),
+            downlink: Downlink::default(),
             paths: BTreeMap::new(),
             files_bps: None,
             report: QualityReport::default(),
@@ -189,17 +199,20 @@ impl Quality {
         &mut self,
         now: Instant,
         mut report: QualityReport,
-        wanted: Wanted,
+        wanted: &Wanted,
         saves_data: bool,
     ) {
         report.links.truncate(LINKS);
         self.load.handle(now, report.encoder_busy);
+        let largest = |most: f64, figures: &LinkFigures| most.max(figures.loss_in);
+        let loss_in = report.links.iter().fold(0.0, largest);
+        self.downlink.handle(now, loss_in);
         self.report = report;
         self.decide(now, wanted, saves_data);
     }
 
-    /// Others want other layers: nothing else changed since the last report.
-    pub(crate) fn handle_wanted(&mut self, now: Instant, wanted: Wanted, saves_data: bool) {
+    /// Others want something else; nothing changed since the last report otherwise.
+    pub(crate) fn handle_wanted(&mut self, now: Instant, wanted: &Wanted, saves_data: bool) {
         if !self.report.links.is_empty() {
             self.decide(now, wanted, saves_data);
         }
@@ -215,12 +228,17 @@ impl Quality {
         self.camera.held()
     }
 
+    /// What others are asked for at most.
+    pub(crate) fn size_limit(&self, saves_data: bool) -> SizeLimit {
+        self.downlink.limit(saves_data)
+    }
+
     /// The call is over.
     pub(crate) fn stop(&mut self) {
         *self = Self::default();
     }
 
-    fn decide(&mut self, now: Instant, wanted: Wanted, saves_data: bool) {
+    fn decide(&mut self, now: Instant, wanted: &Wanted, saves_data: bool) {
         let report = std::mem::take(&mut self.report);
         let links = &report.links;
         self.paths
@@ -245,8 +263,13 @@ impl Quality {
                 let least = files_bps.unwrap_or(u64::MAX);
                 files_bps = Some(budget.files_bps.min(least));
             }
+            let shown_px = match figures.link.peer {
+                LinkPeer::Member(member) => wanted.shown.get(&member).copied(),
+                LinkPeer::Sfu | LinkPeer::Data(_) => None,
+            };
             let share = |budget_bps| Share {
                 link: figures.link,
+                shown_px,
                 target_bps: figures.target_bps,
                 budget_bps,
                 is_calm,

@@ -32,6 +32,8 @@ pub(crate) struct Share {
     /// For all layers of this picture, in bit/s.
     pub(crate) budget_bps: u64,
     pub(crate) is_calm: bool,
+    /// How large the picture is shown at the other end, in pixels; `None`: any size is of use.
+    pub(crate) shown_px: Option<(u32, u32)>,
 }
 
 /// See the module's text.
@@ -111,9 +113,11 @@ impl Picture {
         if shares.is_empty() {
             return self.stop();
         }
+        let full = figures.layer_sizes[0].unwrap_or_default();
+        let useful_px = useful_side_px(full, shares.iter().map(|(share, _)| share.shown_px));
         let allowed_bps = self.plan.map_or(0, |plan| plan.bitrate_bps());
-        let is_filled = figures.sent_bps * 5 >= allowed_bps * 4;
-        let is_easy = figures.sent_bps * 2 < allowed_bps;
+        let is_filled = figures.sent_bps.saturating_mul(5) >= allowed_bps * 4;
+        let is_easy = figures.sent_bps.saturating_mul(2) < allowed_bps;
         let source = self.source;
         for (share, layer) in &shares {
             let has_others = |(link, ladder): (&LinkId, &Ladder)| {
@@ -133,10 +137,11 @@ impl Picture {
                 is_calm: share.is_calm,
                 may_try,
             };
-            let shown = |rung: Rung| limited(wanted[*layer], figures.fps, rung);
+            let most_px = useful_px >> layer;
+            let shown = |rung: Rung| limited(wanted[*layer], most_px, figures.fps, rung);
             ladder.handle(now, signal, |a, b| shown(a) == shown(b));
         }
-        self.decide(now, figures, wanted, &shares, bounds);
+        self.decide(now, figures, wanted, &shares, bounds, useful_px);
     }
 
     fn decide(
@@ -146,6 +151,7 @@ impl Picture {
         wanted: &Sizes,
         shares: &[(Share, usize)],
         bounds: Bounds,
+        useful_px: u32,
     ) {
         let is_on = |link: &LinkId| {
             let step = self.ladders.get(link).map(Ladder::step);
@@ -179,7 +185,7 @@ impl Picture {
             self.plan = None;
             return;
         };
-        let (mut side_px, mut fps) = (full.0.min(full.1), figures.fps);
+        let (mut side_px, mut fps) = (full.0.min(full.1).min(useful_px), figures.fps);
         let machine = super::ladder::rungs(self.source).get(bounds.least_rung);
         let machine = machine.map(|rung| (0, *rung));
         let rungs = served.iter().map(|(_, layer, _, rung)| (*layer, *rung));
@@ -243,10 +249,33 @@ fn lower(bitrate: &mut Option<u32>, bps: u32) {
     *bitrate = Some(bitrate.map_or(bps, |known| known.min(bps)));
 }
 
-/// What becomes of a layer on a rung: its shorter side and its rate.
-fn limited(size: Option<(u32, u32)>, fps: u32, rung: Rung) -> (u32, u32) {
+/// A picture serves a tile up to this much larger than itself, in percent of the tile: as the SFU
+/// chooses layers.
+const GOOD_PERCENT: u64 = 75;
+
+/// The shorter side beyond which nobody sees a difference, in pixels: all, a half or a quarter of
+/// what there is, so that a window that is being resized changes little.
+fn useful_side_px(full: (u32, u32), shown: impl Iterator<Item = Option<(u32, u32)>>) -> u32 {
+    let serves = |shift: usize, tile: (u32, u32)| {
+        let enough =
+            |have: u32, want: u32| u64::from(have >> shift) * 100 >= u64::from(want) * GOOD_PERCENT;
+        enough(full.0, tile.0) || enough(full.1, tile.1)
+    };
+    let shift = |tile: Option<(u32, u32)>| {
+        let tile = tile?;
+        (0..SFU_LAYERS).rev().find(|shift| serves(*shift, tile))
+    };
+    let least = shown.map(|tile| shift(tile).unwrap_or(0)).min();
+    full.0.min(full.1) >> least.unwrap_or(0)
+}
+
+/// What becomes of a layer on a rung: its shorter side, of `most_px` at most, and its rate.
+fn limited(size: Option<(u32, u32)>, most_px: u32, fps: u32, rung: Rung) -> (u32, u32) {
     let side_px = size.map_or(0, |(width, height)| width.min(height));
-    (side_px.min(rung.short_side_px), fps.min(rung.fps))
+    (
+        side_px.min(most_px).min(rung.short_side_px),
+        fps.min(rung.fps),
+    )
 }
 
 /// Shrinks a size in a ratio of `of.0` to `of.1`, to even sides of at least 16 pixels.

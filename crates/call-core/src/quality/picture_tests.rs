@@ -32,6 +32,7 @@ fn shares(links: &[(LinkId, u64)]) -> Vec<Share> {
         target_bps: target_kbps * 1_000,
         budget_bps: (target_kbps * 1_000).saturating_sub(50_000),
         is_calm: true,
+        shown_px: None,
     };
     links.iter().map(share).collect()
 }
@@ -206,5 +207,49 @@ fn data_can_be_saved_and_slow_machines_encode_less() {
             bounds,
         );
         assert_eq!(encoded(&picture), Some(want), "{bounds:?}");
+    }
+}
+
+#[test]
+fn nothing_larger_than_anybody_shows_is_encoded() {
+    let cases: [(&[Option<(u32, u32)>], u32); 9] = [
+        (&[None], 1_280),
+        (&[Some((1_200, 700))], 1_280),
+        (&[Some((860, 490))], 1_280),
+        (&[Some((850, 470))], 640),
+        (&[Some((320, 180))], 320),
+        (&[Some((0, 0))], 320),
+        (&[Some((320, 180)), Some((640, 360))], 640),
+        (&[Some((320, 180)), None], 1_280),
+        (&[Some((u32::MAX, u32::MAX))], 1_280),
+    ];
+    for (shown, width) in cases {
+        let mut picture = Picture::new(MediaSource::Camera);
+        let mut now = Instant::now();
+        for _ in 0..40 {
+            let links: Vec<_> = (0..).zip(shown).map(|(id, _)| (member(id), 300)).collect();
+            let mut shares = shares(&links);
+            for (share, shown_px) in shares.iter_mut().zip(shown) {
+                share.shown_px = *shown_px;
+            }
+            let figures = PictureFigures {
+                layer_sizes: FULL,
+                fps: 30,
+                sent_bps: picture.plan().map_or(0, |plan| plan.bitrate_bps()),
+            };
+            // What a small picture takes does not test a path for a large one.
+            let is_large = width == 1_280;
+            if is_large {
+                shares
+                    .iter_mut()
+                    .for_each(|share| share.budget_bps = 4_000_000);
+            }
+            picture.handle(now, &figures, &DIRECT, &shares, FREE);
+            now += Duration::from_millis(250);
+        }
+        let encoded = encoded(&picture).unwrap();
+        let rate = encoded.1[0].unwrap().1;
+        assert_eq!((encoded.0, rate), (width, 30), "{shown:?}");
+        assert!(picture.is_at_best(), "{shown:?}");
     }
 }

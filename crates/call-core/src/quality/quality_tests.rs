@@ -5,10 +5,12 @@ use std::time::Duration;
 use super::*;
 
 const TICK: Duration = Duration::from_millis(250);
-const WANTED: Wanted = Wanted {
-    camera: [true, false, false],
-    screen: [false; SFU_LAYERS],
-};
+fn wanted() -> Wanted {
+    Wanted {
+        camera: [true, false, false],
+        ..Wanted::default()
+    }
+}
 
 fn link(id: u32) -> LinkId {
     LinkId {
@@ -50,7 +52,7 @@ fn what_is_told_is_told_once() {
     let mut quality = Quality::default();
     assert_eq!(drain(&mut quality).len(), 1, "how sound begins");
     let now = Instant::now();
-    quality.handle_report(now, report(vec![figures(2, 0)], 0), WANTED, false);
+    quality.handle_report(now, report(vec![figures(2, 0)], 0), &wanted(), false);
     let ops = drain(&mut quality);
     let [
         MediaOp::EncodePicture {
@@ -64,9 +66,9 @@ fn what_is_told_is_told_once() {
     };
     assert_eq!((plan.max_width_px, plan.bitrate_bps()), (1_280, 1_935_000));
     assert_eq!(sound.expected_loss_percent, 5);
-    quality.handle_report(now + TICK, report(vec![figures(2, 0)], 0), WANTED, false);
+    quality.handle_report(now + TICK, report(vec![figures(2, 0)], 0), &wanted(), false);
     assert_eq!(drain(&mut quality), []);
-    quality.handle_wanted(now + TICK, Wanted::default(), false);
+    quality.handle_wanted(now + TICK, &Wanted::default(), false);
     let (source, plan) = (MediaSource::Camera, None);
     let none = MediaOp::EncodePicture { source, plan };
     assert_eq!(drain(&mut quality), [none], "nobody wants it");
@@ -89,7 +91,7 @@ fn a_call_gives_way_in_order_and_comes_back() {
         let mut links = vec![figures(2, target)];
         links[0].loss = if second == 20 { 0.12 } else { 0.0 };
         let now = start + TICK * tick;
-        quality.handle_report(now, report(links, sent_bps), WANTED, false);
+        quality.handle_report(now, report(links, sent_bps), &wanted(), false);
         for op in drain(&mut quality) {
             match op {
                 MediaOp::EncodePicture { plan, .. } => {
@@ -147,7 +149,12 @@ fn files_are_bounded_while_the_call_is_short() {
     for tick in 0..160_u32 {
         let target = if (20..60).contains(&tick) { 300 } else { 4_000 };
         let links = vec![figures(2, target)];
-        quality.handle_report(start + TICK * tick, report(links, sent_bps), WANTED, false);
+        quality.handle_report(
+            start + TICK * tick,
+            report(links, sent_bps),
+            &wanted(),
+            false,
+        );
         for op in drain(&mut quality) {
             match op {
                 MediaOp::LimitFiles { limit_bps } => limits.push(limit_bps),
