@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use call_client::{Engine, UiSink};
+use call_client::{Engine, UiSink, downloads_folder};
 use call_protocol::ErrorCode;
 use call_protocol::ui::{UiCommand, UiEvent};
 use rfd::AsyncFileDialog;
@@ -54,8 +54,16 @@ impl Desk {
                     paths_or_failure(paths).map(|paths| UiCommand::OfferFiles { to, paths })
                 });
             }
+            UiCommand::PasteFiles => {
+                let events = self.events.clone();
+                tauri::async_runtime::spawn_blocking(move || {
+                    if let Some(event) = pasted(copied_files()) {
+                        events.event(event);
+                    }
+                });
+            }
             UiCommand::PickFolder { offer, member } => {
-                self.pick(window, AsyncFileDialog::pick_folder, move |chosen| {
+                self.pick(window, pick_folder, move |chosen| {
                     let folder = Some(text_of(chosen.path()).ok_or(ErrorCode::FileFailed)?);
                     Ok(UiCommand::AcceptFiles {
                         offer,
@@ -144,6 +152,27 @@ fn drag_events(event: &DragDropEvent) -> Vec<UiEvent> {
     }
 }
 
+/// What the clipboard holds of files.
+fn copied_files() -> Vec<PathBuf> {
+    let read = arboard::Clipboard::new().and_then(|mut board| board.get().file_list());
+    read.unwrap_or_else(|error| {
+        tracing::debug!(%error, "nothing pasted");
+        Vec::new()
+    })
+}
+
+/// What the page is told of pasted files: the same as of dropped ones.
+fn pasted(paths: Vec<PathBuf>) -> Option<UiEvent> {
+    if paths.is_empty() {
+        return None;
+    }
+    let paths = paths.iter().map(|path| text_of(path)).collect();
+    Some(match paths_or_failure(paths) {
+        Ok(paths) => UiEvent::Dropped { paths },
+        Err(code) => UiEvent::Failed { code },
+    })
+}
+
 /// A link that may be opened: `http` or `https`, with a host, without a user name or password,
 /// which only serve to make one host look like another.
 fn link(text: &str) -> Result<Url, ErrorCode> {
@@ -154,6 +183,23 @@ fn link(text: &str) -> Result<Url, ErrorCode> {
         && url.username().is_empty()
         && url.password().is_none();
     fits.then_some(url).ok_or(ErrorCode::BadArgument)
+}
+
+/// Asks for a folder, from where files go otherwise: GTK's chooser begins with recent ones, which
+/// cannot be saved to.
+fn pick_folder(
+    dialog: AsyncFileDialog,
+) -> impl Future<Output = Option<rfd::FileHandle>> + Send + 'static {
+    let downloads = downloads_folder();
+    let first = downloads
+        .iter()
+        .flat_map(|folder| folder.ancestors())
+        .find(|folder| folder.is_dir());
+    match first {
+        Some(folder) => dialog.set_directory(folder),
+        None => dialog,
+    }
+    .pick_folder()
 }
 
 /// A path that can be shown.

@@ -122,6 +122,7 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         UiCommand::Refresh
         | UiCommand::SetHandRaised { .. }
         | UiCommand::PickFiles { .. }
+        | UiCommand::PasteFiles
         | UiCommand::StartCall
         | UiCommand::LeaveCall
         | UiCommand::SetMuted { .. }

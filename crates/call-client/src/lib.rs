@@ -41,4 +41,5 @@ pub use config::{
     pattern_seed,
 };
 pub use engine::Engine;
+pub use files::downloads_folder;
 pub use frames::FrameSink;

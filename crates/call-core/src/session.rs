@@ -345,6 +345,7 @@ impl Session {
             | UiCommand::CancelTransfer { .. }
             | UiCommand::DismissTransfer { .. } => self.transfer(now, command),
             UiCommand::PickFiles { .. }
+            | UiCommand::PasteFiles
             | UiCommand::PickFolder { .. }
             | UiCommand::OpenLink { .. }
             | UiCommand::RevealFile { .. } => {

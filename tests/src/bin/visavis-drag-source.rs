@@ -1,5 +1,6 @@
 //! A small window in the corner of the screen that files can be dragged out of, as out of a file
-//! manager: what a test needs to drop real files on a real window. Prints `ready` once it is there.
+//! manager, and that has copied them: what a test needs to drop real files on a real window and to
+//! paste them there. Prints `ready` once it is there.
 
 #[cfg(target_os = "linux")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,10 +17,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     window.set_decorated(false);
     window.set_default_size(40, 40);
     window.move_(0, 0);
-    window.drag_source_set(
-        ModifierType::BUTTON1_MASK,
-        &[TargetEntry::new("text/uri-list", TargetFlags::OTHER_APP, 0)],
-        DragAction::COPY,
+    let targets = [TargetEntry::new("text/uri-list", TargetFlags::OTHER_APP, 0)];
+    window.drag_source_set(ModifierType::BUTTON1_MASK, &targets, DragAction::COPY);
+    let copied = uris.clone();
+    gtk::Clipboard::get(&gtk::gdk::SELECTION_CLIPBOARD).set_with_data(
+        &targets,
+        move |_, data, _| {
+            let uris: Vec<&str> = copied.iter().map(String::as_str).collect();
+            data.set_uris(&uris);
+        },
     );
     window.connect_drag_data_get(move |_, _, data, _, _| {
         let uris: Vec<&str> = uris.iter().map(String::as_str).collect();

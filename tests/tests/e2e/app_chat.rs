@@ -186,14 +186,13 @@ async fn talk(call: &Call) {
     ben.until("nothing unread", &unread(0)).await;
     anna.until("the delivery", &delivered()).await;
 
-    let answer = format!("Yes! 🌿 <b>Not bold.</b>{ENTER}");
-    ben.element("chat-input")
-        .await
-        .send_keys(&answer)
-        .await
-        .expect("a field takes keys");
-    anna.until("Ben's answer", &message("Yes! 🌿 <b>Not bold.</b>"))
+    let answer = "Yes! 🌿 <b>Not bold.</b>";
+    let field = ben.element("chat-input").await;
+    ben.until("the answer in the field", &pasted("chat-input", answer))
         .await;
+    let enter = ENTER.to_string();
+    field.send_keys(&enter).await.expect("a field takes keys");
+    anna.until("Ben's answer", &message(answer)).await;
 
     ben.click("hand-button").await;
     anna.until("Ben's hand", &described_member("Ben", "hand raised"))
@@ -250,11 +249,23 @@ async fn drop_a_file(call: &Call) {
     let read = std::fs::read(&arrived).expect("the file is in the downloads");
     assert!(read == content, "the file came out changed");
     anna.click("transfer-dismiss").await;
+    ben.click("transfer-dismiss").await;
     anna.until(
         "an empty list",
         "return !document.querySelector('[data-testid=\"transfers\"]');",
     )
     .await;
+
+    // The program they were dragged out of has copied them as well.
+    let keys = format!("{CONTROL}v{CONTROL}");
+    let field = ben.element("chat-input").await;
+    field.send_keys(&keys).await.expect("a field takes keys");
+    ben.until("the pasted file's offer", &transfer("offered", true))
+        .await;
+    let offered = anna.until("the pasted name", &text_of("offer-name")).await;
+    assert_eq!(offered, json!(name));
+    let typed = field.prop("value").await.expect("a field has a value");
+    assert_eq!(typed.as_deref(), Some(""), "the file's name was typed");
 }
 
 /// The other way to send and to save: through the desktop's own choosers.
@@ -306,6 +317,7 @@ fn hide_file_manager(home: &Path) {
 
 /// WebDriver's codes of keys; a modifier stays down until it comes again.
 const SHIFT: char = '\u{e008}';
+const CONTROL: char = '\u{e009}';
 const ENTER: char = '\u{e007}';
 
 /// Where an app with this home puts files.
@@ -334,6 +346,15 @@ fn message(text: &str) -> String {
     format!(
         "return [...document.querySelectorAll('[data-testid=\"chat-message\"]')]
            .some((one) => one.textContent.trim() === {});",
+        json!(text)
+    )
+}
+
+/// Puts text into a field as pasting does: no keyboard has keys for emoji.
+fn pasted(id: &str, text: &str) -> String {
+    format!(
+        "document.querySelector('[data-testid=\"{id}\"]').focus();
+         return document.execCommand('insertText', false, {});",
         json!(text)
     )
 }

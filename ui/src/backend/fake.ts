@@ -236,6 +236,9 @@ export class FakeBackend implements Backend {
       case "pick_files":
         this.offer(command.to, PICKED);
         break;
+      case "paste_files":
+        this.send({ type: "dropped", paths: [...PICKED] });
+        break;
       case "pick_folder": {
         const { offer, member } = command;
         this.obey({ type: "accept_files", offer, member, folder: "/data/mina/Pictures" });

@@ -260,6 +260,7 @@ export type UiCommand =
        */
       to: MemberId | null;
     }
+  | { type: "paste_files" }
   | {
       type: "pick_folder";
       /**

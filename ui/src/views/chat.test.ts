@@ -158,6 +158,23 @@ describe("files", () => {
     expect(find("attach-to")).toBeNull();
   });
 
+  it("are pasted like dropped, and their names are not typed", async () => {
+    await show("call-2");
+    await click("chat-button");
+    const paste = (types: string[]) => {
+      const event = new Event("paste", { bubbles: true, cancelable: true });
+      Object.assign(event, { clipboardData: { types } });
+      field().dispatchEvent(event);
+      return event.defaultPrevented;
+    };
+    expect(paste(["text/plain"])).toBe(false);
+    expect(sent("paste_files")).toEqual([]);
+    expect(paste(["text/plain", "Files"])).toBe(true);
+    await settle();
+    expect(sent("paste_files")).toHaveLength(1);
+    expect(sent("offer_files")).toMatchObject([{ to: 2 }]);
+  });
+
   it("dropped by mistake go nowhere", async () => {
     await show("dropped");
     get("drop-dialog").dispatchEvent(new Event("cancel", { cancelable: true }));

@@ -35,12 +35,14 @@ pub(super) fn target(
     if let Some(folder) = given {
         return Ok(folder);
     }
-    let own = || {
-        let home = || dirs::home_dir().map(|home| home.join("Downloads"));
-        dirs::download_dir().or_else(home)
-    };
-    let folder = downloads.map(Path::to_owned).or_else(own);
+    let folder = downloads.map(Path::to_owned).or_else(downloads_folder);
     folder.ok_or(ErrorCode::FileNotFound)
+}
+
+/// The person's downloads folder, which may be missing still; `None` for who has no home.
+pub fn downloads_folder() -> Option<PathBuf> {
+    let home = || dirs::home_dir().map(|home| home.join("Downloads"));
+    dirs::download_dir().or_else(home)
 }
 
 /// Opens the folder, takes up what is there of the offer, and checks that there is room for the rest.

@@ -46,6 +46,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
+pub use self::load::downloads_folder;
 pub(crate) use self::serve::BulkWay;
 use self::serve::{Wanted, Ways};
 use self::source::{Blocks, Source};

@@ -202,6 +202,9 @@ pub enum UiCommand {
         /// To whom they will be offered.
         to: Option<MemberId>,
     },
+    /// Takes the files the person copied elsewhere, if there are any. Answered by the shell with
+    /// [`UiEvent::Dropped`].
+    PasteFiles,
     /// Lets the person choose a folder. Answered by the shell with [`Self::AcceptFiles`].
     PickFolder {
         /// As in [`TransferView::offer`].
@@ -292,7 +295,7 @@ pub enum UiEvent {
         /// Whether they are.
         over: bool,
     },
-    /// Files were dropped on the window. Sent by the shell; the UI decides to whom they are offered.
+    /// Files were dropped on the window or pasted. Sent by the shell; the UI decides to whom they are offered.
     Dropped {
         /// Their paths.
         paths: Vec<String>,
