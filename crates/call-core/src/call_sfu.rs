@@ -13,6 +13,7 @@ use crate::call::Call;
 use crate::context::Ctx;
 use crate::input::LinkId;
 use crate::output::LinkOp;
+use crate::roster::Member;
 
 impl Call {
     /// The SFU answers an offer.
@@ -93,8 +94,8 @@ impl Call {
 
     /// Has the layers encoded that somebody receives.
     pub(crate) fn set_layers(&mut self, ctx: &mut Ctx<'_>) {
-        let mut members = self.roster.iter();
-        let direct = members.any(|(_, member)| member.direct.current().is_some());
+        let has_direct = |member: &Member| member.direct.current().is_some();
+        let direct = self.roster.iter().any(|(_, member)| has_direct(member));
         let sfu = self.sfu.current().is_some();
         let mut is_news = false;
         while let Some(op) = self.layers.poll(direct, sfu) {
