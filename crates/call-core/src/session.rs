@@ -276,10 +276,13 @@ impl Session {
                 noise_suppression,
                 gain_control,
             }),
-            UiCommand::SetLowData { on } => self.set_settings(SettingsView {
-                low_data: on,
-                ..self.settings.clone()
-            }),
+            UiCommand::SetLowData { on } => {
+                self.set_settings(SettingsView {
+                    low_data: on,
+                    ..self.settings.clone()
+                });
+                self.refresh(now);
+            }
             UiCommand::SetMemberVolume {
                 member,
                 volume_percent,
