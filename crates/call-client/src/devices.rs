@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use call_core::SoundPlan;
 use call_media::audio::{
-    AudioDeviceState, AudioSender, AudioSenderConfig, AudioSourceConfig, Block, InputLevel, Mixer,
-    PlayoutDelay, RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, VoiceOptions, render_reference,
+    AudioDeviceState, AudioEncoderConfig, AudioSender, AudioSenderConfig, AudioSourceConfig, Block,
+    InputLevel, Mixer, PlayoutDelay, RenderTap, SILENCE_DBOV, Speaker, SpeakerConfig, VoiceOptions,
+    render_reference,
 };
 use call_media::frame::{I420Frame, LatestSlot};
 use call_media::video::send::SelfView;
@@ -80,6 +82,7 @@ pub(crate) struct Devices {
     microphone: Option<AudioSender>,
     /// Where the microphone's echo canceller learns what is played; speakers come and go.
     voice: VoiceOptions,
+    sound_plan: SoundPlan,
     render_tap: Arc<Mutex<Option<RenderTap>>>,
     /// From the running speaker to the microphone's echo canceller.
     playout_delay: PlayoutDelay,
@@ -126,6 +129,7 @@ impl Devices {
             camera,
             microphone: None,
             voice,
+            sound_plan: SoundPlan::default(),
             render_tap: Arc::default(),
             playout_delay: PlayoutDelay::default(),
             speaker: None,
@@ -178,6 +182,15 @@ impl Devices {
         self.voice = voice;
         if let Some(microphone) = &self.microphone {
             microphone.set_voice(voice);
+        }
+    }
+
+    /// Encodes the microphone's sound so from now on.
+    pub(crate) fn set_sound_plan(&mut self, plan: SoundPlan) {
+        self.sound_plan = plan;
+        if let Some(microphone) = &self.microphone {
+            microphone.set_bitrate_bps(plan.bitrate_bps);
+            microphone.set_packet_loss_perc(plan.expected_loss_percent);
         }
     }
 
@@ -309,6 +322,11 @@ impl Devices {
             source,
             muted: self.plan.is_muted(),
             voice: self.voice,
+            encoder: AudioEncoderConfig {
+                bitrate_bps: self.sound_plan.bitrate_bps,
+                packet_loss_perc: self.sound_plan.expected_loss_percent,
+                ..AudioEncoderConfig::default()
+            },
             reference: Some(reference.with_playout_delay(self.playout_delay.clone())),
             ..AudioSenderConfig::default()
         };

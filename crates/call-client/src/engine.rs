@@ -130,6 +130,7 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         | UiCommand::SetCamera { .. }
         | UiCommand::RefreshDevices
         | UiCommand::SetVoice { .. }
+        | UiCommand::SetLowData { .. }
         | UiCommand::SetMemberMutedHere { .. }
         | UiCommand::StartSoundTest
         | UiCommand::PlayTestTone

@@ -27,7 +27,6 @@ pub mod frames;
 mod inbound;
 mod interfaces;
 pub mod lan;
-mod layer_plan;
 pub mod logging;
 mod outbound;
 mod pictures;

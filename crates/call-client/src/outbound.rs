@@ -21,7 +21,7 @@ use call_media::video::codec::{DEFAULT_VIDEO_CODEC, EncodedFrame};
 use call_media::video::layers::LAYERS;
 use call_media::video::rtp::VideoPacketizer;
 use call_protocol::dependency_descriptor::DescriptorWriter;
-use call_protocol::{MediaSource, VideoCodec};
+use call_protocol::{MediaSource, MemberId, VideoCodec};
 use call_transport::{Link, RtpOut};
 
 /// Everybody our media goes to.
@@ -39,6 +39,8 @@ struct Inner {
 struct Receiver {
     link: Arc<Link>,
     connected: bool,
+    /// Gets no picture for now.
+    is_held: bool,
     codecs: Vec<VideoCodec>,
 }
 
@@ -119,6 +121,8 @@ pub(crate) struct Targets {
     pub(crate) members_bps: Vec<u64>,
     /// The link to the SFU.
     pub(crate) sfu_bps: Option<u64>,
+    /// All of them, by link.
+    pub(crate) links: Vec<(LinkId, u64)>,
 }
 
 impl Targets {
@@ -172,6 +176,7 @@ impl Outlet {
         let receiver = Receiver {
             link,
             connected: false,
+            is_held: false,
             codecs: Vec::new(),
         };
         self.lock().links.insert(id, receiver);
@@ -191,6 +196,18 @@ impl Outlet {
         if let Some(receiver) = self.lock().links.get_mut(&id) {
             receiver.codecs = codecs;
         }
+    }
+
+    /// Sends no picture over direct links to exactly these members. Tells whether anybody gets one
+    /// again, who can begin with a keyframe only.
+    pub(crate) fn hold_picture(&self, members: &[MemberId]) -> bool {
+        let mut is_released = false;
+        for (id, receiver) in &mut self.lock().links {
+            let is_held = matches!(id.peer, LinkPeer::Member(member) if members.contains(&member));
+            is_released |= receiver.is_held && !is_held;
+            receiver.is_held = is_held;
+        }
+        is_released
     }
 
     /// Whether anybody would receive a frame.
@@ -215,11 +232,12 @@ impl Outlet {
         for (id, receiver) in &inner.links {
             let target_bps = receiver.link.target_bitrate_bps();
             match id.peer {
-                _ if !receiver.connected => {}
+                _ if !receiver.connected => continue,
+                LinkPeer::Data(_) => continue,
                 LinkPeer::Member(_) => targets.members_bps.push(target_bps),
                 LinkPeer::Sfu => targets.sfu_bps = Some(target_bps),
-                LinkPeer::Data(_) => {}
             }
+            targets.links.push((*id, target_bps));
         }
         targets
     }
@@ -263,7 +281,7 @@ impl Outlet {
             for (id, receiver) in links.iter().filter(|(_, receiver)| receiver.connected) {
                 let descriptor = match id.peer {
                     LinkPeer::Sfu => Some(descriptor.packet(index == 0, index == last)),
-                    LinkPeer::Member(_) if layer == 0 => None,
+                    LinkPeer::Member(_) if layer == 0 && !receiver.is_held => None,
                     LinkPeer::Member(_) | LinkPeer::Data(_) => continue,
                 };
                 let packet = RtpOut {
@@ -332,10 +350,8 @@ pub(crate) fn common_codec<'a>(mut lists: impl Iterator<Item = &'a [VideoCodec]>
 
 #[cfg(test)]
 mod tests {
-    use call_e2ee::{MediaOpener, RoomKeys};
-    use call_protocol::MemberId;
-
     use super::*;
+    use call_e2ee::{MediaOpener, RoomKeys};
 
     #[test]
     fn the_codec_is_one_that_everybody_receives() {

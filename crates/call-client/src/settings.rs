@@ -55,6 +55,8 @@ pub struct Settings {
     /// Whether voices are brought to one level.
     #[serde(deserialize_with = "switch")]
     pub gain_control: bool,
+    /// Whether pictures are kept small to save data.
+    pub low_data: bool,
 }
 
 /// A switch that stands on where the file holds no truth value.
@@ -79,6 +81,7 @@ impl Default for Settings {
             echo_cancellation: voice.echo_cancellation,
             noise_suppression: voice.noise_suppression,
             gain_control: voice.gain_control,
+            low_data: false,
         }
     }
 }

@@ -239,33 +239,6 @@ pub fn meter_level(level_dbov: u8) -> f32 {
     (1.0 - f32::from(level_dbov) / 60.0).max(0.0)
 }
 
-/// Bits per second a picture of this size and rate is worth with VP8 or VP9 in real time: about
-/// 0.07 bit per pixel. More wastes the uplink, less shows blocks on movement.
-pub fn picture_bitrate_bps(width: u32, height: u32, fps: u32) -> u32 {
-    let pixels_per_second = u64::from(width) * u64::from(height) * u64::from(fps.clamp(1, 60));
-    u32::try_from(pixels_per_second * 7 / 100)
-        .unwrap_or(u32::MAX)
-        .clamp(150_000, 2_500_000)
-}
-
-/// What the camera may use: what the picture is worth, bounded by the slowest link's target less
-/// the sound.
-pub fn camera_bitrate_bps(worth_bps: u32, targets_bps: &[u64]) -> u32 {
-    const SOUND_BPS: u64 = 50_000;
-    const FLOOR_BPS: u32 = 100_000;
-    let slowest = targets_bps
-        .iter()
-        .copied()
-        .filter(|target| *target > 0)
-        .min();
-    let allowed = slowest.map_or(u64::from(worth_bps), |target| {
-        target.saturating_sub(SOUND_BPS)
-    });
-    u32::try_from(allowed)
-        .unwrap_or(u32::MAX)
-        .clamp(FLOOR_BPS, worth_bps.max(FLOOR_BPS))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,22 +315,6 @@ mod tests {
             let now = start + Duration::from_secs(second);
             assert_eq!(frozen.sample(now, frozen_ms), want, "after {second} s");
         }
-    }
-
-    #[test]
-    fn the_camera_stays_within_the_slowest_link() {
-        let cases: [(u32, &[u64], u32); 5] = [
-            (1_900_000, &[], 1_900_000),
-            (1_900_000, &[5_000_000], 1_900_000),
-            (1_900_000, &[5_000_000, 850_000], 800_000),
-            (1_900_000, &[0], 1_900_000),
-            (1_900_000, &[60_000], 100_000),
-        ];
-        for (worth, targets, want) in cases {
-            assert_eq!(camera_bitrate_bps(worth, targets), want, "{targets:?}");
-        }
-        assert_eq!(picture_bitrate_bps(1280, 720, 30), 1_935_360);
-        assert_eq!(picture_bitrate_bps(160, 90, 15), 150_000);
     }
 
     #[test]

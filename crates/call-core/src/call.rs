@@ -9,8 +9,8 @@
 //! scheduled. The rest of what a call does is in its siblings: `call_seat` how it takes its seat,
 //! `call_members` who is there, `call_away` who is there without a seat, `call_links` their links and the
 //! SFU's, `call_data` the data links, `call_signals` what goes to members sealed, `call_topology` the
-//! switch between mesh and SFU, `call_sfu` what is said to and by the SFU, `call_chat` what is said
-//! and shown, `call_files` what is sent and received.
+//! switch between mesh and SFU, `call_sfu` what is said to and by the SFU, `call_quality` what is
+//! encoded, `call_chat` what is said and shown, `call_files` what is sent and received.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -37,6 +37,7 @@ use crate::output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason};
 use crate::own_profile::OwnProfile;
 use crate::path_report::PathReports;
 use crate::peer_link::PeerLink;
+use crate::quality::Quality;
 use crate::rate::Bucket;
 use crate::roster::Roster;
 use crate::server_url::websocket_url;
@@ -94,6 +95,9 @@ pub(crate) struct Call {
     pub(crate) layers: Layers,
     pub(crate) reports: PathReports,
     pub(crate) diagnosis: Diagnosis,
+    pub(crate) quality: Quality,
+    /// What was told of the own picture.
+    pub(crate) sound_only: bool,
     pub(crate) chat: Chat,
     /// Own reactions.
     pub(crate) reactions: Bucket,
@@ -148,6 +152,8 @@ impl Call {
             layers: Layers::default(),
             reports: PathReports::new(config.topology_wish),
             diagnosis: Diagnosis::default(),
+            quality: Quality::default(),
+            sound_only: false,
             chat: Chat::new(AuthorId::from_bytes(ctx.seed.draw())),
             reactions: Bucket::default(),
             files: Files::default(),
@@ -176,6 +182,7 @@ impl Call {
             members: self.roster.view(|member| self.link_view(now, member)),
             topology: self.topology,
             hand_raised,
+            sound_only: self.sound_only,
             transfers: self.files.views().to_vec(),
         }
     }
@@ -404,10 +411,14 @@ impl Call {
             self.care_for_away(ctx);
             self.move_on(ctx);
             self.publish_profile(ctx);
-            self.tell_server(ctx);
         }
         self.use_ice_servers(ctx);
         self.set_layers(ctx);
+        self.set_quality(ctx);
+        if self.is_joined() {
+            self.tell_server(ctx);
+            self.tell_shown(ctx);
+        }
         while let Some((source, layer)) = self.keyframes.poll(ctx.now) {
             ctx.media(MediaOp::ForceKeyframe { source, layer });
         }
@@ -469,6 +480,7 @@ impl Call {
         self.chat.end();
         self.sfu.retire(true);
         self.set_layers(ctx);
+        self.end_quality(ctx);
         if let Some(signalling) = self.signalling.take() {
             signalling.close(ctx.out);
         }

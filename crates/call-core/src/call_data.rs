@@ -74,7 +74,7 @@ impl Call {
                 self.pass_to_link(ctx, peer, signal);
             }
             PeerSignal::Candidate { .. } => self.pass_to_link(ctx, peer, signal),
-            PeerSignal::Settled { .. } | PeerSignal::Data { .. } => {
+            PeerSignal::Settled { .. } | PeerSignal::Shown { .. } | PeerSignal::Data { .. } => {
                 tracing::debug!(member = %from, "not about a data link");
             }
         }

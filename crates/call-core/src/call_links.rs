@@ -62,6 +62,9 @@ impl Call {
             }
             LinkPeer::Member(id) => {
                 self.chat.handle_path(ctx.now, id);
+                if let Some(member) = self.roster.get_mut(id) {
+                    member.shown.forget_told();
+                }
                 self.keyframes.request(ctx.now, MediaSource::Camera, 0);
             }
             LinkPeer::Data(_) => {}

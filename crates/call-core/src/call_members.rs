@@ -27,10 +27,15 @@ impl Call {
             return;
         };
         if let Some(profile) = &profile {
-            member.apply(profile);
+            member.apply(profile, me);
         }
+        let sound_only = member.sound_only;
         let name = member.name.clone();
         ctx.event(CallEvent::MemberJoined { member: id, name });
+        if sound_only {
+            let member = Some(id);
+            ctx.event(CallEvent::SoundOnly { member, on: true });
+        }
         if let Some(profile) = &profile {
             self.chat.add_member(id);
             self.take_salt(ctx, id, profile);
@@ -41,9 +46,9 @@ impl Call {
 
     /// Somebody's profile changed, or could be read at last.
     pub(crate) fn update_member(&mut self, ctx: &mut Ctx<'_>, id: MemberId, sealed: &str) {
-        if !self.roster.contains(id) {
+        let Some(me) = self.me.filter(|_| self.roster.contains(id)) else {
             return;
-        }
+        };
         let Some(profile) = self.open_profile(id, sealed) else {
             return;
         };
@@ -51,7 +56,13 @@ impl Call {
             return;
         };
         let was_known = member.is_known;
-        member.apply(&profile);
+        let was_sound_only = member.sound_only;
+        member.apply(&profile, me);
+        let on = member.sound_only;
+        if on != was_sound_only {
+            let member = Some(id);
+            ctx.event(CallEvent::SoundOnly { member, on });
+        }
         self.take_salt(ctx, id, &profile);
         if !was_known {
             // Only now is there a session to seal signals for.

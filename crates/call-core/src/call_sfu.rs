@@ -13,6 +13,7 @@ use crate::call::Call;
 use crate::context::Ctx;
 use crate::input::LinkId;
 use crate::output::LinkOp;
+use crate::roster::Member;
 
 impl Call {
     /// The SFU answers an offer.
@@ -58,7 +59,8 @@ impl Call {
     pub(crate) fn subscribe_timeout(&self) -> Option<Instant> {
         let is_there = |member| self.roster.contains(member);
         let due = self.subscriptions.timeout(is_there);
-        due.filter(|_| self.uses_sfu())
+        let due = due.filter(|_| self.uses_sfu());
+        due.into_iter().chain(self.shown_timeouts()).min()
     }
 
     /// The links were looked at.
@@ -92,11 +94,16 @@ impl Call {
 
     /// Has the layers encoded that somebody receives.
     pub(crate) fn set_layers(&mut self, ctx: &mut Ctx<'_>) {
-        let mut members = self.roster.iter();
-        let direct = members.any(|(_, member)| member.direct.current().is_some());
+        let has_direct = |member: &Member| member.direct.current().is_some();
+        let direct = self.roster.iter().any(|(_, member)| has_direct(member));
         let sfu = self.sfu.current().is_some();
+        let mut is_news = false;
         while let Some(op) = self.layers.poll(direct, sfu) {
+            is_news = true;
             ctx.media(op);
+        }
+        if is_news {
+            self.handle_wanted(ctx);
         }
     }
 }

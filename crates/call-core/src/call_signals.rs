@@ -63,6 +63,13 @@ impl Call {
         };
         match signal {
             PeerSignal::Settled { mode } => self.handle_settled(from, mode),
+            PeerSignal::Shown {
+                source: MediaSource::Camera,
+                width_px,
+                height_px,
+            } => self.handle_shown(ctx, from, (width_px, height_px)),
+            // No other picture goes over direct links yet.
+            PeerSignal::Shown { .. } => {}
             PeerSignal::Bye => self.handle_bye(ctx, from),
             PeerSignal::Data { signal } => self.handle_data_signal(ctx, from, *signal),
             PeerSignal::Description { kind, ref sdp } => {
@@ -157,7 +164,7 @@ impl Call {
         self.send_signal(ctx, to, &PeerSignal::Data { signal });
     }
 
-    fn send_signal(&mut self, ctx: &mut Ctx<'_>, to: MemberId, signal: &PeerSignal) {
+    pub(crate) fn send_signal(&mut self, ctx: &mut Ctx<'_>, to: MemberId, signal: &PeerSignal) {
         if self.is_away(LinkPeer::Member(to)) {
             return;
         }
@@ -187,6 +194,7 @@ fn is_within_sfu_limits(signal: &PeerSignal) -> bool {
             candidate.len() <= limits::CANDIDATE_BYTES && mid.len() <= limits::MID_CHARS
         }
         PeerSignal::Settled { .. }
+        | PeerSignal::Shown { .. }
         | PeerSignal::Bye
         | PeerSignal::Data { .. }
         | PeerSignal::Need { .. } => true,
@@ -218,6 +226,7 @@ fn sfu_message(link: u32, signal: &PeerSignal) -> Option<ClientMessage> {
         PeerSignal::Description { .. }
         | PeerSignal::Candidate { .. }
         | PeerSignal::Settled { .. }
+        | PeerSignal::Shown { .. }
         | PeerSignal::Data { .. }
         | PeerSignal::Need { .. } => None,
     }

@@ -14,6 +14,8 @@ pub struct SessionConfig {
     pub server: String,
     /// What is done to the microphone's sound.
     pub voice: VoiceView,
+    /// Whether pictures are kept small to save data.
+    pub low_data: bool,
     /// What the wall clock says, in milliseconds since 1970, for display only.
     pub unix_ms: u64,
     /// Whether to start muted.

@@ -17,6 +17,8 @@ pub(crate) struct Ctx<'a> {
     pub(crate) ids: &'a mut Ids,
     /// One's own profile as it should be, but for the media salt.
     pub(crate) profile: Profile,
+    /// Whether the person wants to save data.
+    pub(crate) low_data: bool,
 }
 
 impl Ctx<'_> {

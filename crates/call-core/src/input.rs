@@ -8,6 +8,7 @@ use call_protocol::{ErrorCode, MediaSource, MemberId, VideoCodec};
 
 use crate::diagnosis::StatsSample;
 use crate::files::FileEvent;
+use crate::quality::QualityReport;
 
 /// One run from starting or joining a call to its end. Answers to an older run are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,6 +135,8 @@ pub enum Input {
     },
     /// What links, members and encoder did in the last second; while there are links, once a second.
     Stats(StatsSample),
+    /// How links, encoder and pictures do.
+    Quality(QualityReport),
     /// Whether the data link to this member is needed: files go over it. It is there while either
     /// side needs it, beside whatever carries the call and whatever happens to that. Holds until
     /// taken back, the member leaves or one's own seat is a new one; ignored for somebody who is not

@@ -38,6 +38,15 @@ impl Layers {
         self.screen.sfu = Wanted::default();
     }
 
+    /// What is wanted now, as last told by [`Layers::poll`].
+    pub(crate) fn wanted(&self) -> crate::quality::Wanted {
+        crate::quality::Wanted {
+            camera: self.camera.told,
+            screen: self.screen.told,
+            ..crate::quality::Wanted::default()
+        }
+    }
+
     /// The next change. `direct`: there is a direct link for the call; `sfu`: there is one to the
     /// SFU.
     pub(crate) fn poll(&mut self, direct: bool, sfu: bool) -> Option<MediaOp> {

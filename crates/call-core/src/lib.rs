@@ -14,7 +14,9 @@
 //! Inside: `call` is one run from start or join to its end, `signalling` its connection to the
 //! server, `roster` who else is there, `peer_link` the policy for the connection to one of them or
 //! to the SFU, `topology` how a pair moves from one to the other. `subscriptions`, `layers` and
-//! `path_report` are what is said to and heard from the SFU, `chat` the log that all members hold. `diagnosis` says why a call is bad. [`ActiveSpeaker`] stands beside the
+//! `path_report` are what is said to and heard from the SFU, `quality` what is encoded over paths that
+//! carry little, `diagnosis` why a call is bad, `chat` the log that all members hold. [`ActiveSpeaker`]
+//! stands beside the
 //! session: it decides who has the floor from levels ten times a second. `backoff`, `refusal`,
 //! `keyframes`, `ice_servers` and `server_url` are the tables those decide by.
 //!
@@ -32,6 +34,7 @@ mod call_files;
 mod call_links;
 mod call_members;
 mod call_network;
+mod call_quality;
 mod call_seat;
 mod call_sfu;
 mod call_signals;
@@ -50,6 +53,7 @@ mod output;
 mod own_profile;
 mod path_report;
 mod peer_link;
+mod quality;
 mod rate;
 mod refusal;
 mod roster;
@@ -67,5 +71,9 @@ pub use files::tree as file_tree;
 pub use files::{FileEvent, FileOp, FileToReceive, VerifiedFile};
 pub use input::{AttemptId, Input, LinkEvent, LinkId, LinkPeer, LinkState, SocketId};
 pub use output::{CallEvent, LinkOp, LocatePurpose, MediaOp, Output, Reason, SocketOp};
+pub use quality::{
+    LayerTarget, LinkFigures, PictureFigures, PicturePlan, QualityReport, SOUND_RESERVE_BPS,
+    SoundPlan, layer_picture_bps, single_picture_bps,
+};
 pub use server_url::websocket_url;
 pub use session::Session;

@@ -14,6 +14,7 @@ use call_protocol::{ErrorCode, MediaSource, MemberId, limits};
 
 use crate::files::FileOp;
 use crate::input::{AttemptId, LinkId, LinkPeer, SocketId};
+use crate::quality::{PicturePlan, SoundPlan};
 
 /// Everything a session can ask for, in the order in which it must be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,13 +198,37 @@ pub enum MediaOp {
         /// Which simulcast layer.
         layer: u8,
     },
-    /// Encode exactly these layers of one's own picture. All go to the SFU; members with a direct
-    /// link get layer 0.
+    /// These layers of one's own picture are of use to somebody, if the links carry them. What is
+    /// encoded follows with [`MediaOp::EncodePicture`].
     SetLayers {
         /// Which picture.
         source: MediaSource,
         /// Layers 0 (largest) to 2.
         wanted: [bool; limits::SFU_LAYERS],
+    },
+    /// Encode one's own picture like this from now on, `None` not at all. All layers go to the SFU;
+    /// members with a direct link get layer 0.
+    EncodePicture {
+        /// Which picture.
+        source: MediaSource,
+        /// How.
+        plan: Option<PicturePlan>,
+    },
+    /// Direct links to exactly these members get no picture: their paths carry only sound. Who is
+    /// not among them any more begins with a keyframe.
+    HoldPicture {
+        /// Whom, in order.
+        members: Vec<MemberId>,
+    },
+    /// Encode sound like this from now on.
+    EncodeSound {
+        /// How.
+        plan: SoundPlan,
+    },
+    /// Files may take so much of each link, in bit/s; `None`: whatever they find.
+    LimitFiles {
+        /// The bound.
+        limit_bps: Option<u64>,
     },
     /// One's own media is sealed as this member's from now on. Before anything is sent, and again
     /// with every new seat.
@@ -307,6 +332,13 @@ pub enum CallEvent {
         mode: TopologyMode,
         /// Why.
         reason: String,
+    },
+    /// A camera's picture is held back, or no longer, because the path carries nothing but sound.
+    SoundOnly {
+        /// Whose picture; `None`: one's own, for everybody.
+        member: Option<MemberId>,
+        /// Whether.
+        on: bool,
     },
     /// Somebody said something in the chat, perhaps oneself. Once for every entry, in the log's order
     /// as far as it was known.

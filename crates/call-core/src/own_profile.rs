@@ -108,6 +108,8 @@ mod tests {
                 camera_on: false,
                 media_salt: String::new(),
                 hand_raised: false,
+                sound_only: false,
+                sound_only_for: Vec::new(),
             };
             let (out, seed, ids) = (&mut out, &mut seed, &mut ids);
             own.current(
@@ -117,6 +119,7 @@ mod tests {
                     seed,
                     ids,
                     profile,
+                    low_data: false,
                 },
                 &mut sealer,
             )
@@ -132,6 +135,8 @@ mod tests {
                 camera_on: false,
                 media_salt: String::new(),
                 hand_raised: false,
+                sound_only: false,
+                sound_only_for: Vec::new(),
             };
             assert_eq!(own.due(&wanted), Some(now + INTERVAL));
             let current = Profile {
@@ -146,6 +151,8 @@ mod tests {
             camera_on: false,
             media_salt: String::new(),
             hand_raised: false,
+            sound_only: false,
+            sound_only_for: Vec::new(),
         };
         own.set_salt([1; 16]);
         assert_eq!(own.due(&current), Some(now + INTERVAL), "another salt");

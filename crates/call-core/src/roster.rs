@@ -11,6 +11,7 @@ use crate::input::LinkId;
 use crate::media_salt::MediaSalt;
 use crate::output::MediaOp;
 use crate::peer_link::PeerLink;
+use crate::quality::shown::Shown;
 use crate::rate::Bucket;
 use crate::topology::Passage;
 
@@ -24,6 +25,8 @@ pub(crate) struct Member {
     pub(crate) muted: bool,
     pub(crate) camera_on: bool,
     pub(crate) hand_raised: bool,
+    /// Whether their picture is held back from us, because a path carries only sound.
+    pub(crate) sound_only: bool,
     pub(crate) codec: Option<VideoCodec>,
     pub(crate) volume_percent: u16,
     pub(crate) muted_here: bool,
@@ -42,6 +45,10 @@ pub(crate) struct Member {
     /// Whether the data link there is came by an offer of theirs.
     pub(crate) they_want_data: bool,
     pub(crate) passage: Passage,
+    /// How large they show our picture, once they said so.
+    pub(crate) shows_px: Option<(u32, u32)>,
+    /// What they were told about how large we show theirs.
+    pub(crate) shown: Shown,
     /// Reactions of theirs.
     pub(crate) reactions: Bucket,
     /// The connection's state as last reported.
@@ -58,6 +65,7 @@ impl Member {
             muted: false,
             camera_on: false,
             hand_raised: false,
+            sound_only: false,
             codec: None,
             volume_percent: UNCHANGED_PERCENT,
             muted_here: false,
@@ -69,6 +77,8 @@ impl Member {
             we_want_data: false,
             they_want_data: false,
             passage: Passage::default(),
+            shows_px: None,
+            shown: Shown::default(),
             reactions: Bucket::default(),
             reported: None,
             data_reported: None,
@@ -95,13 +105,14 @@ impl Member {
         direct.into_iter().chain(self.data.current())
     }
 
-    /// Takes over what the member says of itself.
-    pub(crate) fn apply(&mut self, profile: &Profile) {
+    /// Takes over what the member says of itself to us, who are `me`.
+    pub(crate) fn apply(&mut self, profile: &Profile, me: MemberId) {
         self.is_known = true;
         self.name = clean_name(&profile.name);
         self.muted = profile.muted;
         self.camera_on = profile.camera_on;
         self.hand_raised = profile.hand_raised;
+        self.sound_only = profile.sound_only || profile.sound_only_for.contains(&me);
     }
 }
 
@@ -175,6 +186,7 @@ impl Roster {
                 volume_percent: member.volume_percent,
                 muted_here: member.muted_here,
                 hand_raised: member.hand_raised,
+                sound_only: member.sound_only && member.camera_on,
             })
             .collect()
     }
@@ -206,13 +218,19 @@ mod tests {
     fn profiles_are_cleaned() {
         let mut member = Member::unknown(true);
         let name = format!("\u{202e} Eve\u{0000} {}", "x".repeat(10_000));
-        member.apply(&Profile {
+        let profile = Profile {
             name,
             muted: true,
             camera_on: true,
             media_salt: String::new(),
             hand_raised: true,
-        });
+            sound_only: false,
+            sound_only_for: vec![MemberId(3), MemberId(4)],
+        };
+        member.apply(&profile, MemberId(5));
+        assert!(!member.sound_only);
+        member.apply(&profile, MemberId(4));
+        assert!(member.sound_only);
         assert!(member.name.starts_with("Eve x") && member.muted && member.camera_on);
         assert!(member.hand_raised);
         assert!(member.name.chars().count() <= limits::NAME_CHARS);

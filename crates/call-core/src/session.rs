@@ -29,6 +29,7 @@ use crate::context::{Ctx, Ids};
 use crate::files::Files;
 use crate::input::{AttemptId, Input};
 use crate::output::{CallEvent, LocatePurpose, MediaOp, Output, Reason};
+use crate::quality::Quality;
 use crate::server_url::websocket_url;
 use crate::view::{Devices, is_loss};
 
@@ -72,6 +73,7 @@ impl Session {
             name: clean_name(&config.name),
             server: config.server.trim().to_owned(),
             voice: config.voice,
+            low_data: config.low_data,
         };
         let muted = config.muted;
         let mut session = Self {
@@ -160,6 +162,9 @@ impl Session {
             }),
             Input::Stats(sample) => {
                 self.with_call(now, |call, ctx| call.handle_stats(ctx, sample));
+            }
+            Input::Quality(report) => {
+                self.with_call(now, |call, ctx| call.handle_quality(ctx, report));
             }
             Input::WantData { member, wanted } => {
                 self.with_call(now, |call, ctx| call.want_data(ctx, member, wanted));
@@ -286,6 +291,13 @@ impl Session {
                 noise_suppression,
                 gain_control,
             }),
+            UiCommand::SetLowData { on } => {
+                self.set_settings(SettingsView {
+                    low_data: on,
+                    ..self.settings.clone()
+                });
+                self.refresh(now);
+            }
             UiCommand::SetMemberVolume {
                 member,
                 volume_percent,
@@ -475,6 +487,7 @@ impl Session {
         self.attempts = self.attempts.wrapping_add(1);
         let attempt = AttemptId(self.attempts);
         let profile = self.profile();
+        let low_data = self.settings.low_data;
         let (out, seed, ids) = (&mut self.out, &mut self.seed, &mut self.ids);
         let mut ctx = Ctx {
             now,
@@ -482,6 +495,7 @@ impl Session {
             seed,
             ids,
             profile,
+            low_data,
         };
         let config = self.call_config.clone();
         self.hand_raised = false;
@@ -519,12 +533,15 @@ impl Session {
 
     /// What the others shall see of one.
     fn profile(&self) -> Profile {
+        let quality = self.call.as_ref().map(|call| &call.quality);
         Profile {
             name: self.settings.name.clone(),
             muted: self.muted,
             camera_on: self.camera_on && !self.devices.camera_failed(),
             media_salt: String::new(),
             hand_raised: self.hand_raised,
+            sound_only: quality.is_some_and(Quality::is_sound_only),
+            sound_only_for: quality.map(|it| it.held().to_vec()).unwrap_or_default(),
         }
     }
 
@@ -550,6 +567,7 @@ impl Session {
 
     fn with_call(&mut self, now: Instant, work: impl FnOnce(&mut Call, &mut Ctx<'_>)) {
         let profile = self.profile();
+        let low_data = self.settings.low_data;
         let Some(call) = &mut self.call else { return };
         let (out, seed, ids) = (&mut self.out, &mut self.seed, &mut self.ids);
         let mut ctx = Ctx {
@@ -558,6 +576,7 @@ impl Session {
             seed,
             ids,
             profile,
+            low_data,
         };
         work(call, &mut ctx);
         call.conclude(&mut ctx);

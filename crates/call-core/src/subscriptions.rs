@@ -14,9 +14,50 @@ const INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
     wanted: Vec<Subscription>,
+    /// Whether it was ever said what is shown.
+    is_known: bool,
+    limit: SizeLimit,
     /// `None`: the server may know anything.
     sent: Option<Vec<Subscription>>,
     at: Option<Instant>,
+}
+
+/// The largest picture that is asked for, whatever the tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SizeLimit {
+    /// Width and height in pixels.
+    pub(crate) most_px: (u32, u32),
+}
+
+impl Default for SizeLimit {
+    /// None but the protocol's.
+    fn default() -> Self {
+        let most_px = (limits::PICTURE_PX, limits::PICTURE_PX);
+        Self { most_px }
+    }
+}
+
+impl SizeLimit {
+    /// Shrinks a tile in proportion until it fits.
+    fn apply(&self, tile: &Subscription) -> Subscription {
+        let (most_width, most_height) = (u64::from(self.most_px.0), u64::from(self.most_px.1));
+        let (width, height) = (u64::from(tile.width_px), u64::from(tile.height_px));
+        // Of the two ratios most/side the smaller one counts.
+        let (above, below) = if most_width * height < most_height * width {
+            (most_width, width)
+        } else {
+            (most_height, height)
+        };
+        if above >= below {
+            return *tile;
+        }
+        let side = |side: u64| u32::try_from((side * above / below).max(1)).unwrap_or(u32::MAX);
+        Subscription {
+            width_px: side(width),
+            height_px: side(height),
+            ..*tile
+        }
+    }
 }
 
 impl Default for Subscriptions {
@@ -24,6 +65,8 @@ impl Default for Subscriptions {
     fn default() -> Self {
         Self {
             wanted: Vec::new(),
+            is_known: false,
+            limit: SizeLimit::default(),
             sent: Some(Vec::new()),
             at: None,
         }
@@ -31,9 +74,28 @@ impl Default for Subscriptions {
 }
 
 impl Subscriptions {
+    /// Asks for pictures of at most this size from now on.
+    pub(crate) fn limit(&mut self, limit: SizeLimit) {
+        self.limit = limit;
+    }
+
+    /// How large the picture of a member is to be, in pixels; `None` while it is not known what is
+    /// shown at all.
+    pub(crate) fn size_of(&self, member: MemberId, source: MediaSource) -> Option<(u32, u32)> {
+        let same = |tile: &&Subscription| (tile.member, tile.source) == (member, source);
+        let tile = self
+            .wanted
+            .iter()
+            .find(same)
+            .map(|tile| self.limit.apply(tile));
+        let size = tile.map_or((0, 0), |tile| (tile.width_px, tile.height_px));
+        self.is_known.then_some(size)
+    }
+
     /// What is shown from now on. Each picture counts once, at its largest; sound and pictures
     /// without an area are left out; beyond [`limits::SUBSCRIPTIONS`] the last are dropped.
     pub(crate) fn want(&mut self, tiles: &[TileSize]) {
+        self.is_known = true;
         self.wanted.clear();
         for tile in tiles {
             let wanted = Subscription {
@@ -92,7 +154,7 @@ impl Subscriptions {
 
     fn news(&self, is_there: impl Fn(MemberId) -> bool) -> Option<Vec<Subscription>> {
         let known = self.wanted.iter().filter(|tile| is_there(tile.member));
-        let current: Vec<_> = known.copied().collect();
+        let current: Vec<_> = known.map(|tile| self.limit.apply(tile)).collect();
         (self.sent.as_ref() != Some(&current)).then_some(current)
     }
 }
@@ -162,6 +224,33 @@ mod tests {
         let later = now + INTERVAL;
         let told = subscriptions.poll(later, everybody).unwrap();
         assert_eq!(told.len(), limits::SUBSCRIPTIONS);
+    }
+
+    #[test]
+    fn a_limit_shrinks_what_is_asked_for_in_proportion() {
+        let cases = [
+            ((640, 360), (640, 360)),
+            ((1_280, 720), (640, 360)),
+            ((1_280, 360), (640, 180)),
+            ((360, 720), (180, 360)),
+            ((4_096, 1), (640, 1)),
+            ((100, 100), (100, 100)),
+        ];
+        for ((width, height), want) in cases {
+            let mut subscriptions = Subscriptions::default();
+            assert_eq!(
+                subscriptions.size_of(MemberId(1), MediaSource::Camera),
+                None
+            );
+            let most_px = (640, 360);
+            subscriptions.limit(SizeLimit { most_px });
+            subscriptions.want(&[tile(1, width, height)]);
+            let size = |id| subscriptions.size_of(MemberId(id), MediaSource::Camera);
+            assert_eq!(size(1), Some(want), "{width}x{height}");
+            assert_eq!(size(2), Some((0, 0)), "not shown");
+            let told = subscriptions.poll(Instant::now(), everybody).unwrap();
+            assert_eq!(sizes(&told), [(1, want.0, want.1)]);
+        }
     }
 
     #[test]

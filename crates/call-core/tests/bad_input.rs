@@ -40,6 +40,8 @@ fn profile(sealer: &mut SignalSealer, name: &str) -> String {
         camera_on: false,
         media_salt: String::new(),
         hand_raised: false,
+        sound_only: false,
+        sound_only_for: Vec::new(),
     };
     sealer
         .seal_profile(&serde_json::to_vec(&profile).unwrap())
@@ -465,6 +467,8 @@ fn media_of_a_member_without_a_usable_salt_stays_closed() {
             camera_on: false,
             media_salt: media_salt.to_owned(),
             hand_raised: false,
+            sound_only: false,
+            sound_only_for: Vec::new(),
         };
         let plain = serde_json::to_vec(&profile).unwrap();
         let (member, profile) = (EVE, sealer.seal_profile(&plain).unwrap());

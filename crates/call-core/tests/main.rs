@@ -12,6 +12,7 @@ mod members;
 mod model;
 mod network;
 mod outages;
+mod quality;
 mod random_input;
 mod reconnecting;
 mod sfu;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use call_core::{
-    Input, LinkEvent, LinkId, LinkPeer, LinkState, MediaOp, Output, Session, SessionConfig,
-    SocketId, TopologyWish,
+    Input, LinkEvent, LinkFigures, LinkId, LinkPeer, LinkState, MediaOp, Output, PictureFigures,
+    QualityReport, Session, SessionConfig, SocketId, TopologyWish,
 };
 use call_e2ee::SeedStream;
 use call_protocol::ui::{DeviceKind, DeviceState, TileSize, UiCommand, VoiceView};
@@ -179,6 +179,27 @@ fn random_command(dice: &mut Dice) -> UiCommand {
     }
 }
 
+fn random_report(dice: &mut Dice, link: LinkId) -> QualityReport {
+    let figures = LinkFigures {
+        link,
+        target_bps: u64::from(dice.below(3_000)) * 1_000,
+        loss: f64::from(dice.below(12)) / 10.0 - 0.1,
+        rtt_ms: Some(f64::NAN).filter(|_| dice.below(2) == 0),
+        loss_in: f64::INFINITY,
+    };
+    let picture = PictureFigures {
+        layer_sizes: [Some((u32::MAX, dice.below(9))), None, Some((16, 16))],
+        fps: dice.below(90),
+        sent_bps: u64::MAX,
+    };
+    QualityReport {
+        links: vec![figures; 40],
+        camera: Some(picture),
+        screen: Some(picture).filter(|_| dice.below(2) == 0),
+        encoder_busy: f64::NAN,
+    }
+}
+
 fn random_input(dice: &mut Dice, seen: &Seen) -> Input {
     let socket = seen.socket.unwrap_or(SocketId(1));
     let member = dice.member();
@@ -190,7 +211,8 @@ fn random_input(dice: &mut Dice, seen: &Seen) -> Input {
     let generation = dice.below(6);
     let link = LinkId { peer, generation };
     let wanted = dice.below(2) == 0;
-    match dice.below(16) {
+    match dice.below(18) {
+        16 | 17 => Input::Quality(random_report(dice, link)),
         15 => Input::Channel {
             from: member,
             data: dice.text().into_bytes(),
@@ -273,6 +295,7 @@ fn random_input_never_panics_and_never_unmutes() {
                 String::new()
             },
             voice: VoiceView::default(),
+            low_data: run % 3 == 0,
             muted: true,
             camera_on: false,
             sealed_media: true,

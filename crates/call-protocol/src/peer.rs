@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::{MediaSource, MemberId};
 use crate::limits;
 use crate::wire::TopologyMode;
 
@@ -22,6 +23,13 @@ pub struct Profile {
     /// Whether the member's hand is raised.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hand_raised: bool,
+    /// Whether the camera's picture is held back from everybody, because the path carries nothing
+    /// but sound.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sound_only: bool,
+    /// The same for these members alone; at most as many as a mesh holds, further ones are ignored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sound_only_for: Vec<MemberId>,
 }
 
 /// One step of negotiating a peer connection (JSEP, RFC 8829), carried in a sealed `signal`.
@@ -48,6 +56,16 @@ pub enum PeerSignal {
     Settled {
         /// Which way the room is moving.
         mode: TopologyMode,
+    },
+    /// How large one of your pictures is shown here: over the link between the two of us a larger one
+    /// is of no use. Holds until it is said anew; before it is said, any size is of use.
+    Shown {
+        /// Which picture.
+        source: MediaSource,
+        /// Width in pixels, at most [`limits::PICTURE_PX`]; 0 where it is not shown at all.
+        width_px: u32,
+        /// Height in pixels, likewise.
+        height_px: u32,
     },
     /// The sender hangs up this link; nothing follows.
     Bye,
@@ -83,9 +101,17 @@ impl PeerSignal {
                 candidate.len() <= limits::CANDIDATE_BYTES
                     && mid.as_ref().is_none_or(|mid| mid.len() <= 64)
             }
+            Self::Shown {
+                width_px,
+                height_px,
+                ..
+            } => *width_px.max(height_px) <= limits::PICTURE_PX,
             Self::Settled { .. } | Self::Bye | Self::Need { .. } => true,
             Self::Data { signal } => {
-                let is_of_call = matches!(**signal, Self::Data { .. } | Self::Settled { .. });
+                let is_of_call = matches!(
+                    **signal,
+                    Self::Data { .. } | Self::Settled { .. } | Self::Shown { .. }
+                );
                 !is_of_call && signal.is_within_limits()
             }
         }
@@ -144,6 +170,15 @@ mod tests {
         };
         assert!(!huge.is_within_limits());
         assert!(PeerSignal::Bye.is_within_limits());
+        for (width_px, height_px, want) in [(0, 0, true), (4_096, 9, true), (9, 4_097, false)] {
+            let source = MediaSource::Camera;
+            let shown = PeerSignal::Shown {
+                source,
+                width_px,
+                height_px,
+            };
+            assert_eq!(shown.is_within_limits(), want, "{width_px}x{height_px}");
+        }
     }
 
     #[test]
@@ -158,6 +193,10 @@ mod tests {
             ),
             (r#"{"type":"candidate","candidate":""}"#.to_owned(), true),
             (r#"{"type":"settled","mode":"sfu"}"#.to_owned(), false),
+            (
+                r#"{"type":"shown","source":"camera","width_px":1,"height_px":1}"#.to_owned(),
+                false,
+            ),
             (
                 r#"{"type":"data","signal":{"type":"bye"}}"#.to_owned(),
                 false,

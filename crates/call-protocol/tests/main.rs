@@ -117,7 +117,15 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
     }
     assert_eq!(client, CLIENT_TYPES.into());
     assert_eq!(server, SERVER_TYPES.into());
-    let all = ["bye", "candidate", "data", "description", "settled", "need"];
+    let all = [
+        "bye",
+        "candidate",
+        "data",
+        "description",
+        "settled",
+        "shown",
+        "need",
+    ];
     assert_eq!(peer, all.into());
     let chat = ["entries", "heads", "history", "reaction"];
     assert_eq!(channel, chat.into_iter().chain(FILE_KINDS).collect());

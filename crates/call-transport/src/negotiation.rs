@@ -200,9 +200,10 @@ impl Negotiation {
             }),
             PeerSignal::Bye => vec![Step::HangUp],
             // Between the sessions only.
-            PeerSignal::Settled { .. } | PeerSignal::Data { .. } | PeerSignal::Need { .. } => {
-                Vec::new()
-            }
+            PeerSignal::Settled { .. }
+            | PeerSignal::Shown { .. }
+            | PeerSignal::Data { .. }
+            | PeerSignal::Need { .. } => Vec::new(),
         }
     }
 

@@ -268,6 +268,7 @@ impl Relay {
             }
             PeerSignal::Bye
             | PeerSignal::Settled { .. }
+            | PeerSignal::Shown { .. }
             | PeerSignal::Data { .. }
             | PeerSignal::Need { .. } => Some(signal),
         })

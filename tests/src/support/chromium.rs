@@ -168,6 +168,7 @@ impl Chromium {
                 "type": "candidate", "candidate": candidate, "mid": mid, "mline_index": mline_index,
             }),
             PeerSignal::Settled { .. }
+            | PeerSignal::Shown { .. }
             | PeerSignal::Bye
             | PeerSignal::Data { .. }
             | PeerSignal::Need { .. } => return Ok(()),

@@ -154,6 +154,8 @@ impl Browser {
             camera_on: true,
             media_salt: String::new(),
             hand_raised: false,
+            sound_only: false,
+            sound_only_for: Vec::new(),
         };
         let profile = sealer.seal_profile(&serde_json::to_vec(&profile)?)?;
         let (sender, mut events) = ServerConnection::connect(url, Duration::from_secs(10)).await?;

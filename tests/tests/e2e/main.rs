@@ -26,6 +26,7 @@ mod lan;
 mod link;
 mod lip_sync;
 mod mouth_to_ear;
+mod quality;
 #[cfg(target_os = "linux")]
 mod reconnect;
 mod relay;

@@ -18,6 +18,8 @@ export const SCENES = [
   "call-4",
   "volumes",
   "call-9",
+  "sound-only",
+  "sound-only-2",
   "reconnecting",
   "offline",
   "weak",
@@ -79,6 +81,7 @@ export function homeView(): AppView {
       name: "Mina",
       server: "",
       voice: { echo_cancellation: true, noise_suppression: true, gain_control: true },
+      low_data: false,
     },
     devices: {
       camera: device(["Integrated Camera", "Studio Webcam 4K"]),
@@ -104,6 +107,7 @@ export function fakeMember(at: number, more: Partial<MemberView> = {}): MemberVi
     volume_percent: 100,
     muted_here: false,
     hand_raised: false,
+    sound_only: false,
     ...more,
   };
 }
@@ -117,6 +121,7 @@ export function callView(members: MemberView[], more: Partial<CallView> = {}): C
     members,
     topology: "mesh",
     hand_raised: false,
+    sound_only: false,
     transfers: [],
     ...more,
   };
@@ -154,6 +159,14 @@ export function startOf(scene: Scene): SceneStart {
       members[3] = fakeMember(3, { camera_on: false });
       members[5] = fakeMember(5, { link: "connecting", codec: null });
       return { view: { ...home, call: callView(members) } };
+    }
+    case "sound-only": {
+      const members = [fakeMember(0, { sound_only: true }), ...three.slice(1)];
+      return { view: { ...home, call: callView(members, { sound_only: true }) } };
+    }
+    case "sound-only-2": {
+      const members = [fakeMember(0, { sound_only: true })];
+      return { view: { ...home, call: callView(members, { sound_only: true }) } };
     }
     case "reconnecting": {
       const members = [...three.slice(0, 2), fakeMember(2, { link: "reconnecting" })];

@@ -222,6 +222,9 @@ export class FakeBackend implements Backend {
       case "send_reaction":
         this.send({ type: "reaction", member: SELF_MEMBER, emoji: command.emoji });
         break;
+      case "set_low_data":
+        this.update({ settings: { ...settings, low_data: command.on } });
+        break;
       case "set_hand_raised":
         if (this.view.call) {
           this.update({ call: { ...this.view.call, hand_raised: command.raised } });

@@ -38,6 +38,11 @@ export type CallView = {
    */
   hand_raised: boolean;
   /**
+   * Whether one's own picture is held back, because the path carries nothing but sound. The camera
+   * stays wanted, and the picture comes back by itself.
+   */
+  sound_only: boolean;
+  /**
    * Files on their way, oldest first, until they are dismissed.
    */
   transfers: Array<TransferView>;

@@ -43,4 +43,9 @@ export type MemberView = {
    * Whether their hand is raised.
    */
   hand_raised: boolean;
+  /**
+   * Whether their picture is held back, because the path carries nothing but sound; only while
+   * their camera is on.
+   */
+  sound_only: boolean;
 };

@@ -17,4 +17,8 @@ export type SettingsView = {
    * What is done to the microphone's sound.
    */
   voice: VoiceView;
+  /**
+   * Whether pictures are kept small to save data.
+   */
+  low_data: boolean;
 };

@@ -75,6 +75,13 @@ export type UiCommand =
       gain_control: boolean;
     }
   | {
+      type: "set_low_data";
+      /**
+       * New state.
+       */
+      on: boolean;
+    }
+  | {
       type: "set_member_volume";
       /**
        * Whom.

@@ -17,6 +17,7 @@ const hand = {
   ...home,
   call: callView([fakeMember(0, { hand_raised: true }), fakeMember(1)], { hand_raised: true }),
 };
+const held = { ...home, call: callView([fakeMember(0), fakeMember(1)], { sound_only: true }) };
 const asking = fakeTransfer({ state: { state: "asking" } });
 const withTransfer = (more: Partial<TransferView>) => ({
   ...home,
@@ -38,6 +39,9 @@ it.each([
   ["the end, without everybody leaving aloud", one, ended, ["ended"]],
   ["hands going up", two, hand, ["hand_raised Ada", "my_hand_raised"]],
   ["hands going down, one's own only", hand, two, ["my_hand_lowered"]],
+  ["a path for sound only", two, held, ["sound_only"]],
+  ["a path for pictures", held, two, ["picture_back"]],
+  ["a camera that nobody could see", held, { ...held, camera_on: false }, ["camera_off"]],
   ["an offer", one, withTransfer({}), ["offered Ada"]],
   ["an offer that still waits", withTransfer({}), withTransfer({ rate_bytes_per_s: 1 }), []],
   [

@@ -9,6 +9,7 @@ export type Announcement =
   | { kind: "member_joined" | "member_left" | "hand_raised"; name: string }
   | { kind: "muted" | "unmuted" | "camera_on" | "camera_off" }
   | { kind: "my_hand_raised" | "my_hand_lowered" }
+  | { kind: "sound_only" | "picture_back" }
   | { kind: "connecting" | "joined" | "reconnecting" | "reconnected" | "offline" | "ended" }
   | { kind: "message" | "messages" | "reaction"; name: string; text: string }
   | { kind: "offered" | "received" | "sent" | "transfer_failed"; name: string; text: string };
@@ -47,6 +48,12 @@ export function announcements(before: AppView | null, after: AppView): Announcem
     const raised = after.call?.hand_raised ?? false;
     if (raised !== (before.call?.hand_raised ?? false)) {
       said.push({ kind: raised ? "my_hand_raised" : "my_hand_lowered" });
+    }
+  }
+  if (is === "joined" && after.camera_on) {
+    const held = after.call?.sound_only ?? false;
+    if (held !== (before.call?.sound_only ?? false)) {
+      said.push({ kind: held ? "sound_only" : "picture_back" });
     }
   }
   return [...said, ...transferNews(before, after)];

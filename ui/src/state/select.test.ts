@@ -83,6 +83,18 @@ describe("tiles", () => {
     expect(layout(49)).toEqual([49, true, false, 1]);
   });
 
+  it("marks pictures that are held back, one's own only while the camera is wanted", () => {
+    const held = calling([fakeMember(0, { sound_only: true })], { sound_only: true });
+    expect(memberTiles(seen(held)).map((tile) => tile.sound_only)).toEqual([true]);
+    const self = (view: AppView) => selfTile(seen(view));
+    expect(self(held)).toMatchObject({ camera_on: true, sound_only: true });
+    expect(self({ ...held, camera_on: false })).toMatchObject({ sound_only: false });
+    expect(self(calling())).toMatchObject({ sound_only: false });
+    const quiet = { ...held, camera_on: false };
+    expect(framesExpected(seen(quiet))).toBe(false);
+    expect(framesExpected(seen({ ...quiet, call: callView([fakeMember(0)]) }))).toBe(true);
+  });
+
   it("never shows a muted one as speaking", () => {
     const levels = {
       type: "levels",

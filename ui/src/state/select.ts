@@ -47,6 +47,8 @@ export interface TileView {
   /** Muted on this machine only. */
   muted_here: boolean;
   hand_raised: boolean;
+  /** Their camera is on, but the network carries sound only. */
+  sound_only: boolean;
 }
 
 /** One's own tile. */
@@ -54,19 +56,21 @@ export function selfTile(state: State): TileView {
   const view = state.view;
   const name = view?.settings.name ?? "";
   const muted = view?.muted ?? true;
+  const cameraOn = (view?.camera_on ?? false) && view?.devices.camera.state.state !== "failed";
   return {
     member: SELF_MEMBER,
     self: true,
     name,
     initials: initialsOf(name),
     muted,
-    camera_on: (view?.camera_on ?? false) && view?.devices.camera.state.state !== "failed",
+    camera_on: cameraOn,
     speaking: !muted && state.microphone > SPEAKING_LEVEL,
     active: false,
     link: "connected",
     volume_percent: 100,
     muted_here: false,
     hand_raised: view?.call?.hand_raised ?? false,
+    sound_only: cameraOn && (view?.call?.sound_only ?? false),
   };
 }
 
@@ -86,6 +90,7 @@ export function memberTiles(state: State): TileView[] {
     volume_percent: member.volume_percent,
     muted_here: member.muted_here,
     hand_raised: member.hand_raised,
+    sound_only: member.sound_only,
   }));
 }
 
@@ -243,5 +248,7 @@ export function framesExpected(state: State): boolean {
 
 function deliversPicture(member: CallView["members"][number]): boolean {
   // Without a codec no picture of theirs ever arrived at the engine.
-  return member.camera_on && member.link === "connected" && member.codec !== null;
+  return (
+    member.camera_on && !member.sound_only && member.link === "connected" && member.codec !== null
+  );
 }

@@ -31,6 +31,15 @@ describe("home", () => {
     expect(sent("join_call")).toEqual([]);
   });
 
+  it("saves data when asked to", async () => {
+    await show("home");
+    const low = get("low-data") as HTMLInputElement;
+    expect(low.checked).toBe(false);
+    await click("low-data");
+    expect(sent("set_low_data")).toEqual([{ type: "set_low_data", on: true }]);
+    expect((get("low-data") as HTMLInputElement).checked).toBe(true);
+  });
+
   it("joins with a pasted link", async () => {
     await show("home");
     await type("code-input", "visavis://join/k7mq2x9drtb4");
@@ -169,6 +178,20 @@ describe("call", () => {
     await press("Escape");
     await click("device-menu");
     expect((get("voice-noise_suppression") as HTMLInputElement).checked).toBe(false);
+  });
+
+  it("says that the network carries sound only, and shows one's own picture all the same", async () => {
+    await show("sound-only");
+    const words_of = (id: string) => get(`tile-sound-only-${id}`).textContent.trim();
+    expect(words_of("self")).toBe(words.call.soundOnlySelf);
+    expect(words_of("2")).toBe(words.call.soundOnly);
+    expect(find("tile-sound-only-3")).toBeNull();
+    expect(get("tile-2").getAttribute("aria-label")).toContain(words.call.soundOnly);
+    expect(get("camera-button").getAttribute("aria-label")).toBe(words.controls.cameraOff);
+    backend.update({ call: callView([fakeMember(0), fakeMember(1)]) });
+    await settle();
+    expect(find("tile-sound-only-self")).toBeNull();
+    expect(find("tile-sound-only-2")).toBeNull();
   });
 
   it("sets how loud a member is heard, and mutes them here only", async () => {

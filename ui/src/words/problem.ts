@@ -40,10 +40,17 @@ export function tileText(tile: TileView): string {
     tile.active && words.call.active,
     tile.muted_here ? words.call.mutedHere : heard,
     !tile.camera_on && words.call.cameraOff,
+    soundOnlyText(tile),
     words.call.links[tile.link],
   ]
     .filter(Boolean)
     .join(", ");
+}
+
+/** Why a camera that is on shows nothing to the others; `null` when it does. */
+export function soundOnlyText(tile: TileView): string | null {
+  if (!tile.sound_only) return null;
+  return tile.self ? words.call.soundOnlySelf : words.call.soundOnly;
 }
 
 /** What a running sound test is doing; empty when none runs. */

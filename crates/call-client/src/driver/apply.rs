@@ -95,16 +95,26 @@ impl Driver {
                     encoder.request_keyframe(layer);
                 }
             }
-            MediaOp::SetLayers {
+            MediaOp::SetLayers { source, wanted } => {
+                tracing::debug!(?source, ?wanted, "wanted layers");
+                if source == MediaSource::Camera {
+                    self.layers_wanted = wanted;
+                }
+                // The first picture of a call must not wait for the next report.
+                self.report_quality(now);
+            }
+            MediaOp::EncodePicture {
                 source: MediaSource::Camera,
-                wanted,
+                plan,
             } => {
-                tracing::debug!(?wanted, "layers of the camera");
-                self.layers_wanted = wanted;
+                self.picture_plan = plan;
                 self.update_encoder();
             }
+            MediaOp::HoldPicture { members } => self.hold_picture(&members),
+            MediaOp::EncodeSound { plan } => self.devices.set_sound_plan(plan),
+            MediaOp::LimitFiles { limit_bps } => self.limit_files(limit_bps),
             // No screen is shared from here yet.
-            MediaOp::ForceKeyframe { .. } | MediaOp::SetLayers { .. } => {}
+            MediaOp::ForceKeyframe { .. } | MediaOp::EncodePicture { .. } => {}
             MediaOp::SealAs { member, salt } => self.seal_as(member, salt),
             MediaOp::OpenMember { member, salt } => self.hub.open_member(member, salt),
             MediaOp::ForgetMember { member } => self.hub.forget_member(member),
@@ -193,6 +203,7 @@ impl Driver {
             self.name_override = None;
             self.settings.name = view.name;
         }
+        self.settings.low_data = view.low_data;
         if self.voice_override != Some(view.voice) {
             self.voice_override = None;
             self.settings.set_voice(view.voice);

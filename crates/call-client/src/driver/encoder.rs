@@ -1,19 +1,18 @@
-//! The encoder: it runs exactly while a picture is captured and somebody receives it, in the layers
-//! that somebody wants and the links carry.
+//! The encoder: it runs exactly while a picture is captured, somebody receives it and the session's
+//! plan has one, and makes what that plan says.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use call_core::{Input, LinkPeer};
+use call_core::{Input, LinkPeer, SOUND_RESERVE_BPS, single_picture_bps};
 use call_media::video::codec::EncoderConfig;
+use call_media::video::layers::LayerTarget;
 use call_media::video::send::{VideoSender, VideoSenderConfig};
 use call_media::video::source_config::VideoSourceConfig;
 use call_protocol::VideoCodec;
 use call_transport::{LinkState, PathKind};
 
 use super::Driver;
-use crate::layer_plan::is_uplink_short;
-use crate::stats::picture_bitrate_bps;
 
 /// Seconds in a row before the uplink or the machine counts as short: estimates need some to grow.
 const SHORT_AFTER_S: u32 = 4;
@@ -25,12 +24,19 @@ pub(super) struct Shortage {
     cpu_s: u32,
     busy: Duration,
     looked_at: Option<Instant>,
+    /// Of the last second, 0 to 1.
+    busy_share: f64,
 }
 
 impl Shortage {
     fn note_uplink(&mut self, is_short: bool) -> bool {
         self.uplink_s = if is_short { self.uplink_s + 1 } else { 0 };
         self.uplink_s >= SHORT_AFTER_S
+    }
+
+    /// The share of the last second that was spent encoding, 0 to 1.
+    pub(super) fn busy_share(&self) -> f64 {
+        self.busy_share
     }
 
     /// `busy`: how long the encoder worked since its start.
@@ -40,6 +46,11 @@ impl Shortage {
             .looked_at
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         (self.busy, self.looked_at) = (busy, Some(now));
+        self.busy_share = if passed > Duration::ZERO {
+            (worked.as_secs_f64() / passed.as_secs_f64()).min(1.0)
+        } else {
+            0.0
+        };
         // Above four fifths of the time pictures are left out, sooner or later.
         let is_short = passed > Duration::ZERO && worked * 5 > passed * 4;
         self.cpu_s = if is_short { self.cpu_s + 1 } else { 0 };
@@ -51,19 +62,11 @@ impl Driver {
     /// Makes the encoder do what is wanted and possible now.
     pub(super) fn update_encoder(&mut self) {
         let codec = self.outlet.codec();
-        let (width, height, fps) = picture_box(self.devices.video());
-        let links = self.outlet.targets();
-        let targets = self.layer_plan.targets(
-            Instant::now(),
-            self.layers_wanted,
-            (width, height),
-            fps,
-            picture_bitrate_bps(width, height, fps),
-            &links,
-        );
-        let is_wanted = self.devices.camera_runs()
-            && self.outlet.has_receivers()
-            && targets.iter().any(Option::is_some);
+        let plan = self.picture_plan.filter(|plan| {
+            let has_layers = plan.layers.iter().any(Option::is_some);
+            has_layers && self.devices.camera_runs() && self.outlet.has_receivers()
+        });
+        let is_wanted = plan.is_some();
         if self.encoder.is_none() && is_wanted {
             self.encoder = self.start_encoder(codec);
             self.encoder_codec = codec;
@@ -74,11 +77,16 @@ impl Driver {
             encoder.set_codec(codec);
         }
         // Droppable frames are of use to the SFU alone, and cost quality.
-        let has_layers = links.sfu_bps.is_some() && codec != VideoCodec::H264;
+        let has_layers = self.outlet.targets().sfu_bps.is_some() && codec != VideoCodec::H264;
         encoder.set_temporal_layers(if has_layers { 2 } else { 1 });
-        encoder.set_max_size(width, height);
-        if is_wanted {
-            encoder.set_layers(targets);
+        if let Some(plan) = plan {
+            encoder.set_max_size(plan.max_width_px, plan.max_height_px);
+            encoder.set_layers(plan.layers.map(|layer| {
+                layer.map(|layer| LayerTarget {
+                    bitrate_bps: layer.bitrate_bps,
+                    fps: layer.fps,
+                })
+            }));
         }
         encoder.set_paused(!is_wanted);
     }
@@ -91,7 +99,7 @@ impl Driver {
                 width,
                 height,
                 fps,
-                bitrate_bps: picture_bitrate_bps(width, height, fps),
+                bitrate_bps: single_picture_bps((width, height), fps),
                 ..EncoderConfig::default()
             },
             timestamp_offset: self.timestamp_offset,
@@ -128,9 +136,14 @@ impl Driver {
         });
         let relayed = relayed.collect();
         let (width, height, fps) = picture_box(self.devices.video());
-        let worth_bps = picture_bitrate_bps(width, height, fps);
+        let worth_bps = single_picture_bps((width, height), fps);
         let members_bps = self.outlet.targets().members_bps;
-        let is_short = is_uplink_short(worth_bps, sent_bps, &members_bps);
+        let allowed_bps = self
+            .picture_plan
+            .and_then(|plan| plan.layers[0])
+            .map_or(0, |layer| u64::from(layer.bitrate_bps));
+        let is_short = self.devices.camera_runs()
+            && is_uplink_short(worth_bps, allowed_bps, sent_bps, &members_bps);
         let uplink_short = self.shortage.note_uplink(is_short);
         let busy = self.encoder.as_ref().map(VideoSender::busy);
         let cpu_short = self.shortage.note_busy(now, busy.unwrap_or_default());
@@ -143,6 +156,19 @@ impl Driver {
             },
         );
     }
+}
+
+/// Whether the direct links keep one's own picture below what it is worth, for everybody: together
+/// they carry less than three quarters of what is wanted, and the picture (`sent_bps`) fills what it
+/// may take (`allowed_bps`, 0: there is none). One that does not, because little moves, leaves
+/// estimates low without being short; and a single link is never: a server would not have to be sent
+/// less.
+fn is_uplink_short(worth_bps: u32, allowed_bps: u64, sent_bps: u64, members_bps: &[u64]) -> bool {
+    let wanted_bps = (u64::from(worth_bps) + SOUND_RESERVE_BPS) * members_bps.len() as u64;
+    let carried_bps: u64 = members_bps.iter().sum();
+    let is_known = members_bps.iter().all(|target| *target > 0);
+    let is_full = sent_bps * 5 >= allowed_bps * 4;
+    members_bps.len() > 1 && is_known && is_full && carried_bps * 4 < wanted_bps * 3
 }
 
 /// Largest picture sent and its rate.
@@ -159,6 +185,24 @@ pub(super) fn picture_box(config: &VideoSourceConfig) -> (u32, u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_uplink_is_short_when_all_links_together_carry_too_little() {
+        let cases: [(u64, u64, &[u64], bool); 8] = [
+            (100_000, 100_000, &[150_000], false),
+            (1_900_000, 1_900_000, &[], false),
+            (1_900_000, 1_900_000, &[2_000_000, 2_500_000], false),
+            (650_000, 600_000, &[700_000, 700_000], true),
+            (650_000, 400_000, &[700_000, 700_000], false),
+            (100_000, 50_000, &[4_000_000, 100_000], false),
+            (100_000, 90_000, &[0, 100_000], false),
+            (0, 0, &[80_000, 90_000], true),
+        ];
+        for (allowed_bps, sent_bps, targets, want) in cases {
+            let got = is_uplink_short(1_935_360, allowed_bps, sent_bps, targets);
+            assert_eq!(got, want, "{sent_bps} of {allowed_bps} over {targets:?}");
+        }
+    }
 
     #[test]
     fn shortage_must_last() {

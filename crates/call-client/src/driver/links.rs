@@ -32,6 +32,9 @@ pub(super) struct LinkSlot {
     pending: VecDeque<PeerSignal>,
     pub(super) state: LinkState,
     pub(super) rtt_ms: Option<f64>,
+    /// Shares of our and their packets that were lost in the last second, 0 to 1.
+    pub(super) loss: f64,
+    pub(super) loss_in: f64,
 }
 
 /// What is measured of a member, from joining to leaving.
@@ -84,6 +87,8 @@ impl Driver {
             pending: VecDeque::new(),
             state: LinkState::Connecting,
             rtt_ms: None,
+            loss: 0.0,
+            loss_in: 0.0,
         };
         self.links.insert(id, slot);
     }
@@ -177,6 +182,9 @@ impl Driver {
                         link.handle_signal(signal);
                     }
                     slot.link = Some(Arc::clone(&link));
+                    if matches!(id.peer, LinkPeer::Data(_)) {
+                        link.set_bulk_limit_bps(self.files_limit_bps);
+                    }
                     self.hub.add_link(id, &link);
                     if !matches!(id.peer, LinkPeer::Data(_)) {
                         self.outlet.add(id, link);
@@ -211,6 +219,7 @@ impl Driver {
                     slot.state = state;
                     rtt_ms = slot.rtt_ms;
                 }
+                self.report_quality(now);
                 self.update_encoder();
                 id.member().into_iter().for_each(|it| self.update_way(it));
                 self.observe(Observed::Link {

@@ -10,7 +10,8 @@
 //! * `network`: server connections, finding and hosting rooms, keys.
 //! * `links`: peer connections, members, their frames; `encoder`: one's own picture; `files`: which
 //!   link leads to whom for contents of files.
-//! * `report`: levels ten times and figures once a second.
+//! * `report`: levels ten times and figures once a second; `quality`: what the quality controller is
+//!   told four times a second, and what it wants done.
 
 mod apply;
 mod chosen;
@@ -19,6 +20,7 @@ mod files;
 mod links;
 mod listing;
 mod network;
+mod quality;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +28,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use call_core::{
-    ActiveSpeaker, AttemptId, CallEvent, FileEvent, Input, LinkId, Session, SessionConfig, SocketId,
+    ActiveSpeaker, AttemptId, CallEvent, FileEvent, Input, LinkId, PicturePlan, Session,
+    SessionConfig, SocketId,
 };
 use call_e2ee::RoomKeys;
 use call_media::audio::{AudioSourceConfig, Mixer};
@@ -53,7 +56,6 @@ use crate::frames::pump::{FramePump, PumpOutput};
 use crate::inbound::{Hub, Report};
 use crate::interfaces::{Addresses, InterfaceWatch};
 use crate::lan::Announcement;
-use crate::layer_plan::LayerPlan;
 use crate::outbound::Outlet;
 use crate::pictures::Pictures;
 use crate::settings::Settings;
@@ -151,9 +153,15 @@ struct Driver {
     encoder_codec: VideoCodec,
     /// Of each layer.
     sent_frames: Arc<Mutex<[crate::stats::FrameMeter; LAYERS]>>,
+    /// Which layers of the camera anybody wants.
     layers_wanted: [bool; LAYERS],
-    layer_plan: LayerPlan,
+    /// What is encoded of the camera, as the session last said.
+    picture_plan: Option<PicturePlan>,
     shortage: encoder::Shortage,
+    /// What leaves of the camera's layers.
+    sent_pictures: quality::SentRate,
+    /// What files may take, as the session last said.
+    files_limit_bps: Option<u64>,
     timestamp_offset: u32,
 
     disk: Disk<Link>,
@@ -273,6 +281,7 @@ impl Driver {
                     .clone()
                     .unwrap_or_else(|| settings.server.clone()),
                 voice,
+                low_data: settings.low_data,
                 muted: config.audio == AudioSourceConfig::None,
                 camera_on: !config.video.is_none(),
                 sealed_media: config.sealed_media,
@@ -340,8 +349,10 @@ impl Driver {
             encoder: None,
             sent_frames: Arc::default(),
             layers_wanted: [false; LAYERS],
-            layer_plan: LayerPlan::default(),
+            picture_plan: None,
             shortage: encoder::Shortage::default(),
+            sent_pictures: quality::SentRate::default(),
+            files_limit_bps: None,
             timestamp_offset: u32::from_le_bytes(random()),
             disk,
             bulk,
@@ -535,7 +546,7 @@ impl Driver {
             CallEvent::Room { .. } => self.in_call = true,
             CallEvent::Left { .. } => {
                 self.in_call = false;
-                self.layers_wanted = [false; LAYERS];
+                self.picture_plan = None;
                 (self.deriving, self.keys) = (None, None);
                 if let Some(encoder) = self.encoder.take() {
                     // Its thread is joined when it is dropped.

@@ -5,9 +5,11 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use call_core::{Input, LinkId, LinkPeer, LinkSample, MemberSample, SpeakerSample, StatsSample};
+use call_core::{
+    Input, LinkId, LinkPeer, LinkSample, MemberSample, SOUND_RESERVE_BPS, SpeakerSample,
+    StatsSample, layer_picture_bps, single_picture_bps,
+};
 use call_media::video::layers::{LAYERS, layer_size};
-use call_media::video::send::VideoSender;
 use call_protocol::ui::network::{LayerView, PathView};
 use call_protocol::ui::{MemberLevel, UiEvent};
 use call_transport::{LinkState, LinkStats, PathKind};
@@ -17,43 +19,43 @@ use super::links::carries;
 use super::{Answer, Driver};
 use crate::config::Observed;
 use crate::devices::NO_LEVEL_DBOV;
-use crate::layer_plan::{SOUND_BPS, layer_worth_bps};
 use crate::stats::{
     AudioStats, CallStats, LayerStats, MemberStats, RateMeter, UpStats, meter_level,
-    picture_bitrate_bps,
 };
 
 /// Ten times a second is as fast as a meter is read.
 const LEVELS: Duration = Duration::from_millis(100);
 /// The contract of the headless client's `stats`.
 const FIGURES: Duration = Duration::from_secs(1);
+/// How often the quality controller looks at the estimates: an overload must end before the sound
+/// notices.
+const QUALITY: Duration = Duration::from_millis(250);
 
 /// When the next levels and figures are due.
 pub(super) struct Ticks {
     levels: Instant,
+    quality: Instant,
     figures: Instant,
     sent_video: [RateMeter; LAYERS],
     sent_audio: RateMeter,
     /// How late the last figures were begun.
     lag: Duration,
-    /// When the encoder's work was last looked at, and how long it had worked by then.
-    encoder_busy: Option<(Instant, Duration)>,
 }
 
 impl Ticks {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             levels: now,
+            quality: now,
             figures: now,
             sent_video: Default::default(),
             sent_audio: RateMeter::default(),
             lag: Duration::ZERO,
-            encoder_busy: None,
         }
     }
 
     pub(super) fn next(&self, figures: bool, levels: bool) -> Option<Instant> {
-        let figures = figures.then_some(self.figures);
+        let figures = figures.then_some(self.figures.min(self.quality));
         let levels = levels.then_some(self.levels);
         figures.into_iter().chain(levels).min()
     }
@@ -69,6 +71,10 @@ impl Driver {
         if self.levels_wanted() && now >= self.ticks.levels {
             self.ticks.levels = now + LEVELS;
             self.report_levels();
+        }
+        if !self.links.is_empty() && now >= self.ticks.quality {
+            self.ticks.quality = now + QUALITY;
+            self.report_quality(now);
         }
         if !self.links.is_empty() && now >= self.ticks.figures {
             self.ticks.lag = now.saturating_duration_since(self.ticks.figures);
@@ -126,7 +132,6 @@ impl Driver {
             }
             let _ = answers.send(Answer::LinkStats(stats)).await;
         });
-        self.update_encoder();
     }
 
     pub(super) fn handle_link_stats(&mut self, now: Instant, stats: &[(LinkId, LinkStats)]) {
@@ -140,17 +145,16 @@ impl Driver {
             slot.rtt_ms = stats.rtt_ms;
             let wanted_bps = wanted.of(*id);
             sample.links.extend(link_sample(*id, stats, wanted_bps));
+            slot.loss = stats.video_out.loss.max(stats.audio_out.loss);
+            slot.loss_in = stats.video_in.loss.max(stats.audio_in.loss);
             figures.rtt_ms = larger(figures.rtt_ms, stats.rtt_ms);
-            figures.loss = figures
-                .loss
-                .max(stats.video_out.loss)
-                .max(stats.audio_out.loss);
+            figures.loss = figures.loss.max(slot.loss);
         }
         (figures.members, sample.members) = self.member_stats(now);
         figures.up = self.up_stats(now);
         sample.layers = figures.up.video_layers.iter().map(layer_view).collect();
         sample.bitrate_bps = figures.up.bitrate_bps;
-        sample.encoder_busy = self.encoder_busy(now);
+        sample.encoder_busy = self.shortage.busy_share();
         sample.lag_ms = self.ticks.lag.as_secs_f64() * 1e3;
         self.session.handle_input(now, Input::Stats(sample));
         figures.unopened = self.hub.dropped();
@@ -205,37 +209,25 @@ impl Driver {
         (stats, samples)
     }
 
-    /// The share of the time since the last call in which the encoder worked.
-    fn encoder_busy(&mut self, now: Instant) -> f64 {
-        let busy = self.encoder.as_ref().map(VideoSender::busy);
-        let busy = busy.unwrap_or_default();
-        let last = self.ticks.encoder_busy.replace((now, busy));
-        last.map_or(0.0, |(then, before)| {
-            let elapsed = now.saturating_duration_since(then).as_secs_f64();
-            let worked = busy.saturating_sub(before).as_secs_f64();
-            if elapsed > 0.0 { worked / elapsed } else { 0.0 }
-        })
-    }
-
     /// What each kind of link would be sent if it carried everything.
     fn wanted(&self) -> Wanted {
         if !self.devices.camera_runs() {
             return Wanted {
-                direct_bps: SOUND_BPS,
-                sfu_bps: SOUND_BPS,
+                direct_bps: SOUND_RESERVE_BPS,
+                sfu_bps: SOUND_RESERVE_BPS,
             };
         }
         let (width, height, fps) = picture_box(self.devices.video());
-        let picture_bps = u64::from(picture_bitrate_bps(width, height, fps));
+        let picture_bps = u64::from(single_picture_bps((width, height), fps));
         let is_wanted = |layer: &usize| self.layers_wanted[*layer];
         let sizes = (0..LAYERS).filter(is_wanted);
         let sizes = sizes.filter_map(|layer| layer_size((width, height), layer));
         let layers_bps: u64 = sizes
-            .map(|size| u64::from(layer_worth_bps(size, fps)))
+            .map(|size| u64::from(layer_picture_bps(size, fps)))
             .sum();
         Wanted {
-            direct_bps: SOUND_BPS + picture_bps,
-            sfu_bps: SOUND_BPS + layers_bps,
+            direct_bps: SOUND_RESERVE_BPS + picture_bps,
+            sfu_bps: SOUND_RESERVE_BPS + layers_bps,
         }
     }
 

@@ -135,6 +135,7 @@ impl World {
                     name: format!("C{index}"),
                     server: server.to_owned(),
                     voice: VoiceView::default(),
+                    low_data: false,
                     muted: false,
                     camera_on: true,
                     sealed_media: true,

@@ -78,6 +78,11 @@ pub enum UiCommand {
         /// As [`VoiceView::gain_control`].
         gain_control: bool,
     },
+    /// Whether pictures are kept small to save data; used at once and kept.
+    SetLowData {
+        /// New state.
+        on: bool,
+    },
     /// How loud a member is heard here, until they leave.
     SetMemberVolume {
         /// Whom.
@@ -354,6 +359,8 @@ pub struct SettingsView {
     pub server: String,
     /// What is done to the microphone's sound.
     pub voice: VoiceView,
+    /// Whether pictures are kept small to save data.
+    pub low_data: bool,
 }
 
 /// The parts of the microphone's voice processing.
@@ -491,6 +498,9 @@ pub struct CallView {
     pub topology: TopologyMode,
     /// Whether one's own hand is raised.
     pub hand_raised: bool,
+    /// Whether one's own picture is held back, because the path carries nothing but sound. The camera
+    /// stays wanted, and the picture comes back by itself.
+    pub sound_only: bool,
     /// Files on their way, oldest first, until they are dismissed.
     pub transfers: Vec<TransferView>,
 }
@@ -537,6 +547,9 @@ pub struct MemberView {
     pub muted_here: bool,
     /// Whether their hand is raised.
     pub hand_raised: bool,
+    /// Whether their picture is held back, because the path carries nothing but sound; only while
+    /// their camera is on.
+    pub sound_only: bool,
 }
 
 /// The connection to a member.

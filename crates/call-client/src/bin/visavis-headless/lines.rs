@@ -68,6 +68,11 @@ pub(crate) enum Line {
     FirstAudio {
         member: MemberId,
     },
+    /// Without a member it is the own picture, for everybody.
+    SoundOnly {
+        member: Option<MemberId>,
+        on: bool,
+    },
     Stats(CallStats),
     /// What is the matter with the call changed.
     Diagnosis {
@@ -156,6 +161,7 @@ impl Line {
             Observed::Call(CallEvent::Link { .. }) => return None,
             Observed::Call(CallEvent::Topology { mode, reason }) => Self::Topology { mode, reason },
             Observed::Call(CallEvent::Chat { from, name, text }) => Self::Chat { from, name, text },
+            Observed::Call(CallEvent::SoundOnly { member, on }) => Self::SoundOnly { member, on },
             Observed::Call(CallEvent::FileOffer {
                 offer,
                 from,
@@ -380,6 +386,14 @@ mod tests {
         let stats = line(Observed::Stats(Box::default()));
         assert_eq!(stats["event"], "stats");
         assert!(stats["members"].is_array() && stats["up"]["video_layers"].is_array());
+        let sound_only = line(Observed::Call(CallEvent::SoundOnly {
+            member: None,
+            on: true,
+        }));
+        assert_eq!(
+            sound_only,
+            serde_json::json!({"event": "sound_only", "at_ms": 7, "member": null, "on": true})
+        );
         let first = line(Observed::FirstFrame(member));
         assert_eq!(
             first,

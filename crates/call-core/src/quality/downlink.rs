@@ -1,0 +1,88 @@
+//! How much is asked of others, from how much of it is lost. Pure.
+//!
+//! What a sender may send is the estimate's of its own link. Where several senders share one
+//! downlink, or a receiver's network loses packets without a queue, all of them send too much at
+//! once, and the receiver alone can tell: it asks for smaller pictures.
+
+use std::time::{Duration, Instant};
+
+use crate::subscriptions::SizeLimit;
+
+/// From this share of lost packets on pictures stand still more than they move, whatever repairs
+/// them; senders go down by themselves from 10 % on (GCC).
+const SHORT: f64 = 0.08;
+/// Below this there is room for more.
+const GOOD: f64 = 0.02;
+/// How long it must be short. Shorter takes a burst for a narrow network.
+const SHORT_FOR: Duration = Duration::from_secs(3);
+/// How long it must be good before more is asked for.
+const GOOD_FOR: Duration = Duration::from_secs(15);
+/// What is asked for at most, in pixels, step by step.
+const LIMITS: [(u32, u32); 2] = [(640, 360), (320, 180)];
+
+/// See the module's text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Downlink {
+    steps: usize,
+    short_since: Option<Instant>,
+    good_since: Option<Instant>,
+}
+
+impl Downlink {
+    /// `loss`: the largest share of others' packets lost on a link, 0 to 1.
+    pub(crate) fn handle(&mut self, now: Instant, loss: f64) {
+        let lasted = |since: &mut Option<Instant>, is_so: bool, least: Duration| {
+            *since = since.filter(|_| is_so).or(is_so.then_some(now));
+            let is_due = since.is_some_and(|at| now.saturating_duration_since(at) >= least);
+            if is_due {
+                *since = Some(now);
+            }
+            is_due
+        };
+        if lasted(&mut self.short_since, loss > SHORT, SHORT_FOR) {
+            self.steps = (self.steps + 1).min(LIMITS.len());
+        }
+        if lasted(&mut self.good_since, loss < GOOD, GOOD_FOR) {
+            self.steps = self.steps.saturating_sub(1);
+        }
+    }
+
+    /// What others are asked for at most; one step less where the person saves data.
+    pub(crate) fn limit(&self, saves_data: bool) -> SizeLimit {
+        let steps = self.steps.max(usize::from(saves_data));
+        match steps.checked_sub(1).and_then(|step| LIMITS.get(step)) {
+            Some(most_px) => SizeLimit { most_px: *most_px },
+            None => SizeLimit::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lossy_downlink_asks_for_less_and_later_for_more() {
+        let start = Instant::now();
+        let mut downlink = Downlink::default();
+        let mut limits = Vec::new();
+        for second in 0..60 {
+            let loss = match second {
+                0..10 => 0.2,
+                10..20 => 0.05,
+                20 => f64::NAN,
+                _ => 0.0,
+            };
+            downlink.handle(start + Duration::from_secs(second), loss);
+            let width = downlink.limit(false).most_px.0;
+            if limits.last().is_none_or(|(_, known)| *known != width) {
+                limits.push((second, width));
+            }
+        }
+        assert_eq!(
+            limits,
+            [(0, 4_096), (3, 640), (6, 320), (36, 640), (51, 4_096)]
+        );
+        assert_eq!(downlink.limit(true).most_px, (640, 360));
+    }
+}
