@@ -116,10 +116,10 @@ impl Call {
     /// this very machine.
     pub(crate) fn is_offline(&self) -> bool {
         let mut members = self.roster.iter().map(|(_, member)| member);
-        let is_alone = self.roster.is_empty();
         let reaches_any = members.any(|member| member.direct.connected_since().is_some())
             || self.sfu.connected_since().is_some();
-        !self.online && !reaches_any && !(is_alone && self.is_joined())
+        let is_alone_and_served = self.roster.is_empty() && self.is_joined();
+        !(self.online || reaches_any || is_alone_and_served)
     }
 
     fn peers(&self) -> impl Iterator<Item = LinkPeer> + use<> {

@@ -157,10 +157,6 @@ impl Roster {
         self.members.contains_key(&id)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
     pub(crate) fn remove(&mut self, id: MemberId) -> Option<Member> {
         self.members.remove(&id)
     }
