@@ -69,10 +69,13 @@ async fn a_server_that_is_there_answers_a_probe() {
     let ((sender, mut events), mut server) = connect().await;
     assert_eq!(sender.own_ip(), Some([127, 0, 0, 1].into()));
     sender.probe().unwrap();
-    // Answered by the protocol layer while the server reads.
-    let (got, event) = tokio::join!(server.next(), events.recv());
-    assert!(matches!(got, Some(Ok(Message::Ping(_)))));
-    assert_eq!(event, Some(ServerEvent::Alive));
+    let got = server.next().await;
+    assert!(matches!(got, Some(Ok(Message::Ping(_)))), "{got:?}");
+    // Answered by the protocol layer while the server reads on.
+    tokio::select! {
+        event = events.recv() => assert_eq!(event, Some(ServerEvent::Alive)),
+        got = server.next() => panic!("{got:?}"),
+    }
 }
 
 #[tokio::test]
