@@ -34,6 +34,9 @@ const TARGET: Duration = Duration::from_millis(5);
 const EMPTY: Duration = Duration::from_millis(4);
 /// What the window has beyond the path's own content: the target and late acknowledgements.
 const SLACK_S: f64 = 0.025;
+/// How late acknowledgements come at most: the receiver gathers packets, and both ends' timers have
+/// 1 ms. On short paths this, and not the round trip, is what a window must last for.
+const ACK_S: f64 = 0.005;
 /// Bytes per second kept whatever happens, 128 kbit/s: a lasting foreign queue must not end us.
 const FLOOR: f64 = 16_000.0;
 /// A packet, roughly.
@@ -79,11 +82,21 @@ const TELLING_BYTES: f64 = 24.0 * PACKET_BYTES;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    Startup { best: f64, stalled: u8 },
+    Startup {
+        best: f64,
+        stalled: u8,
+    },
     Drain,
-    Hold { until: Instant },
-    Up,
-    Judge,
+    Hold {
+        until: Instant,
+    },
+    /// `before`: the capacity the probe began with.
+    Up {
+        before: f64,
+    },
+    Judge {
+        before: f64,
+    },
 }
 
 /// What one acknowledgement tells.
@@ -206,8 +219,8 @@ impl RateControl {
             Phase::Startup { .. } => 1.2 * self.window / self.rtt_s,
             Phase::Drain => 0.6 * self.gross(),
             Phase::Hold { .. } => 0.98 * self.gross(),
-            Phase::Up => self.gain * self.gross(),
-            Phase::Judge => self.gross(),
+            Phase::Up { .. } => self.gain * self.gross(),
+            Phase::Judge { .. } => self.gross(),
         };
         pace.min(self.limit.unwrap_or(f64::MAX)).max(FLOOR)
     }
@@ -216,7 +229,7 @@ impl RateControl {
     pub(crate) fn window(&self) -> usize {
         let gain = match self.phase {
             Phase::Startup { .. } => return self.window as usize,
-            Phase::Up | Phase::Judge => self.gain,
+            Phase::Up { .. } | Phase::Judge { .. } => self.gain,
             Phase::Drain | Phase::Hold { .. } => 1.0,
         };
         // Even jitter lies one and a half times its mean change above the least.
@@ -299,7 +312,7 @@ impl RateControl {
         if !self.is_limited() {
             self.window += acknowledged;
         }
-        let content = self.recent_rate() * self.rtt_s;
+        let content = self.recent_rate() * self.rtt_s.max(ACK_S);
         let most = (3.0 * content).max(FIRST_WINDOW);
         self.window = self.window.max(2.0 * content).min(most);
     }
@@ -345,6 +358,14 @@ impl RateControl {
             _ => self.capacity.min(arriving),
         }
         .max(FLOOR);
+        tracing::debug!(
+            phase = ?self.phase,
+            queue_us = self.queue.current().as_micros(),
+            jitter_us = self.queue.jitter_s() * 1e6,
+            arriving_bps = self.recent_rate() * 8.0,
+            capacity_bps = self.capacity * 8.0,
+            "a queue: sending less"
+        );
         self.gain = self.first_gain();
         self.phase = Phase::Drain;
     }
@@ -385,6 +406,15 @@ impl RateControl {
             return;
         }
         self.judge(now, rate, queue, is_limited, is_late);
+        tracing::trace!(
+            phase = ?self.phase,
+            rate_bps = rate * 8.0,
+            capacity_bps = self.capacity * 8.0,
+            gain = self.gain,
+            is_limited,
+            is_late,
+            "a round ended"
+        );
     }
 
     fn judge(&mut self, now: Instant, rate: f64, queue: Duration, is_limited: bool, is_late: bool) {
@@ -412,22 +442,31 @@ impl RateControl {
             }
             Phase::Hold { until } => {
                 if now >= *until && !is_limited && !is_bounded {
-                    self.phase = Phase::Up;
+                    let before = self.capacity;
+                    self.phase = Phase::Up { before };
                 }
             }
-            Phase::Up => self.phase = Phase::Judge,
-            Phase::Judge => {
-                let wanted = self.capacity * (1.0 + PROBE_YIELD * (self.gain - 1.0));
+            Phase::Up { before } => self.phase = Phase::Judge { before: *before },
+            Phase::Judge { before } => {
+                // Short paths answer to a probe before its round is over.
+                let (from, seen) = if self.rtt_s * 1e6 < MIN_ROUND_US as f64 {
+                    (*before, rate.max(self.capacity))
+                } else {
+                    (self.capacity, rate)
+                };
+                let wanted = from * (1.0 + PROBE_YIELD * (self.gain - 1.0));
                 // Who sends less than meant does not see what the path carries.
-                let untested = self.gain * self.capacity;
+                let untested = self.gain * from;
                 let is_untested = is_late && untested <= MOST_UNTESTED * rate;
                 if is_untested && queue <= EMPTY {
-                    self.capacity = untested;
+                    self.capacity = self.capacity.max(untested);
                 }
-                let has_found = rate >= wanted || is_untested;
+                let has_found = seen >= wanted || is_untested;
                 if has_found && queue <= EMPTY && !is_bounded {
                     self.gain = (2.0 * self.gain - 1.0).min(LAST_GAIN);
-                    self.phase = Phase::Up;
+                    self.phase = Phase::Up {
+                        before: self.capacity.max(rate),
+                    };
                 } else {
                     self.gain = self.first_gain();
                     self.phase = if queue > EMPTY { Phase::Drain } else { hold };
