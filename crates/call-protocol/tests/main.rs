@@ -51,6 +51,7 @@ fn kind(signal: &PeerSignal) -> &'static str {
         PeerSignal::Description { .. } => "description",
         PeerSignal::Candidate { .. } => "candidate",
         PeerSignal::Settled { .. } => "settled",
+        PeerSignal::Shown { .. } => "shown",
         PeerSignal::Bye => "bye",
         PeerSignal::Data { .. } => "data",
         PeerSignal::Need { .. } => "need",
