@@ -328,7 +328,6 @@ impl Devices {
                 ..AudioEncoderConfig::default()
             },
             reference: Some(reference.with_playout_delay(self.playout_delay.clone())),
-            ..AudioSenderConfig::default()
         };
         let outlet = self.outlet.clone();
         let (levels, states) = (self.states.clone(), self.states.clone());

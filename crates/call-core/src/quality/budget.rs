@@ -72,6 +72,7 @@ mod tests {
         let (none, some) = (None, Some(1_000_000));
         // Target in kbit/s, loss in percent, worth of screen and camera; shares in kbit/s: repair,
         // screen, camera, files.
+        #[allow(clippy::type_complexity, reason = "a table")]
         let cases: [(u64, f64, Option<u64>, Option<u64>, [u64; 4]); 10] = [
             (0, 0.0, none, some, [0, 0, 0, 0]),
             (50, 0.5, some, some, [0, 0, 0, 0]),

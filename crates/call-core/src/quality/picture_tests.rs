@@ -71,6 +71,7 @@ fn encoded(picture: &Picture) -> Option<Encoded> {
 #[test]
 fn what_is_encoded_suits_the_links() {
     let (one, two) = (member(1), member(2));
+    #[allow(clippy::type_complexity, reason = "a table")]
     let cases: [(Sizes, &[(LinkId, u64)], Option<Encoded>); 12] = [
         (
             DIRECT,
@@ -212,6 +213,7 @@ fn data_can_be_saved_and_slow_machines_encode_less() {
 
 #[test]
 fn nothing_larger_than_anybody_shows_is_encoded() {
+    #[allow(clippy::type_complexity, reason = "a table")]
     let cases: [(&[Option<(u32, u32)>], u32); 9] = [
         (&[None], 1_280),
         (&[Some((1_200, 700))], 1_280),

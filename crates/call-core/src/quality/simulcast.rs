@@ -126,6 +126,7 @@ mod tests {
     fn smaller_layers_come_first() {
         let now = Instant::now();
         let [first, second] = [[ALL[0], None, None], [None, ALL[1], None]];
+        #[allow(clippy::type_complexity, reason = "a table")]
         let cases: [(Sizes, Option<u64>, u64, [Option<u32>; SFU_LAYERS]); 9] = [
             (ALL, Some(4_950), 0, [Some(1_700), Some(450), Some(130)]),
             (ALL, Some(1_580), 0, [Some(1_000), Some(450), Some(130)]),
