@@ -127,9 +127,13 @@ async fn layers_arrive_repaired_and_with_their_descriptors() {
     eprintln!("lost {lost}, {stats:?}");
     assert!(arrived.sounds > PACKETS / 2, "{}", arrived.sounds);
     assert_eq!(stats.dropped_out, 0);
+    // Probes are filled with repetitions, of the smallest layer mostly, that repair some losses
+    // before anybody asks.
     for layer in stats.video_layers_out {
-        assert!(layer.retransmitted_packets > 5, "{layer:?}");
+        assert!(layer.retransmitted_packets > 0, "{layer:?}");
     }
+    let repeated = stats.video_out.retransmitted_packets;
+    assert!(repeated > 20, "{repeated}");
     let sent = stats.video_layers_out.map(|layer| layer.packets);
     assert_eq!(sent.iter().sum::<u64>(), stats.video_out.packets);
     assert_ne!(
