@@ -6,10 +6,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use call_lab::link::Plan;
 use call_lab::random::Random;
+use call_lab::tun::TunLink;
 use serde_json::{Value, json};
 
-use super::headless::Lines;
+use super::headless::{Lines, Server, code_of};
+use super::link::connect;
 use super::network::Namespace;
 use super::window::binary;
 
@@ -214,4 +217,65 @@ pub fn until_done(lines: &mut Lines, bytes: u64) {
     until_moved(lines, 0, "progress", |line| {
         line["event"] == "file_progress" && line["done"].as_u64().is_some_and(|done| done >= bytes)
     });
+}
+
+/// A call of two with a link of a test's choosing between them.
+pub struct Across {
+    /// The link; `there` is from Ann to Bo.
+    pub link: TunLink,
+    /// On the test's side, beside the server.
+    pub ann: Lines,
+    /// Behind the link.
+    pub bo: Lines,
+    _server: Server,
+    _behind: Namespace,
+}
+
+impl Across {
+    /// Both in a mesh, with these further arguments, once each knows the other and a picture came.
+    /// `accept`: where Bo puts files. `None`, said aloud, where such links cannot be had. Must run in
+    /// a network of the test's own.
+    ///
+    /// # Panics
+    /// When the programs are not built or do not meet.
+    #[expect(
+        clippy::print_stderr,
+        reason = "what cannot run somewhere is said aloud"
+    )]
+    pub fn meet(plan: Plan, media: &[&str], accept: Option<&Path>) -> Option<Self> {
+        let Some(behind) = Namespace::new() else {
+            eprintln!("SKIPPED: no network namespaces here");
+            return None;
+        };
+        let link = connect(&behind, "across", "10.80.0.1/24", "10.80.0.2/24", plan)?;
+        let server = Server::start_with(&["--http", "0.0.0.0:0", "--media", "0.0.0.0:0"]);
+        let (_, port) = server.address.rsplit_once(':').expect("it has a port");
+        let url = |host| format!("ws://{host}:{port}");
+        let ann = Member {
+            server: &url("127.0.0.1"),
+            name: "Ann",
+            further: media,
+            ..Member::default()
+        };
+        let mut ann = ann.start();
+        let code = code_of(&mut ann);
+        let bo = Member {
+            namespace: Some(&behind),
+            server: &url("10.80.0.1"),
+            code: Some(&code),
+            name: "Bo",
+            accept,
+            further: media,
+        };
+        let mut bo = bo.start();
+        linked(&mut ann, 1);
+        bo.event("first_frame");
+        Some(Self {
+            link,
+            ann,
+            bo,
+            _server: server,
+            _behind: behind,
+        })
+    }
 }

@@ -3,12 +3,10 @@
 use call_lab::link::{Conditions, Plan};
 use call_lab::network::{Loss, PathConfig};
 use serde_json::Value;
-use visavis_tests::support::headless::{Lines, Server, code_of};
-use visavis_tests::support::link::connect;
+use visavis_tests::support::headless::Lines;
 use visavis_tests::support::namespace::run_in_own_network;
-use visavis_tests::support::network::Namespace;
 use visavis_tests::support::real_time;
-use visavis_tests::support::transfer::{Member, linked};
+use visavis_tests::support::transfer::Across;
 
 /// The diagnosis with this cause after `skipped` lines; what comes before it may only be the machine,
 /// which others may keep busy.
@@ -35,45 +33,16 @@ fn a_bad_uplink_is_ones_own_here_and_the_other_side_there() {
 
 fn scenario() {
     let _machine = real_time();
-    let Some(behind) = Namespace::new() else {
-        eprintln!("SKIPPED: no network namespaces here");
-        return;
-    };
     let good = PathConfig::default();
-    let plan = Plan::constant(good, 1);
-    let Some(link) = connect(&behind, "bad", "10.81.0.1/24", "10.81.0.2/24", plan) else {
-        return;
-    };
-    let server = Server::start_with(&["--http", "0.0.0.0:0", "--media", "0.0.0.0:0"]);
-    let (_, port) = server.address.rsplit_once(':').expect("it has a port");
-    let (near, far) = (
-        format!("ws://127.0.0.1:{port}"),
-        format!("ws://10.81.0.1:{port}"),
-    );
     // Small, so that what is judged is the network and not the machine.
     let media = ["--video", "pattern:320x180@15", "--audio", "tone:440"];
-    let ann = Member {
-        server: &near,
-        name: "Ann",
-        further: &media,
-        ..Member::default()
+    let Some(mut call) = Across::meet(Plan::constant(good, 1), &media, None) else {
+        return;
     };
-    let mut ann = ann.start();
-    let code = code_of(&mut ann);
-    let bo = Member {
-        namespace: Some(&behind),
-        server: &far,
-        code: Some(&code),
-        name: "Bo",
-        further: &media,
-        ..Member::default()
-    };
-    let mut bo = bo.start();
-    linked(&mut ann, 1);
-    bo.event("first_frame");
-    let ids = [&mut ann, &mut bo].map(|lines| lines.event("joined")["member"].clone());
+    let (ann, bo) = (&mut call.ann, &mut call.bo);
+    let ids = [&mut *ann, &mut *bo].map(|lines| lines.event("joined")["member"].clone());
     let from = [ann.seen.len(), bo.seen.len()];
-    link.set_conditions(Conditions {
+    call.link.set_conditions(Conditions {
         there: PathConfig {
             loss: Loss::Random(0.12),
             rate_bps: Some(400_000),
@@ -82,12 +51,12 @@ fn scenario() {
         },
         back: good,
     });
-    let here = diagnosis(&mut ann, from[0], "my_uplink");
-    let there = diagnosis(&mut bo, from[1], "other_side");
+    let here = diagnosis(ann, from[0], "my_uplink");
+    let there = diagnosis(bo, from[1], "other_side");
     println!("here {here}; there {there}");
     assert_eq!(here["member"], Value::Null);
     assert_eq!(there["member"], ids[0]);
-    for lines in [ann, bo] {
+    for lines in [call.ann, call.bo] {
         assert_eq!(lines.terminate().code, Some(0));
     }
 }

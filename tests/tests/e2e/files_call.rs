@@ -5,12 +5,10 @@ use std::time::Duration;
 use call_lab::link::Plan;
 use call_lab::network::PathConfig;
 use serde_json::Value;
-use visavis_tests::support::headless::{Lines, Server, code_of};
-use visavis_tests::support::link::connect;
+use visavis_tests::support::headless::Lines;
 use visavis_tests::support::namespace::run_in_own_network;
-use visavis_tests::support::network::Namespace;
 use visavis_tests::support::real_time;
-use visavis_tests::support::transfer::{Member, done_bytes, linked, make_file, offer, until_done};
+use visavis_tests::support::transfer::{Across, done_bytes, make_file, offer, until_done};
 
 /// Of the link, each way.
 const RATE_BPS: u64 = 5_000_000;
@@ -59,10 +57,6 @@ fn a_call_on_a_narrow_link_does_not_suffer_from_a_file() {
 
 fn scenario() {
     let _machine = real_time();
-    let Some(behind) = Namespace::new() else {
-        eprintln!("SKIPPED: no network namespaces here");
-        return;
-    };
     let path = PathConfig {
         delay: Duration::from_millis(20),
         rate_bps: Some(RATE_BPS),
@@ -71,48 +65,24 @@ fn scenario() {
         ..PathConfig::default()
     };
     let plan = Plan::constant(path, 1);
-    let Some(link) = connect(&behind, "far", "10.80.0.1/24", "10.80.0.2/24", plan) else {
-        return;
-    };
-    let server = Server::start_with(&["--http", "0.0.0.0:0", "--media", "0.0.0.0:0"]);
-    let (_, port) = server.address.rsplit_once(':').expect("it has a port");
-    let (near, far) = (
-        format!("ws://127.0.0.1:{port}"),
-        format!("ws://10.80.0.1:{port}"),
-    );
     let goods = tempfile::tempdir().expect("a temporary directory can be made");
     let file = goods.path().join("film.bin");
     make_file(&file, 40 << 20);
     let inbox = tempfile::tempdir().expect("a temporary directory can be made");
     let media = ["--video", "pattern:1280x720@15", "--audio", "tone:440"];
-    let ann = Member {
-        server: &near,
-        name: "Ann",
-        further: &media,
-        ..Member::default()
+    let Some(mut call) = Across::meet(plan, &media, Some(inbox.path())) else {
+        return;
     };
-    let mut ann = ann.start();
-    let code = code_of(&mut ann);
-    let bo = Member {
-        namespace: Some(&behind),
-        server: &far,
-        code: Some(&code),
-        name: "Bo",
-        accept: Some(inbox.path()),
-        further: &media,
-    };
-    let mut bo = bo.start();
-    linked(&mut ann, 1);
-    bo.event("first_frame");
+    let (link, ann, bo) = (&call.link, &mut call.ann, &mut call.bo);
     // The estimate finds its level.
     bo.watch(Duration::from_secs(8));
-    let before = seconds(&mut bo, Duration::from_secs(8));
+    let before = seconds(bo, Duration::from_secs(8));
     let overflowed = link.stats()[0].overflowed;
-    offer(&mut ann, None, &[&file]);
-    until_done(&mut bo, 1);
-    let had = done_bytes(&bo);
-    let beside = seconds(&mut bo, Duration::from_secs(12));
-    let file_bps = (done_bytes(&bo) - had) as f64 * 8.0 / 12.0;
+    offer(ann, None, &[&file]);
+    until_done(bo, 1);
+    let had = done_bytes(bo);
+    let beside = seconds(bo, Duration::from_secs(12));
+    let file_bps = (done_bytes(bo) - had) as f64 * 8.0 / 12.0;
     println!(
         "alone {before:.4?}; beside a file at {:.2} Mbit/s {beside:.4?}; {} packets found the queue full",
         file_bps / 1e6,
@@ -132,7 +102,7 @@ fn scenario() {
         .min(1.0)
         .max(beside.video_bps / before.video_bps);
     assert!(picture >= LEAST_OF_PICTURE, "{picture} of the picture");
-    for lines in [ann, bo] {
+    for lines in [call.ann, call.bo] {
         assert_eq!(lines.terminate().code, Some(0));
     }
 }

@@ -144,9 +144,22 @@ impl Driver {
             };
             slot.rtt_ms = stats.rtt_ms;
             let wanted_bps = wanted.of(*id);
-            sample.links.extend(link_sample(*id, stats, wanted_bps));
-            slot.loss = stats.video_out.loss.max(stats.audio_out.loss);
-            slot.loss_in = stats.video_in.loss.max(stats.audio_in.loss);
+            let video_packets = [stats.video_out.packets, stats.video_in.packets];
+            let before = std::mem::replace(&mut slot.video_packets, video_packets);
+            // What was last lost of pictures says nothing once none are sent.
+            let of_pictures = |which: usize, loss| {
+                let flow = video_packets[which] != before[which];
+                if flow { loss } else { 0.0 }
+            };
+            slot.loss = stats
+                .audio_out
+                .loss
+                .max(of_pictures(0, stats.video_out.loss));
+            slot.loss_in = stats.audio_in.loss.max(of_pictures(1, stats.video_in.loss));
+            let losses = [slot.loss, slot.loss_in];
+            sample
+                .links
+                .extend(link_sample(*id, stats, wanted_bps, losses));
             figures.rtt_ms = larger(figures.rtt_ms, stats.rtt_ms);
             figures.loss = figures.loss.max(slot.loss);
         }
@@ -279,11 +292,15 @@ impl Wanted {
 }
 
 /// `None`: it does not carry the call, or not yet.
-fn link_sample(id: LinkId, stats: &LinkStats, wanted_bps: u64) -> Option<LinkSample> {
+fn link_sample(
+    id: LinkId,
+    stats: &LinkStats,
+    wanted_bps: u64,
+    [loss_out, loss_in]: [f64; 2],
+) -> Option<LinkSample> {
     if matches!(id.peer, LinkPeer::Data(_)) || !carries(stats.state) {
         return None;
     }
-    let loss = |audio: f64, video: f64| audio.max(video);
     Some(LinkSample {
         id,
         is_interrupted: stats.state == LinkState::Reconnecting,
@@ -293,8 +310,8 @@ fn link_sample(id: LinkId, stats: &LinkStats, wanted_bps: u64) -> Option<LinkSam
             Some(PathKind::Host) | None => PathView::Host,
         },
         rtt_ms: stats.rtt_ms,
-        loss_out: loss(stats.audio_out.loss, stats.video_out.loss),
-        loss_in: loss(stats.audio_in.loss, stats.video_in.loss),
+        loss_out,
+        loss_in,
         sent_bps: stats.audio_out.bitrate_bps + stats.video_out.bitrate_bps,
         target_bps: stats.target_bps,
         wanted_bps,

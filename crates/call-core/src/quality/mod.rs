@@ -205,8 +205,10 @@ impl Quality {
     ) {
         report.links.truncate(LINKS);
         self.load.handle(now, report.encoder_busy);
-        let largest = |most: f64, figures: &LinkFigures| most.max(figures.loss_in);
-        let loss_in = report.links.iter().fold(0.0, largest);
+        // The SFU sees by itself what its links carry, and is back at once.
+        let direct = report.links.iter();
+        let direct = direct.filter(|figures| figures.link.peer != LinkPeer::Sfu);
+        let loss_in = direct.map(|figures| figures.loss_in).fold(0.0, f64::max);
         self.downlink.handle(now, loss_in);
         self.report = report;
         self.decide(now, wanted, saves_data);
