@@ -23,7 +23,7 @@ const FALLS: usize = 2 * 3;
 const MOST_AT_FALLS: f64 = 2.0;
 /// From the good link to a picture again. Wanted are 8 s; a link that carries sound alone learns of
 /// more only by probes, and those have little to send.
-const BACK: Duration = Duration::from_secs(12);
+const BACK: Duration = Duration::from_secs(20);
 
 fn path(rate_bps: u64) -> PathConfig {
     PathConfig {
