@@ -60,7 +60,8 @@ impl Desk {
             UiCommand::PasteFiles => {
                 let events = self.events.clone();
                 tauri::async_runtime::spawn_blocking(move || {
-                    if let Some(event) = pasted(copied_files()) {
+                    let paths = copied_files();
+                    if let Some(event) = dropped(paths.iter().map(|path| text_of(path)).collect()) {
                         events.event(event);
                     }
                 });
@@ -109,44 +110,51 @@ impl Desk {
         answer: impl FnOnce(T) -> Result<UiCommand, ErrorCode> + Send + 'static,
     ) where
         F: Future<Output = Option<T>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let engine = self.engine.clone();
+        let act =
+            |chosen| async move { answer(chosen).and_then(|command| engine.dispatch(command)) };
+        self.ask(window, show, act);
+    }
+
+    /// Shows a dialog unless one is up, and writes the report to the file named in it.
+    fn save(&self, window: &WebviewWindow, text: String) {
+        let show = |dialog: AsyncFileDialog| {
+            let dialog = dialog.set_file_name(REPORT_NAME);
+            dialog.add_filter("JSON", &["json"]).save_file()
+        };
+        let act = |chosen: rfd::FileHandle| async move {
+            let path = chosen.path().to_owned();
+            let write = move || std::fs::write(path, text);
+            let written = tauri::async_runtime::spawn_blocking(write).await;
+            write_failure(written.ok()).map_or(Ok(()), Err)
+        };
+        self.ask(window, show, act);
+    }
+
+    /// Shows a dialog unless one is up, does something with what was chosen, and tells the page if
+    /// that fails.
+    fn ask<T, F, A>(
+        &self,
+        window: &WebviewWindow,
+        show: impl FnOnce(AsyncFileDialog) -> F,
+        act: impl FnOnce(T) -> A + Send + 'static,
+    ) where
+        F: Future<Output = Option<T>> + Send + 'static,
         T: Send,
+        A: Future<Output = Result<(), ErrorCode>> + Send + 'static,
     {
         if self.dialog_is_up.swap(true, Ordering::AcqRel) {
             return;
         }
         let chosen = show(AsyncFileDialog::new().set_parent(window));
-        let (engine, events) = (self.engine.clone(), self.events.clone());
-        let dialog_is_up = self.dialog_is_up.clone();
+        let (events, dialog_is_up) = (self.events.clone(), self.dialog_is_up.clone());
         tauri::async_runtime::spawn(async move {
             let chosen = chosen.await;
             dialog_is_up.store(false, Ordering::Release);
             let Some(chosen) = chosen else { return };
-            if let Err(code) = answer(chosen).and_then(|command| engine.dispatch(command)) {
-                events.event(UiEvent::Failed { code });
-            }
-        });
-    }
-
-    /// Shows a dialog unless one is up, and writes the report to the file named in it.
-    fn save(&self, window: &WebviewWindow, text: String) {
-        if self.dialog_is_up.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let dialog = AsyncFileDialog::new()
-            .set_parent(window)
-            .set_file_name(REPORT_NAME)
-            .add_filter("JSON", &["json"]);
-        let chosen = dialog.save_file();
-        let events = self.events.clone();
-        let dialog_is_up = self.dialog_is_up.clone();
-        tauri::async_runtime::spawn(async move {
-            let chosen = chosen.await;
-            dialog_is_up.store(false, Ordering::Release);
-            let Some(chosen) = chosen else { return };
-            let path = chosen.path().to_owned();
-            let write = move || std::fs::write(path, text);
-            let written = tauri::async_runtime::spawn_blocking(write).await;
-            if let Some(code) = write_failure(written.ok()) {
+            if let Err(code) = act(chosen).await {
                 events.event(UiEvent::Failed { code });
             }
         });
@@ -175,11 +183,8 @@ fn drag_events(event: &DragDropEvent) -> Vec<UiEvent> {
             let over = UiEvent::Dragging { over: false };
             // Addresses of the web come as paths too, relative ones.
             let paths = paths.iter().filter(|path| path.is_absolute());
-            match paths_or_failure(paths.map(|path| text_of(path)).collect()) {
-                Ok(paths) if paths.is_empty() => vec![over],
-                Ok(paths) => vec![over, UiEvent::Dropped { paths }],
-                Err(code) => vec![over, UiEvent::Failed { code }],
-            }
+            let dropped = dropped(paths.map(|path| text_of(path)).collect());
+            [over].into_iter().chain(dropped).collect()
         }
         DragDropEvent::Leave => vec![UiEvent::Dragging { over: false }],
         _ => Vec::new(),
@@ -195,16 +200,13 @@ fn copied_files() -> Vec<PathBuf> {
     })
 }
 
-/// What the page is told of pasted files: the same as of dropped ones.
-fn pasted(paths: Vec<PathBuf>) -> Option<UiEvent> {
-    if paths.is_empty() {
-        return None;
+/// What the page is told of files dropped or pasted; nothing of none.
+fn dropped(paths: Vec<Option<String>>) -> Option<UiEvent> {
+    match paths_or_failure(paths) {
+        Ok(paths) if paths.is_empty() => None,
+        Ok(paths) => Some(UiEvent::Dropped { paths }),
+        Err(code) => Some(UiEvent::Failed { code }),
     }
-    let paths = paths.iter().map(|path| text_of(path)).collect();
-    Some(match paths_or_failure(paths) {
-        Ok(paths) => UiEvent::Dropped { paths },
-        Err(code) => UiEvent::Failed { code },
-    })
 }
 
 /// A link that may be opened: `http` or `https`, with a host, without a user name or password,

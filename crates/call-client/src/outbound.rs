@@ -114,22 +114,29 @@ pub(crate) struct SentMedia {
     pub(crate) audio_delay: Duration,
 }
 
-/// What the connected links carry, in bit/s, as their congestion controllers say.
+/// What the connected links for the call carry, in bit/s, as their congestion controllers say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Targets {
-    /// Each direct link.
-    pub(crate) members_bps: Vec<u64>,
-    /// The link to the SFU.
-    pub(crate) sfu_bps: Option<u64>,
-    /// All of them, by link.
     pub(crate) links: Vec<(LinkId, u64)>,
 }
 
 impl Targets {
     /// Of the narrowest link; 0 without links.
     pub(crate) fn least_bps(&self) -> u64 {
-        let all = self.members_bps.iter().copied().chain(self.sfu_bps);
+        let all = self.links.iter().map(|(_, bps)| *bps);
         all.min().unwrap_or(0)
+    }
+
+    /// Of each direct link.
+    pub(crate) fn members_bps(&self) -> Vec<u64> {
+        let links = self.links.iter();
+        let direct = links.filter(|(id, _)| matches!(id.peer, LinkPeer::Member(_)));
+        direct.map(|(_, bps)| *bps).collect()
+    }
+
+    /// Whether there is one to the SFU.
+    pub(crate) fn has_sfu(&self) -> bool {
+        self.links.iter().any(|(id, _)| id.peer == LinkPeer::Sfu)
     }
 }
 
@@ -228,18 +235,15 @@ impl Outlet {
     /// What the connected links carry.
     pub(crate) fn targets(&self) -> Targets {
         let inner = self.lock();
-        let mut targets = Targets::default();
-        for (id, receiver) in &inner.links {
-            let target_bps = receiver.link.target_bitrate_bps();
-            match id.peer {
-                _ if !receiver.connected => continue,
-                LinkPeer::Data(_) => continue,
-                LinkPeer::Member(_) => targets.members_bps.push(target_bps),
-                LinkPeer::Sfu => targets.sfu_bps = Some(target_bps),
-            }
-            targets.links.push((*id, target_bps));
+        let counts = |id: &LinkId, receiver: &Receiver| {
+            receiver.connected && !matches!(id.peer, LinkPeer::Data(_))
+        };
+        let links = inner.links.iter();
+        let links = links.filter(|(id, receiver)| counts(id, receiver));
+        let links = links.map(|(id, receiver)| (*id, receiver.link.target_bitrate_bps()));
+        Targets {
+            links: links.collect(),
         }
-        targets
     }
 
     pub(crate) fn sent(&self) -> SentMedia {

@@ -175,17 +175,7 @@ pub struct RateMeter {
 impl RateMeter {
     /// Bits per second since the last sample of a byte counter; 0 at the first.
     pub fn sample_bps(&mut self, now: Instant, bytes: u64) -> u64 {
-        let rate = self.last.map_or(0, |(then, before)| {
-            let elapsed = now.saturating_duration_since(then).as_secs_f64();
-            let bits = bytes.saturating_sub(before) as f64 * 8.0;
-            if elapsed > 0.0 {
-                (bits / elapsed) as u64
-            } else {
-                0
-            }
-        });
-        self.last = Some((now, bytes));
-        rate
+        (growth_per_second(&mut self.last, now, bytes) * 8.0) as u64
     }
 }
 
@@ -221,17 +211,20 @@ impl FrozenMeter {
     /// 0 to 1 of the time since the last sample of [`VideoStats::frozen_ms`]; 0 at the first. A
     /// freeze counts when it ends.
     pub fn sample(&mut self, now: Instant, frozen_ms: u64) -> f64 {
-        let last = self.last.replace((now, frozen_ms));
-        last.map_or(0.0, |(then, before)| {
-            let elapsed = now.saturating_duration_since(then).as_secs_f64();
-            let frozen = frozen_ms.saturating_sub(before) as f64 / 1e3;
-            if elapsed > 0.0 {
-                (frozen / elapsed).min(1.0)
-            } else {
-                0.0
-            }
-        })
+        (growth_per_second(&mut self.last, now, frozen_ms) / 1e3).min(1.0)
     }
+}
+
+/// Of a counter that only grows, since it was last looked at; 0 at first.
+fn growth_per_second(last: &mut Option<(Instant, u64)>, now: Instant, count: u64) -> f64 {
+    last.replace((now, count)).map_or(0.0, |(then, before)| {
+        let elapsed = now.saturating_duration_since(then).as_secs_f64();
+        if elapsed > 0.0 {
+            count.saturating_sub(before) as f64 / elapsed
+        } else {
+            0.0
+        }
+    })
 }
 
 /// A level in −dBov (RFC 6464) as what a meter shows: 0 at −60 dBov and below, 1 at full scale.

@@ -77,10 +77,7 @@ impl Call {
         tracing::debug!(member = %id, "back");
         self.send_pending(ctx);
         for peer in [LinkPeer::Member(id), LinkPeer::Data(id)] {
-            let now = ctx.now;
-            let policy = self.policy_mut(peer);
-            let actions = policy.map(|policy| policy.handle_resumed(now));
-            self.act(ctx, actions.unwrap_or_default());
+            self.resume_link(ctx, peer);
         }
         self.chat.handle_path(ctx.now, id);
     }

@@ -151,14 +151,17 @@ impl Call {
     /// Signals travel again after an interruption.
     pub(crate) fn resume_links(&mut self, ctx: &mut Ctx<'_>) {
         for peer in self.peers() {
-            if self.is_away(peer) {
-                continue;
+            if !self.is_away(peer) {
+                self.resume_link(ctx, peer);
             }
-            let now = ctx.now;
-            let policy = self.policy_mut(peer);
-            let actions = policy.map(|policy| policy.handle_resumed(now));
-            self.act(ctx, actions.unwrap_or_default());
         }
+    }
+
+    /// Signals for this end travel again.
+    pub(crate) fn resume_link(&mut self, ctx: &mut Ctx<'_>, peer: LinkPeer) {
+        let policy = self.policy_mut(peer);
+        let actions = policy.map(|policy| policy.handle_resumed(ctx.now));
+        self.act(ctx, actions.unwrap_or_default());
     }
 
     /// When the links that signals reach need care.

@@ -77,7 +77,7 @@ impl Driver {
             encoder.set_codec(codec);
         }
         // Droppable frames are of use to the SFU alone, and cost quality.
-        let has_layers = self.outlet.targets().sfu_bps.is_some() && codec != VideoCodec::H264;
+        let has_layers = self.outlet.targets().has_sfu() && codec != VideoCodec::H264;
         encoder.set_temporal_layers(if has_layers { 2 } else { 1 });
         if let Some(plan) = plan {
             encoder.set_max_size(plan.max_width_px, plan.max_height_px);
@@ -137,7 +137,7 @@ impl Driver {
         let relayed = relayed.collect();
         let (width, height, fps) = picture_box(self.devices.video());
         let worth_bps = single_picture_bps((width, height), fps);
-        let members_bps = self.outlet.targets().members_bps;
+        let members_bps = self.outlet.targets().members_bps();
         let allowed_bps = self
             .picture_plan
             .and_then(|plan| plan.layers[0])

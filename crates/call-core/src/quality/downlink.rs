@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::lasting::{Patience, Stepped};
 use crate::subscriptions::SizeLimit;
 
 /// From this share of lost packets on pictures stand still more than they move, whatever repairs
@@ -20,36 +21,25 @@ const GOOD_FOR: Duration = Duration::from_secs(15);
 /// What is asked for at most, in pixels, step by step.
 const LIMITS: [(u32, u32); 2] = [(640, 360), (320, 180)];
 
+const PATIENCE: Patience = Patience {
+    most: LIMITS.len(),
+    bad_for: SHORT_FOR,
+    good_for: GOOD_FOR,
+};
+
 /// See the module's text.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Downlink {
-    steps: usize,
-    short_since: Option<Instant>,
-    good_since: Option<Instant>,
-}
+pub(crate) struct Downlink(Stepped);
 
 impl Downlink {
     /// `loss`: the largest share of others' packets lost on a link, 0 to 1.
     pub(crate) fn handle(&mut self, now: Instant, loss: f64) {
-        let lasted = |since: &mut Option<Instant>, is_so: bool, least: Duration| {
-            *since = since.filter(|_| is_so).or(is_so.then_some(now));
-            let is_due = since.is_some_and(|at| now.saturating_duration_since(at) >= least);
-            if is_due {
-                *since = Some(now);
-            }
-            is_due
-        };
-        if lasted(&mut self.short_since, loss > SHORT, SHORT_FOR) {
-            self.steps = (self.steps + 1).min(LIMITS.len());
-        }
-        if lasted(&mut self.good_since, loss < GOOD, GOOD_FOR) {
-            self.steps = self.steps.saturating_sub(1);
-        }
+        self.0.handle(now, loss > SHORT, loss < GOOD, PATIENCE);
     }
 
     /// What others are asked for at most; one step less where the person saves data.
     pub(crate) fn limit(&self, saves_data: bool) -> SizeLimit {
-        let steps = self.steps.max(usize::from(saves_data));
+        let steps = self.0.steps().max(usize::from(saves_data));
         match steps.checked_sub(1).and_then(|step| LIMITS.get(step)) {
             Some(most_px) => SizeLimit { most_px: *most_px },
             None => SizeLimit::default(),

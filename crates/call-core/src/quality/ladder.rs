@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 use call_protocol::MediaSource;
 
+use super::lasting::lasting;
+
 /// Shortness must last so long. Shorter follows every dip of an estimate; longer sends a slide show
 /// meanwhile.
 const DOWN_AFTER: Duration = Duration::from_millis(1_000);
@@ -340,16 +342,6 @@ impl Ladder {
 fn trial_pause(trials: usize) -> Duration {
     let pause = TRIAL_PAUSES.iter().find(|(most, _)| trials < *most);
     pause.map_or(UP_AFTER, |(_, pause)| *pause)
-}
-
-/// For how long something has been so; `None` while it is not.
-fn lasting(since: &mut Option<Instant>, now: Instant, is_so: bool) -> Option<Duration> {
-    if !is_so {
-        *since = None;
-        return None;
-    }
-    let since = *since.get_or_insert(now);
-    Some(now.saturating_duration_since(since))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::lasting::{Patience, Stepped};
+
 /// Above this share of the time spent encoding, pictures are left out sooner or later.
 const BUSY: f64 = 0.9;
 /// Below this there is room for the next rung, which has up to twice the pixels.
@@ -13,35 +15,24 @@ const IDLE_FOR: Duration = Duration::from_secs(20);
 /// Four rungs down, every machine keeps up.
 const MOST: usize = 4;
 
+const PATIENCE: Patience = Patience {
+    most: MOST,
+    bad_for: BUSY_FOR,
+    good_for: IDLE_FOR,
+};
+
 /// How many of the best rungs are too much for the machine.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Load {
-    rungs: usize,
-    busy_since: Option<Instant>,
-    idle_since: Option<Instant>,
-}
+pub(crate) struct Load(Stepped);
 
 impl Load {
     pub(crate) fn least_rung(&self) -> usize {
-        self.rungs
+        self.0.steps()
     }
 
     /// `busy`: share of the last second that was spent encoding, 0 to 1.
     pub(crate) fn handle(&mut self, now: Instant, busy: f64) {
-        let lasted = |since: &mut Option<Instant>, is_so: bool, least: Duration| {
-            *since = since.filter(|_| is_so).or(is_so.then_some(now));
-            let is_due = since.is_some_and(|at| now.saturating_duration_since(at) >= least);
-            if is_due {
-                *since = Some(now);
-            }
-            is_due
-        };
-        if lasted(&mut self.busy_since, busy > BUSY, BUSY_FOR) {
-            self.rungs = (self.rungs + 1).min(MOST);
-        }
-        if lasted(&mut self.idle_since, busy < IDLE, IDLE_FOR) {
-            self.rungs = self.rungs.saturating_sub(1);
-        }
+        self.0.handle(now, busy > BUSY, busy < IDLE, PATIENCE);
     }
 }
 

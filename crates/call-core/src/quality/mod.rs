@@ -17,6 +17,7 @@
 mod budget;
 mod downlink;
 mod ladder;
+mod lasting;
 mod load;
 mod picture;
 pub(crate) mod shown;
