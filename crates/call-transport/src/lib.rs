@@ -105,6 +105,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod arrivals;
 mod budget;
 mod channels;
 mod config;

@@ -59,6 +59,7 @@ pub(crate) async fn open(
         .with_runtime(Arc::new(BufferedRuntime {
             inner: TokioRuntime,
             bulk: shared.bulk.clone(),
+            arrivals: Arc::clone(&shared.arrivals),
         }))
         .with_handler(Arc::new(Forwarder::new(
             notice_sender,

@@ -1,4 +1,5 @@
-//! The stack's runtime with larger socket buffers and, for links of data only, tunnels.
+//! The stack's runtime with larger socket buffers, tunnels for links of data only, and for all others
+//! the system's account of when packets arrived.
 //!
 //! Linux gives a UDP socket about 208 KiB; a burst of one 1 MiB SCTP window overflows it and the
 //! loss costs nine tenths of the throughput. The system's `rmem_max` still caps what we get.
@@ -17,6 +18,7 @@ use webrtc::runtime::{
     TokioRuntime,
 };
 
+use crate::arrivals::{Arrivals, StampedSocket};
 use crate::tunnel::control::BulkControl;
 use crate::tunnel::endpoint::Endpoint;
 use crate::tunnel::socket::TunnelSocket;
@@ -29,6 +31,8 @@ pub(crate) struct BufferedRuntime {
     pub(crate) inner: TokioRuntime,
     /// Present where application data goes through a [tunnel](crate::tunnel).
     pub(crate) bulk: Option<Arc<BulkControl>>,
+    /// Where the others note when packets arrived.
+    pub(crate) arrivals: Arc<Arrivals>,
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -49,13 +53,14 @@ impl Runtime for BufferedRuntime {
         if let Err(error) = receive.and(send) {
             tracing::debug!(%error, "socket buffers stay at the system's size");
         }
-        let socket = self.inner.wrap_udp_socket(socket)?;
+        let inner = self.inner.wrap_udp_socket(socket)?;
         let Some(bulk) = &self.bulk else {
-            return Ok(socket);
+            let arrivals = Arc::clone(&self.arrivals);
+            return Ok(Arc::new(StampedSocket { inner, arrivals }));
         };
         let endpoint = Endpoint::new(StdRng::from_seed(rand::random()));
         Ok(Arc::new(TunnelSocket::new(
-            socket,
+            inner,
             endpoint,
             Arc::clone(bulk),
         )))

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
+use crate::arrivals::Arrivals;
 use crate::budget::Budget;
 use crate::estimator::START_BPS;
 use crate::formats::Formats;
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     histories: Mutex<Histories>,
     /// What may be sent.
     pub(crate) budget: Arc<Budget>,
+    /// When packets arrived.
+    pub(crate) arrivals: Arc<Arrivals>,
     rtt_us: AtomicU32,
     wall_clock: WallClock,
     /// Whether packets may be handed to the stack.
@@ -63,6 +66,7 @@ impl Shared {
             media_ids: Mutex::default(),
             histories: Mutex::default(),
             budget: Arc::new(Budget::new(START_BPS)),
+            arrivals: Arc::default(),
             rtt_us: AtomicU32::new(0),
             wall_clock: WallClock::new(Instant::now(), SystemTime::now()),
             is_connected: AtomicBool::new(false),

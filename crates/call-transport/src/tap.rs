@@ -1,6 +1,7 @@
 //! The interceptor nearest to the wire: sees every packet, and changes none but our own sender
 //! reports. Those the stack dates by the time of sending; here they are dated by the time of
 //! capture, on one wall clock for sound and picture, which is what a receiver's lip sync needs.
+//! What comes in is dated by when it [arrived](crate::arrivals), not by when it was read.
 //!
 //! It feeds the [`Meter`](crate::meter::Meter) and turns the peer's PLI and FIR into a wake-up.
 //! RTCP is read here because the stack hands up only what an interceptor marks, and routes a
@@ -101,15 +102,19 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
     type Error = Error;
     type Time = Instant;
 
-    fn handle_read(&mut self, msg: TaggedPacket) -> Result<(), Error> {
+    fn handle_read(&mut self, mut msg: TaggedPacket) -> Result<(), Error> {
         match &msg.message.packet {
-            Packet::Rtp(packet) => self.shared.meter().handle_received(
-                msg.now,
-                packet.header.ssrc,
-                packet.header.sequence_number,
-                packet.header.timestamp,
-                packet.payload.len(),
-            ),
+            Packet::Rtp(packet) => {
+                let (ssrc, number) = (packet.header.ssrc, packet.header.sequence_number);
+                msg.now = self.shared.arrivals.of(msg.now, ssrc, number);
+                self.shared.meter().handle_received(
+                    msg.now,
+                    ssrc,
+                    number,
+                    packet.header.timestamp,
+                    packet.payload.len(),
+                );
+            }
             Packet::Rtcp(packets) => {
                 for packet in packets {
                     self.handle_rtcp(msg.now, packet.as_ref());

@@ -287,8 +287,8 @@ fn twelve_members_get_what_their_tiles_ask_for() {
     let _machine = real_time();
     let server = Server::start();
     let names: Vec<String> = (0..MEMBERS).map(|n| format!("Member{n}")).collect();
-    // Six 720p encoders and everybody's decoders share two cores: eight pictures a second.
-    let sending = "pattern:1280x720@8";
+    // Six 720p encoders and everybody's decoders share two cores: five pictures a second.
+    let sending = "pattern:1280x720@5";
     let mut members: Vec<Lines> = Vec::new();
     let mut ids: Vec<Value> = Vec::new();
     let mut code: Option<String> = None;
@@ -363,11 +363,11 @@ fn twelve_members_get_what_their_tiles_ask_for() {
         if seconds.len() < 50 {
             wrong.push(format!("{}: {} figures", names[index], seconds.len()));
         }
-        // Twelve clients fill both cores, so an estimate takes waiting for the processor for a full
-        // link and dips; the large tile's layer pays for that, never a small one's.
+        // Twelve clients fill both cores, and whatever waits there for a processor looks like a full
+        // link at times; the large tile's layer pays for that, never a small one's.
         let least = right.iter().copied().fold(f64::INFINITY, f64::min);
         let short = right.iter().filter(|share| **share < 0.95).count();
-        if least < 0.4 || short > 1 {
+        if least < 0.6 || short > 1 {
             wrong.push(format!("{}: {right:.2?}", names[index]));
         }
         // Whoever makes a sound is heard whole.

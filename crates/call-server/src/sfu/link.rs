@@ -34,6 +34,7 @@ use super::clock::SourceClock;
 use super::egress::Egress;
 use super::extension::{DescriptorIn, set_descriptor};
 use super::negotiate::Format;
+use super::socket::Received;
 
 /// Sent video packets kept for retransmission per stream: two seconds at 3.5 Mbit/s.
 pub(super) const CACHE_PACKETS: usize = 700;
@@ -226,22 +227,17 @@ impl Link {
     }
 
     /// Takes a datagram; the link must be polled afterwards. False when it is of no more use.
-    pub(super) fn receive(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        to: SocketAddr,
-        bytes: &[u8],
-    ) -> bool {
-        let Ok(contents) = DatagramRecv::try_from(bytes) else {
+    pub(super) fn receive(&mut self, now: Instant, to: SocketAddr, datagram: Received<'_>) -> bool {
+        let Ok(contents) = DatagramRecv::try_from(datagram.bytes) else {
             return true;
         };
         self.last_heard = now;
+        // The engine's clock does not go back; only its feedback to the sender is dated by this.
         let input = Input::Receive(
-            now,
+            datagram.arrived,
             Receive {
                 proto: Protocol::Udp,
-                source: from,
+                source: datagram.from,
                 destination: to,
                 contents,
             },

@@ -34,6 +34,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
 use call_protocol::{ErrorCode, MemberId, RoomId};
@@ -102,9 +103,21 @@ pub struct Notice {
 /// A datagram that belongs to another shard.
 #[derive(Debug)]
 struct Handed {
+    arrived: Instant,
     from: SocketAddr,
     to: IpAddr,
     bytes: Bytes,
+}
+
+impl Handed {
+    fn received(&self) -> socket::Received<'_> {
+        socket::Received {
+            arrived: self.arrived,
+            from: self.from,
+            to: self.to,
+            bytes: &self.bytes,
+        }
+    }
 }
 
 #[derive(Debug)]

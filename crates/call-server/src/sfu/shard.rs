@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use call_room::sfu::Forward;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use str0m::RtcConfig;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::candidates::Reach;
 use super::counters::{Counters, add};
@@ -32,7 +32,7 @@ use super::egress::Egress;
 use super::link::{Link, LinkEvent};
 use super::room::Room;
 use super::routes::{Routes, ShardIndex};
-use super::socket::MediaSocket;
+use super::socket::{MediaSocket, Received};
 use super::{Handed, Neighbour, Notice, ShardInput};
 use crate::stun::handle_stun;
 
@@ -46,6 +46,13 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// Deadlines this near are kept at once. The pacer asks for its next call after a microsecond.
 pub(super) const AT_ONCE: Duration = Duration::from_micros(5);
+/// Nothing written waits longer for more to be sent with it. What is sent is dated when it is written, and
+/// to the links' estimators any wait since is a queue on the path; sending itself may take a while,
+/// because whoever is woken by it may take the processor.
+const UNSENT_AT_MOST: Duration = Duration::from_millis(1);
+/// How much nicer than others a shard is, where the system permits asking: everybody waits for it.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = -10;
 /// Packets one link may send in one turn.
 pub(super) const CALLS_PER_TURN: usize = 1_000;
 /// Inputs taken per turn, so that commands cannot starve datagrams.
@@ -145,6 +152,8 @@ impl Shard {
 
     /// Runs until told to stop.
     pub(super) fn run(mut self) {
+        #[cfg(target_os = "linux")]
+        raise_priority();
         let mut events = Events::with_capacity(8);
         let mut has_more = false;
         let mut cpu = cpu::ThreadClock::default();
@@ -166,15 +175,14 @@ impl Shard {
                 let core = &mut self.core;
                 has_more = self
                     .socket
-                    .receive(|from, to, bytes| core.handle_datagram(now, from, to, bytes));
+                    .receive(now, |datagram| core.handle_datagram(now, datagram));
             }
             for _ in 0..INPUTS_PER_TURN {
                 match self.inputs.try_recv() {
                     Ok(ShardInput::Command(command)) => self.core.handle_command(now, command),
                     Ok(ShardInput::Datagrams(datagrams)) => {
                         for handed in datagrams {
-                            self.core
-                                .handle_datagram(now, handed.from, handed.to, &handed.bytes);
+                            self.core.handle_datagram(now, handed.received());
                         }
                     }
                     Err(mpsc::TryRecvError::Empty) => break,
@@ -186,31 +194,48 @@ impl Shard {
                 }
             }
             self.core.handle_deadlines(now);
-            self.settle(now);
-            self.flush();
+            self.settle();
             self.core.hand_over();
             self.core.deliver();
             add(&self.core.counters.cpu_us, cpu.elapsed_us(now));
         }
     }
 
-    /// Calls every link that is due or was written to.
-    fn settle(&mut self, now: Instant) {
+    /// Calls every link that is due or was written to, and sends what they have.
+    fn settle(&mut self) {
+        let mut flushed_at = Instant::now();
         while let Some(key) = self.core.touched.pop() {
             let Some(link) = self.core.links.get_mut(key) else {
                 continue;
             };
             link.is_touched = false;
+            let now = Instant::now();
             self.core.call(now, key);
-            if self.core.egress.is_full() {
+            if self.core.egress.is_full() || now - flushed_at >= UNSENT_AT_MOST {
                 self.flush();
+                flushed_at = Instant::now();
             }
         }
+        self.flush();
     }
 
     fn flush(&mut self) {
         let dropped = self.core.egress.flush(&self.socket);
         add(&self.core.counters.dropped_send, dropped);
+    }
+}
+
+/// Makes the calling thread (which Linux means by `None`) less likely to wait. Unprivileged, it stays
+/// as it is.
+#[cfg(target_os = "linux")]
+fn raise_priority() {
+    use rustix::process::{getpriority_process, setpriority_process};
+    let raised = match getpriority_process(None) {
+        Ok(now) if now <= NICENESS => Ok(()),
+        _ => setpriority_process(None, NICENESS),
+    };
+    if let Err(error) = raised {
+        debug!(%error, "priority not raised");
     }
 }
 
@@ -228,23 +253,26 @@ impl Core {
         next.saturating_duration_since(now).max(SHORTEST_WAIT)
     }
 
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, to: IpAddr, bytes: &[u8]) {
+    fn handle_datagram(&mut self, now: Instant, datagram: Received<'_>) {
+        let Received {
+            from, to, bytes, ..
+        } = datagram;
         match classify(bytes) {
             Datagram::Media => {
                 if let Some(&key) = self.by_address.get(&from) {
-                    self.receive(now, key, from, to, bytes);
+                    self.receive(now, key, datagram);
                 } else if let Some(shard) = self.other_shard(|routes| routes.by_address(from)) {
-                    self.hand(shard, from, to, bytes);
+                    self.hand(shard, datagram);
                 } else {
                     add(&self.counters.dropped_garbage, 1);
                 }
             }
             Datagram::Check(fragment) => {
                 if let Some(&key) = self.by_fragment.get(fragment) {
-                    self.handle_check(now, key, from, to, bytes);
+                    self.handle_check(now, key, datagram);
                 } else if let Some(shard) = self.other_shard(|routes| routes.by_fragment(fragment))
                 {
-                    self.hand(shard, from, to, bytes);
+                    self.hand(shard, datagram);
                 } else {
                     add(&self.counters.dropped_garbage, 1);
                 }
@@ -275,11 +303,12 @@ impl Core {
         find(&self.routes).filter(|shard| *shard != self.index)
     }
 
-    fn hand(&mut self, shard: ShardIndex, from: SocketAddr, to: IpAddr, bytes: &[u8]) {
+    fn hand(&mut self, shard: ShardIndex, datagram: Received<'_>) {
         self.handed[shard].push(Handed {
-            from,
-            to,
-            bytes: Bytes::copy_from_slice(bytes),
+            arrived: datagram.arrived,
+            from: datagram.from,
+            to: datagram.to,
+            bytes: Bytes::copy_from_slice(datagram.bytes),
         });
     }
 
@@ -296,19 +325,12 @@ impl Core {
         }
     }
 
-    pub(super) fn receive(
-        &mut self,
-        now: Instant,
-        key: usize,
-        from: SocketAddr,
-        to: IpAddr,
-        bytes: &[u8],
-    ) {
-        let local = self.reach.candidate_of(to);
+    pub(super) fn receive(&mut self, now: Instant, key: usize, datagram: Received<'_>) {
+        let local = self.reach.candidate_of(datagram.to);
         let Some(link) = self.links.get_mut(key) else {
             return;
         };
-        if link.receive(now, from, local, bytes) {
+        if link.receive(now, local, datagram) {
             // str0m holds one incoming packet at a time.
             self.pump(now, key);
         } else {

@@ -1,7 +1,6 @@
 //! Links and rooms of a shard: opened by offers, found by checks, ended by members, deadlines or
 //! failures.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -14,18 +13,15 @@ use super::counters::add;
 use super::link::{Link, LinkConfig};
 use super::room::Room;
 use super::shard::{CONNECT_TIMEOUT, Core, SILENCE_TIMEOUT, TICK};
+use super::socket::Received;
 
 impl Core {
     /// A check proves that its sender was given the link's fragment and password: from then on its
     /// address belongs to the link.
-    pub(super) fn handle_check(
-        &mut self,
-        now: Instant,
-        key: usize,
-        from: SocketAddr,
-        to: IpAddr,
-        bytes: &[u8],
-    ) {
+    pub(super) fn handle_check(&mut self, now: Instant, key: usize, datagram: Received<'_>) {
+        let Received {
+            from, to, bytes, ..
+        } = datagram;
         let local = self.reach.candidate_of(to);
         let Some(link) = self.links.get_mut(key) else {
             return;
@@ -45,7 +41,7 @@ impl Core {
                 self.routes.remove_address(oldest, self.index);
             }
         }
-        self.receive(now, key, from, to, bytes);
+        self.receive(now, key, datagram);
     }
 
     pub(super) fn handle_command(&mut self, now: Instant, command: SfuCommand) {

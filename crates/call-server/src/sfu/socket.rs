@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -20,6 +21,20 @@ const GRO_BYTES: usize = 64 * 1024;
 const DATAGRAM_BYTES: usize = 2 * 1024;
 /// Batches received before anything else is done.
 const BATCHES_PER_TURN: usize = 4;
+
+/// A datagram cannot have waited longer than this to be read; if it seems so, somebody set the clock.
+const LATE_READ: Duration = Duration::from_secs(1);
+
+/// A datagram that was received.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Received<'a> {
+    /// When it came, never later than now.
+    pub(super) arrived: Instant,
+    pub(super) from: SocketAddr,
+    /// Own address; unspecified where the system does not tell.
+    pub(super) to: IpAddr,
+    pub(super) bytes: &'a [u8],
+}
 
 /// One socket of the media port.
 pub(super) struct MediaSocket {
@@ -88,9 +103,9 @@ impl MediaSocket {
         })
     }
 
-    /// Receives what is there, some batches at most; true where more may wait. `each` gets sender,
-    /// own address (unspecified where the system does not tell) and the datagram.
-    pub(super) fn receive(&mut self, mut each: impl FnMut(SocketAddr, IpAddr, &[u8])) -> bool {
+    /// Receives what is there, some batches at most; true where more may wait.
+    pub(super) fn receive(&mut self, now: Instant, mut each: impl FnMut(Received<'_>)) -> bool {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         for _ in 0..BATCHES_PER_TURN {
             let mut meta = [RecvMeta::default(); BATCH_SIZE];
             let mut chunks = self.buffers.chunks_mut(self.buffer_bytes);
@@ -114,9 +129,15 @@ impl MediaSocket {
                 let to = meta.dst_ip.unwrap_or(self.local.ip()).to_canonical();
                 let stride = meta.stride.max(1);
                 let bytes = &buffer[..meta.len.min(buffer.len())];
-                for datagram in bytes.chunks(stride) {
-                    trace!(len = datagram.len(), "datagram");
-                    each(from, to, datagram);
+                let arrived = arrived_at(now, wall, meta.timestamp);
+                for bytes in bytes.chunks(stride) {
+                    trace!(len = bytes.len(), "datagram");
+                    each(Received {
+                        arrived,
+                        from,
+                        to,
+                        bytes,
+                    });
                 }
             }
         }
@@ -131,5 +152,57 @@ impl MediaSocket {
             }
             _ => address,
         }
+    }
+}
+
+/// When a datagram arrived: what the system `noted`, where it does, because this thread may have been
+/// waiting for a processor since, which would look like a queue on the member's path. `wall` is what
+/// the system's clock says `now`.
+fn arrived_at(now: Instant, wall: Option<Duration>, noted: Option<Duration>) -> Instant {
+    let age = wall
+        .zip(noted)
+        .map(|(wall, noted)| wall.saturating_sub(noted))
+        .filter(|age| *age < LATE_READ);
+    age.and_then(|age| now.checked_sub(age)).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_arrived_when_the_system_says() {
+        const S: Duration = Duration::from_secs(1);
+        let (now, wall) = (Instant::now() + 100 * S, 1_000 * S);
+        let ms = Duration::from_millis;
+        for (noted, age) in [
+            (Some(wall - ms(30)), ms(30)),
+            (Some(wall + ms(1)), ms(0)),
+            // The clock was set in between.
+            (Some(wall - 100 * S), ms(0)),
+            (None, ms(0)),
+        ] {
+            assert_eq!(arrived_at(now, Some(wall), noted), now - age, "{noted:?}");
+        }
+    }
+
+    #[test]
+    fn what_waited_to_be_read_did_not_arrive_late() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bound = bind(address, 1).unwrap().remove(0);
+        let to = bound.local_addr().unwrap();
+        let mut socket = MediaSocket::new(bound).unwrap();
+        let sender = std::net::UdpSocket::bind(address).unwrap();
+        let sent = Instant::now();
+        sender.send_to(b"hello", to).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        let mut arrived = None;
+        socket.receive(Instant::now(), |datagram| {
+            assert_eq!(datagram.bytes, b"hello");
+            arrived = Some(datagram.arrived);
+        });
+        let waited = arrived.unwrap().saturating_duration_since(sent);
+        let is_noted = cfg!(target_os = "linux");
+        assert_eq!(waited < Duration::from_millis(100), is_noted, "{waited:?}");
     }
 }

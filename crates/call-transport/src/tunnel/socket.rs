@@ -12,7 +12,7 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -22,11 +22,10 @@ use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 use super::control::BulkControl;
 use super::endpoint::{Endpoint, Incoming};
 use super::frame;
+use crate::arrivals::arrived_at;
 
 /// How soon a full socket is tried again: the timers' resolution.
 const RETRY: Duration = Duration::from_millis(1);
-/// How late datagrams are read at most.
-const LATE_READ: Duration = Duration::from_millis(500);
 /// Segments and bytes of one transmission (Linux: UDP_MAX_SEGMENTS is 64, a datagram 65535 bytes).
 const SEGMENTS: usize = 64;
 const BATCH_BYTES: usize = 64_000;
@@ -195,18 +194,6 @@ impl Inner {
         meta.stride = kept.stride.max(1);
         self.drive_inline(&mut state, now);
     }
-}
-
-/// When a read's datagrams arrived: what the system noted, where it does, as this process may have
-/// waited for a processor.
-fn arrived_at(now: Instant, meta: &RecvMeta) -> Instant {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).ok();
-    let age = since_1970
-        .zip(meta.timestamp)
-        .and_then(|(wall, noted)| wall.checked_sub(noted))
-        // Beyond this somebody set the clock.
-        .filter(|age| *age < LATE_READ);
-    age.and_then(|age| now.checked_sub(age)).unwrap_or(now)
 }
 
 /// Datagrams moved to the front of the buffer they were read into.
