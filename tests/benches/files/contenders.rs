@@ -6,24 +6,16 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use visavis_tests::support::chromium;
-use visavis_tests::support::headless::{Lines, code_of};
-use visavis_tests::support::network::Namespace;
-use visavis_tests::support::transfer::make_file;
+use visavis_tests::support::headless::Lines;
+use visavis_tests::support::network::Place;
+use visavis_tests::support::transfer::{Room, make_file, meet_between};
 use visavis_tests::support::usage::{PeakMemory, family_cpu_seconds};
-use visavis_tests::support::window::binary;
 
 use crate::report::Cost;
 
 /// Nobody takes this long for anything but the slowest gibibyte.
 const PATIENCE: Duration = Duration::from_secs(300);
 const PEER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/files/peers/peer.mjs");
-
-/// Where one end of a transfer runs.
-pub(crate) struct Place<'a> {
-    pub(crate) namespace: &'a Namespace,
-    /// By which the other end reaches it.
-    pub(crate) address: &'a str,
-}
 
 /// See the [module documentation](self).
 pub(crate) enum Contender {
@@ -237,55 +229,11 @@ fn connect_ours(places: Option<&[Place<'_>; 2]>, bytes: u64) -> Pair {
     make_file(&file, bytes);
     let folder = directory.path().join("arrived");
     std::fs::create_dir(&folder).expect("a directory can be made");
-    let of = |at: usize| places.map(|places| places[at].namespace);
-    let host = places.map_or("127.0.0.1", |places| places[0].address);
-    let address = format!("{host}:0");
-    let start = |at: usize, name: &str, args: &[&str]| {
-        Lines::start_commanded(of(at), &binary(name), args, &[])
-    };
-    let server_args = [
-        "--http",
-        &address,
-        "--media",
-        &address,
-        "--topology",
-        "mesh",
-    ];
-    let mut server = start(0, "visavis-server", &server_args);
-    let listening = server.event("listening");
-    let url = format!(
-        "ws://{}",
-        listening["http"].as_str().expect("an address is text")
-    );
-    let mut sender = start(
-        0,
-        "visavis-headless",
-        &["--server", &url, "--create", "--name", "Ann", "--commands"],
-    );
-    let code = code_of(&mut sender);
     let folder = folder.to_str().expect("test paths are text");
-    let mut receiver = start(
-        1,
-        "visavis-headless",
-        &[
-            "--server",
-            &url,
-            "--code",
-            &code,
-            "--name",
-            "Bo",
-            "--accept-files",
-            folder,
-        ],
-    );
-    for end in [&mut sender, &mut receiver] {
-        end.until("a link", |line| {
-            line["event"] == "link" && line["state"] == "connected"
-        });
-    }
+    let Room { ann, bo, server } = meet_between(places, &[], &["--accept-files", folder]);
     Pair {
-        sender,
-        receiver,
+        sender: ann,
+        receiver: bo,
         go: json!({ "type": "offer_files", "to": null, "paths": [file] }),
         is_ours: true,
         _rest: Some((server, directory)),

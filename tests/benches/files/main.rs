@@ -32,9 +32,9 @@ mod linux {
     use call_lab::network::{Loss, PathConfig};
     use clap::Parser;
     use visavis_tests::support::link::{End, lay};
-    use visavis_tests::support::network::Namespace;
+    use visavis_tests::support::network::{Namespace, Place};
 
-    use crate::contenders::{Contender, Place, present};
+    use crate::contenders::{Contender, present};
     use crate::report::{grid, loopback};
 
     /// What goes over loopback.

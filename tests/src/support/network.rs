@@ -8,6 +8,14 @@ pub struct Namespace {
     holder: Child,
 }
 
+/// Where one end of a link runs.
+pub struct Place<'a> {
+    /// In here.
+    pub namespace: &'a Namespace,
+    /// By which the other end reaches it.
+    pub address: &'a str,
+}
+
 impl Namespace {
     /// A new namespace with nothing but loopback; `None` where there are none to be had.
     pub fn new() -> Option<Self> {

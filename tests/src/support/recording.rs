@@ -97,7 +97,8 @@ fn judge(
     (judgement, score)
 }
 
-fn luma(picture: &I420Frame) -> Luma<'_> {
+/// A picture's luma, to be compared.
+pub fn luma(picture: &I420Frame) -> Luma<'_> {
     Luma {
         samples: picture.y(),
         width: picture.width() as usize,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::headless::{Lines, Server, code_of};
 use super::link::connect;
-use super::network::Namespace;
+use super::network::{Namespace, Place};
 use super::window::binary;
 
 /// How long a whole transfer of these tests may take.
@@ -278,4 +278,54 @@ impl Across {
             _behind: behind,
         })
     }
+}
+
+/// A room of two in a mesh.
+pub struct Room {
+    /// At the first place.
+    pub ann: Lines,
+    /// At the second.
+    pub bo: Lines,
+    /// Beside Ann; outlives both.
+    pub server: Lines,
+}
+
+/// Two members at two places, or on this machine's loopback, once they are linked; Ann takes commands.
+///
+/// # Panics
+/// When the programs are not built or do not meet.
+pub fn meet_between(places: Option<&[Place<'_>; 2]>, ann: &[&str], bo: &[&str]) -> Room {
+    let of = |at: usize| places.map(|places| places[at].namespace);
+    let host = places.map_or("127.0.0.1", |places| places[0].address);
+    let address = format!("{host}:0");
+    let args = [
+        "--http",
+        &address,
+        "--media",
+        &address,
+        "--topology",
+        "mesh",
+    ];
+    let mut server = Lines::start_commanded(of(0), &binary("visavis-server"), &args, &[]);
+    let listening = server.event("listening");
+    let at = listening["http"].as_str().expect("an address is text");
+    let url = format!("ws://{at}");
+    let start = |at: usize, name, code, further| {
+        let member = Member {
+            namespace: of(at),
+            server: &url,
+            code,
+            name,
+            accept: None,
+            further,
+        };
+        member.start()
+    };
+    let mut ann = start(0, "Ann", None, ann);
+    let code = code_of(&mut ann);
+    let mut bo = start(1, "Bo", Some(&code), bo);
+    for end in [&mut ann, &mut bo] {
+        linked(end, 1);
+    }
+    Room { ann, bo, server }
 }

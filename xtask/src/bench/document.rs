@@ -73,6 +73,16 @@ pub(super) fn with(former: &str, part: Part, section: &Section<'_>) -> String {
     text
 }
 
+/// A document with what stands between `<!-- measured: PLACE -->` and `<!-- end: PLACE -->` replaced;
+/// `None` where there is no such place.
+pub(super) fn between(former: &str, place: &str, text: &str) -> Option<String> {
+    let begin = format!("<!-- measured: {place} -->\n");
+    let end = format!("\n<!-- end: {place} -->");
+    let (before, rest) = former.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}{text}{end}{after}"))
+}
+
 /// Everything below a section's title.
 fn body_of(text: &str, part: Part) -> Option<&str> {
     let title = format!("{}\n", part.title());
@@ -93,6 +103,14 @@ mod tests {
             machine: "a machine".into(),
             tables,
         }
+    }
+
+    #[test]
+    fn a_place_is_filled_anew() {
+        let text = "a\n<!-- measured: b -->\nold\n<!-- end: b -->\nc\n";
+        let want = "a\n<!-- measured: b -->\nnew\n<!-- end: b -->\nc\n";
+        assert_eq!(between(text, "b", "new").as_deref(), Some(want));
+        assert_eq!(between(text, "d", "new"), None);
     }
 
     #[test]

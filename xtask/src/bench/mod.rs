@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: what the engine and the server cost, measured and written to
-//! `docs/benchmarks.md`.
+//! `cargo xtask bench`: what the engine and the server cost and how calls do, measured and written to
+//! `docs/benchmarks.md` and `docs/quality.md`.
 //!
 //! Figures depend on the machine and on what else it does, so nothing passes or fails by them.
 
@@ -35,6 +35,9 @@ enum Subject {
     /// Files against the data channels of others, in the release profile; Linux only, as root.
     /// Takes about ten minutes
     Files(FilesOptions),
+    /// Calls over bad networks against Chromium's, in the release profile; Linux only, as root.
+    /// Takes about twenty minutes
+    Networks(NetworksOptions),
 }
 
 /// Which parts of the benchmark of files; with any of them, the tables are only printed.
@@ -47,6 +50,17 @@ struct FilesOptions {
     #[arg(long, value_name = "RTT,LOSS")]
     cell: Vec<String>,
     /// Only this one: visavis, wrtc, node-datachannel or chromium
+    #[arg(long)]
+    contender: Vec<String>,
+}
+
+/// Which parts of the benchmark of calls; with any of them, the tables are only printed.
+#[derive(Args, Clone)]
+struct NetworksOptions {
+    /// Only networks whose name contains this: "5 % lost", "250 ms", "moderate"
+    #[arg(long)]
+    network: Vec<String>,
+    /// Only this one: visavis or chromium
     #[arg(long)]
     contender: Vec<String>,
 }
@@ -80,6 +94,7 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
             }
             (Part::Files, " files", "release", tables)
         }
+        Subject::Networks(chosen) => return bench_networks(workspace, &chosen),
     };
     println!("{tables}");
     let section = Section {
@@ -91,6 +106,31 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
     let path = workspace.root().join("docs/benchmarks.md");
     let former = fs::read_to_string(&path).unwrap_or_default();
     let text = document::with(&former, part, &section);
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The table of calls stands beside the others about quality.
+fn bench_networks(workspace: &Workspace, chosen: &NetworksOptions) -> Result<()> {
+    let mut arguments = Vec::new();
+    for network in &chosen.network {
+        arguments.extend(["--network", network]);
+    }
+    for contender in &chosen.contender {
+        arguments.extend(["--contender", contender]);
+    }
+    let tables = peers::bench_networks(workspace, &arguments)?;
+    println!("{tables}");
+    if !arguments.is_empty() {
+        return Ok(());
+    }
+    let path = workspace.root().join("docs/quality.md");
+    let former = fs::read_to_string(&path)?;
+    let text = document::between(
+        &former,
+        "networks",
+        &format!("Machine: {}.\n\n{}", machine(), tables.trim()),
+    );
+    let text = text.context("docs/quality.md has no place for the table")?;
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 

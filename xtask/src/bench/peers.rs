@@ -1,5 +1,5 @@
-//! The benchmark of files: our binaries of the release profile, and the npm packages they are
-//! compared with, by lock file and below `target/`.
+//! Benchmarks of our binaries, of the release profile, against others: of files against npm packages,
+//! by lock file and below `target/`, and of calls against Chromium.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,12 +14,31 @@ const LISTED: &str = "tests/benches/files/peers";
 /// Copy of the lock file that the packages were installed from.
 const STAMP: &str = "installed-lock.json";
 
-/// Builds, installs and runs; the tables.
+/// Builds, installs and runs the benchmark of files; the tables.
 pub(super) fn bench_files(workspace: &Workspace, arguments: &[&str]) -> Result<String> {
-    if !cfg!(target_os = "linux") {
-        bail!("files are measured on Linux only");
-    }
     let packages = install_packages(workspace)?;
+    bench(
+        workspace,
+        "files",
+        arguments,
+        &[("PEER_PACKAGES", packages)],
+    )
+}
+
+/// Builds and runs the benchmark of calls over bad networks; the tables.
+pub(super) fn bench_networks(workspace: &Workspace, arguments: &[&str]) -> Result<String> {
+    bench(workspace, "networks", arguments, &[])
+}
+
+fn bench(
+    workspace: &Workspace,
+    name: &str,
+    arguments: &[&str],
+    environment: &[(&str, PathBuf)],
+) -> Result<String> {
+    if !cfg!(target_os = "linux") {
+        bail!("{name} are measured on Linux only");
+    }
     process::run(process::cargo(workspace.root()).args([
         "build",
         "--release",
@@ -34,10 +53,10 @@ pub(super) fn bench_files(workspace: &Workspace, arguments: &[&str]) -> Result<S
     command
         .args(["bench", "--profile", "dev", "--workspace"])
         .args(FEATURES)
-        .args(["--bench", "files", "--"])
+        .args(["--bench", name, "--"])
         .args(arguments)
         .env("VISAVIS_BIN_DIR", workspace.binaries(true))
-        .env("PEER_PACKAGES", packages);
+        .envs(environment.iter().map(|(name, value)| (name, value)));
     process::output(&mut command)
 }
 

@@ -45,6 +45,9 @@ const TRIAL: Duration = Duration::from_millis(3_500);
 /// By when the estimate must have grown by how many percent, or the trial ends: it grows by half in
 /// a second where there is room, and not at all where there is none.
 const TRIAL_GROWTH: (Duration, u64) = (Duration::from_millis(1_200), 112);
+/// What a trial has to show: so many percent of what keeps the last rung. It cannot show what enters it
+/// from elsewhere, because an estimate grows to half again of what is sent at most.
+const TRIAL_SHOWS_PERCENT: u64 = 120;
 /// Pauses between trials: how many trials each is for, the last for all further ones. The first
 /// minute's are short, because most dips last seconds and the picture must be back within eight of
 /// the path's recovery.
@@ -311,7 +314,8 @@ impl Ladder {
         let last = self.rungs.len() - 1;
         let fits = self.rungs[last].enter_bps <= signal.budget_bps;
         if let Some(trial) = self.trial {
-            if fits && self.may_rise(now) {
+            let shown_bps = self.rungs[last].keep_bps * TRIAL_SHOWS_PERCENT / 100;
+            if signal.budget_bps >= shown_bps && self.may_rise(now) {
                 return self.rise(now, Step::On(last));
             }
             if trial.has_failed(now, signal) {

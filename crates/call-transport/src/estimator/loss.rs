@@ -6,10 +6,13 @@
 //! up to [`MOST_TOLERATED`]; above, the bound falls as in Google congestion control
 //! (draft-ietf-rmcat-gcc-02, section 6).
 //!
-//! Invariants: the bound never rises above what the caller limits it to; nothing is concluded from
-//! fewer than [`LEAST_PACKETS`] packets.
+//! Invariants: the bound never rises above what the caller limits it to, nor falls below [`MIN_BPS`],
+//! which is sent anyway and from where the way back would be long; nothing is concluded from fewer than
+//! [`LEAST_PACKETS`] packets.
 
 use std::collections::VecDeque;
+
+use super::control::MIN_BPS;
 
 /// Lost of all, up to which a call is good with retransmissions and the sound's redundancy (GCC
 /// reacts from here on, too). Higher lets short queues overflow for longer.
@@ -142,8 +145,10 @@ impl LossJudge {
         } else {
             (delivered_bps / before_bps).clamp(0.5, 0.9)
         };
-        self.bound_bps = Some(before_bps * factor);
-        if !is_tried {
+        let bound_bps = (before_bps * factor).max(MIN_BPS);
+        self.bound_bps = Some(bound_bps);
+        // Where nothing less can be sent, there is nothing to try.
+        if !is_tried && bound_bps > MIN_BPS {
             self.trial = Some(Trial {
                 before: self.share,
                 judged_at_ms: now_ms + WINDOW_MS + rtt_ms + PAUSE_MS,
@@ -194,6 +199,22 @@ mod tests {
         let mut judge = LossJudge::default();
         assert!(run(&mut judge, 20, |_| 0.3) < 0.5e6);
         assert!(run(&mut judge, 30, |_| 0.0) > 1.9e6, "and comes back");
+    }
+
+    #[test]
+    fn a_path_that_lost_nearly_everything_is_back_within_seconds() {
+        let mut judge = LossJudge::default();
+        // Sound alone: five packets each time.
+        let mut bound_after = |from_s: u32, to_s: u32, lost: usize| {
+            for step in from_s * 10..to_s * 10 {
+                let target_bps = judge.bound_bps().unwrap_or(500_000.0).max(MIN_BPS);
+                let now_ms = f64::from(step) * 100.0;
+                judge.handle_reports(now_ms, (lost, 5), 40_000.0, target_bps, 100.0);
+            }
+            judge.bound_bps()
+        };
+        assert_eq!(bound_after(0, 30, 4), Some(MIN_BPS));
+        assert!(bound_after(30, 38, 0).is_none_or(|bps| bps > 2.0 * MIN_BPS));
     }
 
     #[test]

@@ -2,32 +2,14 @@
 // chromium. Commands come as JSON lines on standard input, reports go to standard output. The npm
 // packages lie in the directory that PEER_PACKAGES names. Ends with its input.
 
-import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
-import { tmpdir } from 'node:os'
 import { createInterface } from 'node:readline'
 
+import { browse } from '../../browser.mjs'
 import { HIGH_WATER_BYTES, LOW_WATER_BYTES, counter, transfer } from './transfer.mjs'
 
 const say = (message) => process.stdout.write(`${JSON.stringify(message)}\n`)
 const load = (name) => createRequire(`${process.env.PEER_PACKAGES}/`)(name)
-
-const CHROMIUM_FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--disable-dev-shm-usage',
-  // Plain host candidates, as the others have them; otherwise they are hidden from pages without
-  // a camera.
-  '--disable-features=WebRtcHideLocalIpsWithMdns',
-]
 
 function nodeDatachannel() {
   const { PeerConnection } = load('node-datachannel')
@@ -76,51 +58,15 @@ function sendNative(channel, messageBytes, bytes) {
   fill()
 }
 
-// Serves the page and passes on what goes in and out.
+// Its page runs the same code.
 async function chromium() {
-  const here = new URL('.', import.meta.url)
-  const pages = { '/': ['page.html', 'text/html'], '/transfer.mjs': ['transfer.mjs', 'text/javascript'] }
-  let commands = null
-  const server = createServer((request, response) => {
-    if (request.url === '/commands') {
-      response.writeHead(200, { 'content-type': 'text/event-stream' })
-      response.flushHeaders()
-      commands = response
-    } else if (request.url === '/say') {
-      let body = ''
-      request.on('data', (part) => (body += part))
-      request.on('end', () => {
-        process.stdout.write(`${body}\n`)
-        response.end()
-      })
-    } else if (pages[request.url]) {
-      const [file, type] = pages[request.url]
-      response.writeHead(200, { 'content-type': type })
-      response.end(readFileSync(new URL(file, here)))
-    } else {
-      response.writeHead(404)
-      response.end()
-    }
+  const here = (file) => new URL(file, import.meta.url)
+  const browser = await browse({
+    '/': [here('page.html'), 'text/html'],
+    '/transfer.mjs': [here('transfer.mjs'), 'text/javascript'],
   })
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const profile = mkdtempSync(`${tmpdir()}/visavis-bench-`)
-  // Whatever ends this process ends the browser.
-  const browser = spawn(
-    'setpriv',
-    [
-      ...['--pdeathsig', 'KILL', process.env.CHROMIUM, ...CHROMIUM_FLAGS],
-      `--user-data-dir=${profile}`,
-      `http://127.0.0.1:${server.address().port}/`,
-    ],
-    { stdio: 'ignore', env: { ...process.env, HOME: profile } },
-  )
-  const ended = new Promise((resolve) => browser.on('exit', resolve))
-  leave = async () => {
-    browser.kill('SIGKILL')
-    await ended
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
-  }
-  return async (command) => commands.write(`data: ${JSON.stringify(command)}\n\n`)
+  leave = browser.leave
+  return browser.handle
 }
 
 let handle
