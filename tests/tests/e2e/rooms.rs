@@ -284,6 +284,7 @@ fn width_in(stats: &Value, member: &Value) -> u64 {
 fn twelve_members_get_what_their_tiles_ask_for() {
     const SENDERS: usize = 6;
     const MEMBERS: usize = 12;
+    const JUDGED_S: u64 = 40;
     let _machine = real_time();
     let server = Server::start();
     let names: Vec<String> = (0..MEMBERS).map(|n| format!("Member{n}")).collect();
@@ -324,7 +325,7 @@ fn twelve_members_get_what_their_tiles_ask_for() {
         cpu_seconds(server.process.pid()),
         http_get(&server.address, "/metrics"),
     );
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(JUDGED_S);
     let begun: Vec<usize> = members.iter().map(|lines| lines.seen.len()).collect();
     for lines in &mut members {
         lines.watch(until.saturating_duration_since(Instant::now()));
@@ -334,10 +335,10 @@ fn twelve_members_get_what_their_tiles_ask_for() {
     let forwarded = "visavis_sfu_packets_out_total";
     let packets = counter(&after, forwarded) - counter(&before, forwarded);
     println!(
-        "60 s: {packets} packets forwarded, {used:.2} s of CPU, {:.1} us per packet",
+        "{JUDGED_S} s: {packets} packets forwarded, {used:.2} s of CPU, {:.1} us per packet",
         used * 1e6 / packets.max(1.0)
     );
-    assert!(packets > 60_000.0, "{packets} packets in a minute");
+    assert!(packets > 1_000.0 * JUDGED_S as f64, "{packets} packets");
     // Everybody is looked at before anybody fails: one member's figures do not tell why.
     let mut wrong: Vec<String> = Vec::new();
     for (index, lines) in members.iter_mut().enumerate() {
@@ -360,7 +361,7 @@ fn twelve_members_get_what_their_tiles_ask_for() {
             names[index],
             seconds.len()
         );
-        if seconds.len() < 50 {
+        if seconds.len() < 33 {
             wrong.push(format!("{}: {} figures", names[index], seconds.len()));
         }
         // Twelve clients fill both cores, and whatever waits there for a processor looks like a full
@@ -374,7 +375,7 @@ fn twelve_members_get_what_their_tiles_ask_for() {
         let stats = lines.seen.iter().filter(|line| line["event"] == "stats");
         let concealed: Vec<f64> = stats
             .rev()
-            .take(50)
+            .take(33)
             .flat_map(|line| line["members"].as_array().cloned().unwrap_or_default())
             .filter(|entry| ids[..3].contains(&entry["member"]))
             .filter_map(|entry| entry["audio"]["concealed_ratio"].as_f64())

@@ -50,6 +50,23 @@ impl Default for AudioEncoderConfig {
     }
 }
 
+/// Whether a packet of one frame holds the frame before once more (RFC 6716, section 4.2.4): one bit
+/// after the voice activity of its SILK frames (sections 3.1 and 4.2.3), CELT has none.
+pub(super) fn carries_redundancy(packet: &[u8]) -> bool {
+    let [toc, first, ..] = packet else {
+        return false;
+    };
+    let silk_frames = match toc >> 3 {
+        // 10, 20, 40 and 60 ms of narrow, medium and wide band.
+        config @ 0..=11 => (config % 4).max(1),
+        // Hybrid.
+        12..=15 => 1,
+        _ => return false,
+    };
+    let is_single = toc & 0b11 == 0;
+    is_single && first >> (7 - silk_frames) & 1 == 1
+}
+
 /// Turns 20 ms frames into packets.
 pub trait AudioEncoder: Send {
     /// Encodes one frame. `None`: nothing needs to be transmitted (DTX).
@@ -298,6 +315,26 @@ mod tests {
         assert!(tone_strength(&out, 440.0) > 0.9);
         decoder.decode(&packets[41], &mut out).unwrap();
         assert!(tone_strength(&out, 440.0) > 0.9);
+    }
+
+    #[test]
+    fn packets_tell_whether_they_hold_the_frame_before() {
+        for (packet_loss_perc, most) in [(0, 0), (10, 50)] {
+            let config = AudioEncoderConfig {
+                packet_loss_perc,
+                ..AudioEncoderConfig::default()
+            };
+            let mut encoder = OpusEncoder::new(config).unwrap();
+            let packets: Vec<Bytes> = (0..50)
+                .filter_map(|index| encoder.encode(&tone_frame(index)).unwrap())
+                .collect();
+            let holding = packets.iter().filter(|it| carries_redundancy(it)).count();
+            assert!(holding <= most && holding >= most * 8 / 10, "{holding}");
+        }
+        // Empty, no frame, CELT, two frames.
+        for packet in [&[][..], &[0x48], &[0xf8, 0xff], &[0x49, 0xff, 0xff]] {
+            assert!(!carries_redundancy(packet), "{packet:?}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::codec::carries_redundancy;
+
 use super::delay::DelayEstimator;
 pub use super::delay::{MAX_DELAY_MS, MIN_DELAY_MS};
 use super::format::{BLOCK_DURATION, FRAME_SAMPLES, SAMPLE_RATE_HZ};
@@ -101,11 +103,14 @@ pub struct JitterStats {
     pub late: u64,
     /// Packets received more than once.
     pub duplicated: u64,
-    /// Frames made up because a packet was lost or late; a begun one counts.
+    /// Frames made up because a packet was lost or late; a begun one counts. As webrtc-stats counts
+    /// `concealedSamples`, without those decoded from the next packet's redundancy.
     pub concealed: u64,
+    /// Frames decoded from the next packet's redundancy.
+    pub repaired: u64,
     /// Times that frames began to be made up.
     pub concealment_events: u64,
-    /// Frames played, including concealed ones, without pauses and buffering.
+    /// Frames played, including concealed and repaired ones, without pauses and buffering.
     pub played: u64,
     /// Samples left out to shorten the delay.
     pub accelerated_samples: u64,
@@ -295,7 +300,7 @@ impl JitterBuffer {
         let concealed = self.concealed_blocks.div_ceil(FRAME_BLOCKS);
         JitterStats {
             concealed,
-            played: self.packets_played + concealed,
+            played: self.packets_played + self.stats.repaired + concealed,
             jitter_ms: self.delay.jitter_ms(),
             delay_ms: u32::try_from(delay_ticks / TICKS_PER_MS).unwrap_or(0),
             target_delay_ms: self.delay.target_ms(),
@@ -331,7 +336,12 @@ impl JitterBuffer {
                 None
             };
             self.miss_frame();
-            self.count_concealed(FRAME_BLOCKS);
+            if fec_from.as_deref().is_some_and(carries_redundancy) {
+                self.stats.repaired += 1;
+                self.concealing = false;
+            } else {
+                self.count_concealed(FRAME_BLOCKS);
+            }
             return Pull::Conceal { fec_from };
         }
         if missing > 0 {

@@ -139,6 +139,25 @@ fn a_lost_packet_is_concealed_from_the_next_ones_redundancy() {
 }
 
 #[test]
+fn what_is_decoded_from_redundancy_is_not_made_up() {
+    let start = Instant::now();
+    let mut buffer = JitterBuffer::new();
+    // Hybrid packets of one frame, as voices have them; the bit says that they hold the one before.
+    for (number, has_redundancy) in [(0, 0x40), (1, 0x40), (3, 0x40), (5, 0x00), (6, 0x40)] {
+        let payload = Bytes::copy_from_slice(&[0x78, has_redundancy, 0]);
+        let arrived = start + Duration::from_millis(20) * u32::from(number);
+        buffer.handle_packet(arrived, number, u32::from(number) * 960, payload);
+    }
+    for frame in 7..20 {
+        buffer.pull(start + Duration::from_millis(20) * frame, 0);
+    }
+    let stats = buffer.stats();
+    assert_eq!((stats.lost, stats.repaired), (2, 1), "{stats:?}");
+    assert_eq!(stats.concealed, 1, "{stats:?}");
+    assert_eq!(stats.played, 7, "{stats:?}");
+}
+
+#[test]
 fn a_hole_that_fills_before_it_is_due_is_no_loss() {
     let outcome = run(&stream(50, |n| if n == 20 { 25 } else { 0 }), 1_100);
     assert_eq!(outcome.played, (0..50).collect::<Vec<_>>());

@@ -5,7 +5,7 @@
 //! ten to twenty seconds is what the path takes without jitter. A frame is due at its media time
 //! plus the fastest transit plus a delay: the larger of
 //!
-//! * the *jitter delay*, which 95 of 100 frames of the last seconds would have met, and
+//! * the *jitter delay*, which 98 of 100 frames of the last seconds would have met, and
 //! * the *sync delay*, at which the picture is in step with the sound ([`crate::lip_sync`]).
 //!
 //! The delay moves slowly, so that a change is a slightly faster or slower picture and no jump.
@@ -28,7 +28,7 @@ pub const MAX_DELAY_MS: u32 = 500;
 const JITTER_FRAMES: usize = 128;
 /// The share of frames, in percent, that the jitter delay is to meet. More wait longer for the
 /// few that are late; those are shown late instead.
-const PERCENTILE: usize = 95;
+const PERCENTILE: usize = 98;
 /// The fastest transit is forgotten after one to two of these: clocks drift, routes change.
 const FASTEST_WINDOW_US: i64 = 10_000_000;
 /// Largest step of the delay per frame upwards, in µs: a third of a frame's time at 30 frames per
