@@ -45,7 +45,7 @@ const APT_BUILD: [&str; 19] = [
     "libasound2-plugins",
 ];
 
-const APT_TEST: [&str; 12] = [
+const APT_TEST: [&str; 13] = [
     "xvfb",
     "xauth",
     "xdotool",
@@ -56,6 +56,7 @@ const APT_TEST: [&str; 12] = [
     "pulseaudio-utils",
     "imagemagick",
     "iproute2",
+    "nftables",
     "fonts-dejavu-core",
     "fonts-noto-color-emoji",
 ];
@@ -65,12 +66,12 @@ const FEDORA: &str = "sudo dnf install gcc gcc-c++ make pkgconf-pkg-config cmake
     libxdo-devel libayatana-appindicator-gtk3-devel gstreamer1-plugins-good gstreamer1-plugins-bad-free \
     alsa-plugins-pulseaudio nodejs npm\n\
     for the tests also: sudo dnf install xorg-x11-server-Xvfb xauth xdotool dbus-x11 chromium \
-    pulseaudio-utils ImageMagick iproute dejavu-sans-fonts google-noto-color-emoji-fonts";
+    pulseaudio-utils ImageMagick iproute nftables dejavu-sans-fonts google-noto-color-emoji-fonts";
 const ARCH: &str = "sudo pacman -S --needed base-devel cmake nasm clang mold webkit2gtk-4.1 gtk3 librsvg \
     alsa-lib libvpx v4l-utils openssl xdotool libayatana-appindicator gst-plugins-good gst-plugins-bad \
     alsa-plugins nodejs npm\n\
     for the tests also: sudo pacman -S --needed xorg-server-xvfb xorg-xauth dbus chromium libpulse \
-    imagemagick iproute2 ttf-dejavu noto-fonts-emoji";
+    imagemagick iproute2 nftables ttf-dejavu noto-fonts-emoji";
 const MACOS: &str = "xcode-select --install\n    brew install cmake nasm pkgconf libvpx node";
 const WINDOWS: &str = "winget install Microsoft.VisualStudio.2022.BuildTools --override \"--wait --passive \
     --add Microsoft.VisualStudio.Workload.VCTools --includeRecommended\"\n    \
