@@ -41,9 +41,8 @@ mod linux {
     use crate::networks::{Network, matrix, profiles};
     use crate::report::table;
 
-    /// Start-up that is not measured, and what is.
-    const WARM_UP: Duration = Duration::from_secs(6);
-    const MEASURED: Duration = Duration::from_secs(20);
+    /// On the bad network, and not measured.
+    const WARM_UP: Duration = Duration::from_secs(5);
 
     /// Which parts to run; without any, all.
     #[derive(Parser)]
@@ -108,7 +107,7 @@ mod linux {
         let mut pair = contender.meet(&places, clip);
         link.set_conditions(network.conditions);
         pair.wait(WARM_UP);
-        let call = pair.measure(MEASURED, |passed| {
+        let call = pair.measure(network.measured, |passed| {
             if let Some((from, to, worse)) = &network.episode {
                 let is_within = (*from..*to).contains(&passed);
                 link.set_conditions(if is_within {

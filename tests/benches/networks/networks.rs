@@ -14,15 +14,18 @@ const QUEUE_BYTES: usize = 75_000;
 pub(crate) struct Network {
     pub(crate) name: String,
     pub(crate) conditions: Conditions,
+    /// How long calls over it are measured.
+    pub(crate) measured: Duration,
     /// What becomes worse from when to when, counted from the beginning of what is measured.
     pub(crate) episode: Option<(Duration, Duration, Conditions)>,
 }
 
 impl Network {
-    fn lasting(name: String, path: PathConfig) -> Self {
+    fn lasting(name: String, path: PathConfig, measured: Duration) -> Self {
         Self {
             name,
             conditions: Conditions::symmetric(path),
+            measured,
             episode: None,
         }
     }
@@ -57,7 +60,7 @@ pub(crate) fn matrix() -> Vec<Network> {
                 loss: Loss::Random(f64::from(loss_percent) / 1e2),
                 ..path(Duration::from_millis(rtt_ms.into()) / 2)
             };
-            all.push(Network::lasting(name, path));
+            all.push(Network::lasting(name, path, Duration::from_secs(12)));
         }
     }
     all
@@ -81,13 +84,19 @@ pub(crate) fn profiles() -> Vec<Network> {
         loss: Loss::Random(0.30),
         ..path(ms(25))
     });
-    let mut spike = Network::lasting("30 % lost for 10 of 20 s, 25 ms".to_owned(), path(ms(25)));
+    let name = "30 % lost for 10 of 20 s, 25 ms".to_owned();
+    let mut spike = Network::lasting(name, path(ms(25)), ms(20_000));
     spike.episode = Some((ms(5_000), ms(15_000), worse));
     vec![
-        Network::lasting("moderate: 100 ± 25 ms, 5 % lost".to_owned(), moderate),
+        Network::lasting(
+            "moderate: 100 ± 25 ms, 5 % lost".to_owned(),
+            moderate,
+            ms(20_000),
+        ),
         Network::lasting(
             "international: 250 ± 100 ms, 10 % lost in bursts".to_owned(),
             international,
+            ms(20_000),
         ),
         spike,
     ]

@@ -36,7 +36,7 @@ enum Subject {
     /// Takes about ten minutes
     Files(FilesOptions),
     /// Calls over bad networks against Chromium's, in the release profile; Linux only, as root.
-    /// Takes about twenty minutes
+    /// Takes about a quarter of an hour
     Networks(NetworksOptions),
 }
 

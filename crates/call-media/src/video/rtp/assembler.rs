@@ -33,9 +33,12 @@ use super::ring::{MAX_SLOTS, PacketRing, WindowExceeded};
 use super::{Part, RtpVideoPacket, join, parse};
 use crate::pool::BytesPool;
 
-/// How long a missing packet is waited for. Covers two retransmissions at 100 ms round trip.
+/// How long a missing packet is waited for at first. Covers two retransmissions at 100 ms round trip.
 /// Longer freezes longer before asking for a keyframe; shorter gives up on what would have come.
 pub const REORDER_WAIT: Duration = Duration::from_millis(250);
+/// How long at most: transports ask no longer. On a long path a packet that was given up comes later
+/// all the same, and tells how long the next one is worth waiting for.
+const REORDER_WAIT_MOST: Duration = Duration::from_secs(1);
 /// Most complete frames waiting to be taken.
 const READY_FRAMES: usize = 64;
 /// A forward jump beyond this is a restarted stream, not loss.
@@ -104,6 +107,10 @@ pub struct VideoAssembler {
     scanned_until: u64,
     awaits_keyframe: bool,
     is_discontinuous: bool,
+    /// How long a missing packet is waited for.
+    wait: Duration,
+    /// What was given up last, and since when it had been waited for.
+    given_up: Option<(std::ops::Range<u64>, Instant)>,
     old_run: u32,
     size: (u32, u32),
     ready: VecDeque<AssembledFrame>,
@@ -124,6 +131,8 @@ impl VideoAssembler {
             scanned_until: 0,
             awaits_keyframe: true,
             is_discontinuous: false,
+            wait: REORDER_WAIT,
+            given_up: None,
             old_run: 0,
             size: (0, 0),
             ready: VecDeque::new(),
@@ -134,6 +143,7 @@ impl VideoAssembler {
     /// Takes a packet in any order. Then drain [`Self::poll_frame`].
     pub fn handle_packet(&mut self, now: Instant, packet: RtpVideoPacket) {
         let sequence = self.unwrap_sequence(packet.sequence);
+        self.learn(now, sequence);
         if self.next.is_some_and(|next| sequence < next) {
             self.handle_old_packet();
             return;
@@ -193,7 +203,7 @@ impl VideoAssembler {
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.next?;
         let (_, after_hole) = self.packets.range(self.contiguous_until..u64::MAX).next()?;
-        Some(after_hole.arrived_at + REORDER_WAIT)
+        Some(after_hole.arrived_at + self.wait)
     }
 
     /// Whether the sender should be asked for a keyframe (PLI). Stays true until one begins to
@@ -235,6 +245,17 @@ impl VideoAssembler {
         unwrapped
     }
 
+    /// Waits longer from now on if this was worth waiting for.
+    fn learn(&mut self, now: Instant, sequence: u64) {
+        if let Some((missing, since)) = &self.given_up
+            && missing.contains(&sequence)
+        {
+            let took = now.saturating_duration_since(*since);
+            self.wait = self.wait.max(took * 5 / 4).min(REORDER_WAIT_MOST);
+            self.given_up = None;
+        }
+    }
+
     fn handle_old_packet(&mut self) {
         self.stats.late_packets += 1;
         self.old_run += 1;
@@ -247,6 +268,7 @@ impl VideoAssembler {
     fn restart(&mut self) {
         tracing::debug!("the stream restarted");
         self.old_run = 0;
+        self.given_up = None;
         self.drop_below(u64::MAX);
         self.search();
     }
@@ -281,7 +303,7 @@ impl VideoAssembler {
         if self.next.is_none() {
             // Kept for a while: the start of their keyframe may have been overtaken.
             while let Some(first) = self.packets.get(self.packets.base())
-                && now.saturating_duration_since(first.arrived_at) > REORDER_WAIT
+                && now.saturating_duration_since(first.arrived_at) > self.wait
             {
                 self.drop_below(self.packets.base() + 1);
             }
@@ -384,6 +406,8 @@ impl VideoAssembler {
                 return;
             };
             self.stats.lost_packets += after_hole - self.contiguous_until;
+            let since = self.packets.get(after_hole).map(|stored| stored.arrived_at);
+            self.given_up = since.map(|since| (self.contiguous_until..after_hole, since));
             self.search_after(after_hole);
             self.advance(now);
         }

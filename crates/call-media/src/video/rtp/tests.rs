@@ -216,6 +216,36 @@ fn a_lost_packet_is_waited_for_then_skipped_to_a_keyframe() {
 }
 
 #[test]
+fn a_long_path_is_waited_for_once_it_is_known() {
+    let (frames, packets) = stream(VideoCodec::Vp8, 14, &[6]);
+    let first_of = |number: usize| {
+        let timestamp = frames[number].timestamp_90khz;
+        let at = packets.iter().position(|it| it.timestamp == timestamp);
+        at.expect("every frame has packets")
+    };
+    let (lost, second, lost_later) = (first_of(2), first_of(6), first_of(9));
+    let round_trip = Duration::from_millis(300);
+    let start = Instant::now();
+    let mut assembler = VideoAssembler::new(VideoCodec::Vp8);
+    let feed = |assembler: &mut VideoAssembler, at, range: std::ops::Range<usize>, lost| {
+        for index in range.filter(|index| *index != lost) {
+            assembler.handle_packet(at, packets[index].clone());
+        }
+    };
+    feed(&mut assembler, start, 0..second, lost);
+    assembler.handle_timeout(start + REORDER_WAIT);
+    assert!(assembler.needs_keyframe(), "given up");
+    assembler.handle_packet(start + round_trip, packets[lost].clone());
+    let later = start + round_trip * 2;
+    feed(&mut assembler, later, second..packets.len(), lost_later);
+    assert_eq!(assembler.poll_timeout(), Some(later + round_trip * 5 / 4));
+    assembler.handle_packet(later + round_trip, packets[lost_later].clone());
+    let got = drain(&mut assembler);
+    assert_same(&got[2..], &frames[6..]);
+    assert!(!got[3..].iter().any(|frame| frame.discontinuity));
+}
+
+#[test]
 fn a_keyframe_behind_the_gap_is_used_at_once() {
     for codec in CODECS {
         let (frames, packets) = stream(codec, 8, &[5]);
