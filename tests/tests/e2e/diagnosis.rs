@@ -44,7 +44,7 @@ fn scenario() {
     let from = [ann.seen.len(), bo.seen.len()];
     call.link.set_conditions(Conditions {
         there: PathConfig {
-            loss: Loss::Random(0.12),
+            loss: Loss::Random(0.2),
             rate_bps: Some(400_000),
             queue_bytes: 20_000,
             ..good
