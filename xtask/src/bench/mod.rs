@@ -78,14 +78,13 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
             (Part::Media, flag, profile, tables)
         }
         Subject::Sfu => {
-            if !cfg!(target_os = "linux") {
-                bail!("the SFU is measured on Linux only");
-            }
+            on_linux("the SFU is")?;
             install::install_janus()?;
             let tables = run(workspace, "call-server", "sfu_load", "release")?;
             (Part::Sfu, " sfu", "release", tables)
         }
         Subject::Files(chosen) => {
+            on_linux("files are")?;
             let arguments = chosen.arguments();
             let tables = peers::bench_files(workspace, &arguments)?;
             if !arguments.is_empty() {
@@ -111,13 +110,8 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
 
 /// The table of calls stands beside the others about quality.
 fn bench_networks(workspace: &Workspace, chosen: &NetworksOptions) -> Result<()> {
-    let mut arguments = Vec::new();
-    for network in &chosen.network {
-        arguments.extend(["--network", network]);
-    }
-    for contender in &chosen.contender {
-        arguments.extend(["--contender", contender]);
-    }
+    on_linux("calls over bad networks are")?;
+    let arguments = chosen.arguments();
     let tables = peers::bench_networks(workspace, &arguments)?;
     println!("{tables}");
     if !arguments.is_empty() {
@@ -148,14 +142,33 @@ impl FilesOptions {
         if self.loopback {
             arguments.push("--loopback");
         }
-        for cell in &self.cell {
-            arguments.extend(["--cell", cell]);
-        }
-        for contender in &self.contender {
-            arguments.extend(["--contender", contender]);
-        }
+        arguments.extend(repeated("--cell", &self.cell));
+        arguments.extend(repeated("--contender", &self.contender));
         arguments
     }
+}
+
+impl NetworksOptions {
+    /// As the benchmark itself takes them.
+    fn arguments(&self) -> Vec<&str> {
+        let networks = repeated("--network", &self.network);
+        networks
+            .chain(repeated("--contender", &self.contender))
+            .collect()
+    }
+}
+
+/// An option with each of its values.
+fn repeated<'a>(option: &'a str, values: &'a [String]) -> impl Iterator<Item = &'a str> {
+    values.iter().flat_map(move |value| [option, value])
+}
+
+/// An error where `what` ("the SFU is") cannot be measured.
+fn on_linux(what: &str) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        bail!("{what} measured on Linux only");
+    }
+    Ok(())
 }
 
 /// Processor and number of cores.

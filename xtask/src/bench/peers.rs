@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::process;
 use crate::workspace::{FEATURES, Workspace};
@@ -36,9 +36,6 @@ fn bench(
     arguments: &[&str],
     environment: &[(&str, PathBuf)],
 ) -> Result<String> {
-    if !cfg!(target_os = "linux") {
-        bail!("{name} are measured on Linux only");
-    }
     process::run(process::cargo(workspace.root()).args([
         "build",
         "--release",
