@@ -31,8 +31,7 @@ mod linux {
     use call_lab::link::Plan;
     use call_lab::network::{Loss, PathConfig};
     use clap::Parser;
-    use visavis_tests::support::link::{End, lay};
-    use visavis_tests::support::network::{Namespace, Place};
+    use visavis_tests::support::link::Apart;
 
     use crate::contenders::{Contender, present};
     use crate::report::{grid, loopback};
@@ -114,7 +113,6 @@ mod linux {
 
     /// Mbit/s of a contender over a link; `None` where there is none to be had.
     fn over_link(contender: &Contender, rtt_ms: u32, loss_percent: f64) -> Option<f64> {
-        let ends = [Namespace::new()?, Namespace::new()?];
         let path = PathConfig {
             loss: Loss::Random(loss_percent / 1e2),
             delay: Duration::from_millis(rtt_ms.into()) / 2,
@@ -122,19 +120,8 @@ mod linux {
             queue_bytes: QUEUE_BYTES,
             ..PathConfig::default()
         };
-        let addresses = ["10.79.0.1/24", "10.79.0.2/24"];
-        let end = |at: usize| End {
-            namespace: Some(&ends[at]),
-            address: addresses[at],
-        };
-        let _link = lay("files", [end(0), end(1)], Plan::constant(path, 1))?;
-        // Browsers look for their address by the way to everywhere.
-        ends[0].run("ip route add default dev filesa");
-        ends[1].run("ip route add default dev filesb");
-        let places = [0, 1].map(|at| Place {
-            namespace: &ends[at],
-            address: addresses[at].trim_end_matches("/24"),
-        });
+        let apart = Apart::new("files", Plan::constant(path, 1))?;
+        let places = apart.places();
         let rate = contender.rate_bps(&places, LINK_BYTES, WARM_UP, MEASURED) / 1e6;
         eprintln!(
             "{rtt_ms} ms, {loss_percent} %, {}: {rate:.1} Mbit/s",

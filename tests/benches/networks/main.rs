@@ -33,8 +33,7 @@ mod linux {
     use std::time::Duration;
 
     use clap::Parser;
-    use visavis_tests::support::link::{End, lay};
-    use visavis_tests::support::network::{Namespace, Place};
+    use visavis_tests::support::link::Apart;
 
     use crate::clip::Clip;
     use crate::contenders::{Call, Contender, present};
@@ -89,21 +88,9 @@ mod linux {
 
     /// What became of a call over a network; `None` where there is none to be had.
     fn call(contender: &Contender, network: &Network, clip: &Clip) -> Option<Call> {
-        let ends = [Namespace::new()?, Namespace::new()?];
-        let addresses = ["10.81.0.1/24", "10.81.0.2/24"];
-        let end = |at: usize| End {
-            namespace: Some(&ends[at]),
-            address: addresses[at],
-        };
         // They meet on a good link; it is bad from then on.
-        let link = lay("calls", [end(0), end(1)], network.before())?;
-        // Browsers look for their address by the way to everywhere.
-        ends[0].run("ip route add default dev callsa");
-        ends[1].run("ip route add default dev callsb");
-        let places = [0, 1].map(|at| Place {
-            namespace: &ends[at],
-            address: addresses[at].trim_end_matches("/24"),
-        });
+        let apart = Apart::new("calls", network.before())?;
+        let (link, places) = (&apart.link, apart.places());
         let mut pair = contender.meet(&places, clip);
         link.set_conditions(network.conditions);
         pair.wait(WARM_UP);

@@ -10,7 +10,7 @@ use call_lab::link::Plan;
 use call_lab::tun::TunLink;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::network::{Namespace, sh};
+use super::network::{Namespace, Place, sh};
 
 /// One end of a link.
 #[derive(Clone, Copy)]
@@ -55,6 +55,44 @@ pub fn lay(name: &str, ends: [End<'_>; 2], plan: Plan) -> Option<TunLink> {
         }
     }
     Some(link)
+}
+
+/// Two namespaces with nothing but a link between them, by which each reaches everything.
+pub struct Apart {
+    /// `there` is from the first to the second.
+    pub link: TunLink,
+    ends: [Namespace; 2],
+}
+
+impl Apart {
+    const ADDRESSES: [&str; 2] = ["10.79.0.1", "10.79.0.2"];
+
+    /// Interfaces are called as by [`lay`]. `None` where namespaces or TUN are not to be had.
+    ///
+    /// # Panics
+    /// As [`lay`] does.
+    pub fn new(name: &str, plan: Plan) -> Option<Self> {
+        let ends = [Namespace::new()?, Namespace::new()?];
+        let addresses = Self::ADDRESSES.map(|address| format!("{address}/24"));
+        let end = |at: usize| End {
+            namespace: Some(&ends[at]),
+            address: &addresses[at],
+        };
+        let link = lay(name, [end(0), end(1)], plan)?;
+        // Browsers look for their address by the way to everywhere.
+        for (end, letter) in ends.iter().zip(["a", "b"]) {
+            end.run(&format!("ip route add default dev {name}{letter}"));
+        }
+        Some(Self { link, ends })
+    }
+
+    /// Where the two ends run.
+    pub fn places(&self) -> [Place<'_>; 2] {
+        [0, 1].map(|at| Place {
+            namespace: &self.ends[at],
+            address: Self::ADDRESSES[at],
+        })
+    }
 }
 
 /// As [`lay`], from the test's own namespace to this one, which reaches everything else through it.
