@@ -77,10 +77,14 @@ impl QueueDelay {
         self.over_base(self.recent.iter().map(|(_, delay)| *delay).min())
     }
 
-    /// The same of the last few samples: sooner, and taken in by jitter more often.
-    pub(crate) fn earliest(&self) -> Duration {
-        let few = self.recent.iter().rev().take(FEW);
-        self.over_base(few.map(|(_, delay)| *delay).min())
+    /// The same of the last few samples and at least of this time: sooner, and taken in by jitter
+    /// more often.
+    pub(crate) fn over_last(&self, time: Duration) -> Duration {
+        let last = self.recent.back().map(|(at, _)| *at);
+        let is_recent = |at: Instant| last.is_some_and(|last| at + time >= last);
+        let samples = self.recent.iter().rev().enumerate();
+        let few = samples.take_while(|(place, (at, _))| *place < FEW || is_recent(*at));
+        self.over_base(few.map(|(_, (_, delay))| *delay).min())
     }
 
     /// How much the delay varies from sample to sample, seconds.

@@ -57,6 +57,9 @@ const FIRST_EXCESS: f64 = 0.1;
 /// call's estimator to react.
 const PROBE_QUEUE_S: f64 = 0.003;
 const LAST_GAIN: f64 = 2.0;
+/// What later probes may queue before the first acknowledgement tells. More finds freed capacity on
+/// long paths sooner, and overflows the queues of most routers.
+const LAST_QUEUE_S: f64 = 0.06;
 /// What a probe must bring to have found something, of its excess.
 const PROBE_YIELD: f64 = 0.6;
 /// How far the pace may go beyond what arrives while a busy machine does not keep it.
@@ -69,6 +72,10 @@ const LOSS_ROUNDS: usize = 8;
 const MOST_LOSS: f64 = 0.25;
 /// Between two answers to a queue at least, as on short paths samples outlive several round trips.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// At the start a queue must last for this part of a round trip, at most for so long: then it is no
+/// process that did not run for a moment. More overshoots by as much.
+const STARTUP_PATIENCE: f64 = 8.0;
+const MOST_STARTUP_PATIENCE: Duration = Duration::from_millis(16);
 /// After a queue we do not look for more for this long: what a call's estimator gets back of it
 /// takes seconds (8 % each, draft-ietf-rmcat-gcc-02).
 const SHARED: Duration = Duration::from_secs(10);
@@ -86,7 +93,10 @@ enum Phase {
         best: f64,
         stalled: u8,
     },
-    Drain,
+    /// `is_own`: the queue is of our own making.
+    Drain {
+        is_own: bool,
+    },
     Hold {
         until: Instant,
     },
@@ -217,7 +227,7 @@ impl RateControl {
     pub(crate) fn pace(&self) -> f64 {
         let pace = match self.phase {
             Phase::Startup { .. } => 1.2 * self.window / self.rtt_s,
-            Phase::Drain => 0.6 * self.gross(),
+            Phase::Drain { .. } => 0.6 * self.gross(),
             Phase::Hold { .. } => 0.98 * self.gross(),
             Phase::Up { .. } => self.gain * self.gross(),
             Phase::Judge { .. } => self.gross(),
@@ -230,7 +240,7 @@ impl RateControl {
         let gain = match self.phase {
             Phase::Startup { .. } => return self.window as usize,
             Phase::Up { .. } | Phase::Judge { .. } => self.gain,
-            Phase::Drain | Phase::Hold { .. } => 1.0,
+            Phase::Drain { .. } | Phase::Hold { .. } => 1.0,
         };
         // Even jitter lies one and a half times its mean change above the least.
         let time = self.least_rtt_s() + SLACK_S + 2.0 * self.queue.jitter_s();
@@ -266,7 +276,10 @@ impl RateControl {
         self.doubt_base(now);
         let is_answered = feedback.largest < self.answered_before;
         let is_full = match self.phase {
-            Phase::Startup { .. } => self.queue.earliest() > TARGET / 2,
+            Phase::Startup { .. } => {
+                let time = Duration::from_secs_f64(self.rtt_s / STARTUP_PATIENCE);
+                self.queue.over_last(time.min(MOST_STARTUP_PATIENCE)) > TARGET / 2
+            }
             _ => self.queue.current() > TARGET,
         };
         let is_recent = self.answered_at.is_some_and(|at| now < at + PATIENCE);
@@ -295,6 +308,11 @@ impl RateControl {
 
     fn first_gain(&self) -> f64 {
         1.0 + FIRST_EXCESS.min(PROBE_QUEUE_S / self.rtt_s)
+    }
+
+    fn last_gain(&self) -> f64 {
+        let excess = LAST_QUEUE_S / self.rtt_s;
+        (1.0 + excess).clamp(self.first_gain(), LAST_GAIN)
     }
 
     fn is_limited(&self) -> bool {
@@ -349,12 +367,21 @@ impl RateControl {
 
     /// There is a queue.
     fn back_off(&mut self, now: Instant) {
-        if !matches!(self.phase, Phase::Startup { .. }) {
+        // A probe beyond the first, which is too small for that, makes its queue by itself.
+        let is_own = match self.phase {
+            Phase::Startup { .. } => true,
+            Phase::Up { .. } | Phase::Judge { .. } => self.gain > self.first_gain(),
+            Phase::Drain { is_own } => is_own,
+            Phase::Hold { .. } => false,
+        };
+        if !is_own {
             self.shared_until = Some(now + SHARED);
         }
         let arriving = BACK_OFF * self.recent_rate();
         self.capacity = match self.phase {
-            Phase::Startup { .. } => arriving,
+            Phase::Startup { best, .. } => arriving.max(BACK_OFF * best),
+            // What arrives of little is little.
+            _ if self.is_limited() => BACK_OFF * self.capacity,
             _ => self.capacity.min(arriving),
         }
         .max(FLOOR);
@@ -366,8 +393,13 @@ impl RateControl {
             capacity_bps = self.capacity * 8.0,
             "a queue: sending less"
         );
-        self.gain = self.first_gain();
-        self.phase = Phase::Drain;
+        // Where the application sent too little or in bursts, the start ended early, and the next
+        // probe is a big one.
+        self.gain = match self.phase {
+            Phase::Startup { .. } if self.is_limited() => self.last_gain(),
+            _ => self.first_gain(),
+        };
+        self.phase = Phase::Drain { is_own };
     }
 
     fn end_round(&mut self, now: Instant, feedback: &Feedback) {
@@ -396,13 +428,17 @@ impl RateControl {
         if is_first {
             return;
         }
-        if is_telling && loss > usual + EXCESS_LOSS && !is_limited {
+        // What is taken for lost after an answer was mostly sent before it.
+        let is_drained = matches!(self.phase, Phase::Drain { .. });
+        let is_answered = is_drained || self.round.first < self.answered_before;
+        if is_telling && loss > usual + EXCESS_LOSS && !is_limited && !is_answered {
+            self.answered_before = feedback.next_packet;
             self.capacity = match self.phase {
                 Phase::Startup { .. } => rate,
                 _ => self.capacity.min(rate),
             };
             self.gain = self.first_gain();
-            self.phase = Phase::Drain;
+            self.phase = Phase::Drain { is_own: true };
             return;
         }
         self.judge(now, rate, queue, is_limited, is_late);
@@ -418,7 +454,9 @@ impl RateControl {
     }
 
     fn judge(&mut self, now: Instant, rate: f64, queue: Duration, is_limited: bool, is_late: bool) {
-        let wait = now + HOLD.max(Duration::from_secs_f64(4.0 * self.rtt_s));
+        let is_first = self.gain > self.first_gain();
+        let pause = HOLD.max(Duration::from_secs_f64(4.0 * self.rtt_s));
+        let wait = if is_first { now } else { now + pause };
         let until = self.shared_until.map_or(wait, |shared| shared.max(wait));
         let hold = Phase::Hold { until };
         let is_bounded = self.limit.is_some_and(|limit| self.capacity >= limit);
@@ -431,13 +469,16 @@ impl RateControl {
                 }
                 if *stalled == 3 {
                     self.capacity = best.max(rate);
-                    self.phase = Phase::Drain;
+                    self.phase = Phase::Drain { is_own: true };
                 }
                 return;
             }
-            Phase::Drain => {
-                if self.queue.current() <= EMPTY {
+            Phase::Drain { .. } => {
+                // What was sent before the answer may still queue.
+                if self.queue.current() <= EMPTY && self.round.first >= self.answered_before {
                     self.phase = hold;
+                    // These rounds say how little we sent, not what the path carries.
+                    self.limited_before = self.round.end;
                 }
             }
             Phase::Hold { until } => {
@@ -463,19 +504,24 @@ impl RateControl {
                 }
                 let has_found = seen >= wanted || is_untested;
                 if has_found && queue <= EMPTY && !is_bounded {
-                    self.gain = (2.0 * self.gain - 1.0).min(LAST_GAIN);
+                    self.gain = (2.0 * self.gain - 1.0).min(self.last_gain());
                     self.phase = Phase::Up {
                         before: self.capacity.max(rate),
                     };
                 } else {
                     self.gain = self.first_gain();
-                    self.phase = if queue > EMPTY { Phase::Drain } else { hold };
+                    self.phase = if queue > EMPTY {
+                        Phase::Drain { is_own: true }
+                    } else {
+                        hold
+                    };
                 }
             }
         }
+        let is_draining = matches!(self.phase, Phase::Drain { .. });
         if rate > self.capacity {
             self.capacity = rate.min(self.capacity.max(FLOOR) * LAST_GAIN);
-        } else if queue > TARGET / 2 && !is_limited && self.phase != Phase::Drain {
+        } else if queue > TARGET / 2 && !is_limited && !is_draining {
             // The path is full, so this is what it carries for us.
             self.capacity = f64::midpoint(self.capacity, rate).max(FLOOR);
         }

@@ -66,6 +66,9 @@ pub(crate) struct Simulation {
     /// The shell's timers.
     tick: Duration,
     duplicates: f64,
+    /// Whether the receiving machine stands still now and then, and the application begins slowly.
+    is_busy: bool,
+    still_until: Instant,
     random: Random,
     /// Next datagram to send and to arrive.
     pub(crate) sent: u64,
@@ -95,6 +98,8 @@ impl Simulation {
             addresses: [([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 2).into()],
             tick: Duration::from_millis(1),
             duplicates: 0.0,
+            is_busy: false,
+            still_until: start,
             random: Random::new(seed),
             sent: 0,
             arrived: 0,
@@ -119,6 +124,13 @@ impl Simulation {
 
     pub(crate) fn with_duplicates(mut self, share: f64) -> Self {
         self.duplicates = share;
+        self
+    }
+
+    /// A receiver that does not run for 4 to 12 ms some ten times a second, and above the sender
+    /// something that doubles what it has under way each round trip, as SCTP does.
+    pub(crate) fn with_busy_ends(mut self) -> Self {
+        self.is_busy = true;
         self
     }
 
@@ -178,6 +190,9 @@ impl Simulation {
             return;
         }
         while self.sent < self.stop_at {
+            if self.is_busy && self.sent - self.arrived > 4 + self.arrived {
+                return;
+            }
             let sender = self.ends[0].active();
             if sender.is_some_and(|sender| sender.unsent_bytes() >= self.backlog) {
                 return;
@@ -249,13 +264,25 @@ impl Simulation {
         let timers = self.ends.iter().filter_map(Endpoint::poll_timeout);
         let next = timers
             .map(|at| on_tick(at.max(self.now + Duration::from_micros(1))))
-            .chain(self.paths.iter().filter_map(Path::poll_timeout))
+            .chain(
+                self.paths[0]
+                    .poll_timeout()
+                    .map(|at| at.max(self.still_until)),
+            )
+            .chain(self.paths[1].poll_timeout())
             .chain(self.media.as_ref().map(|media| media.next_at))
             .chain([until, self.now + Duration::from_millis(10)])
             .min();
         self.now = next.unwrap_or(until).max(self.now);
+        if self.is_busy && self.now >= self.still_until && self.random.chance(0.01) {
+            let lasts_ms = 4.0 + 8.0 * self.random.unit();
+            self.still_until = self.now + Duration::from_secs_f64(lasts_ms / 1e3);
+        }
         for direction in 0..2 {
             self.paths[direction].handle_input(self.now, Input::Timeout);
+            if direction == 0 && self.now < self.still_until {
+                continue;
+            }
             while let Some((at, packet)) = self.paths[direction].poll_output() {
                 self.deliver(1 - direction, at, packet);
             }

@@ -52,6 +52,22 @@ fn a_link_is_used_whatever_its_loss_and_the_queue_stays_short() {
 }
 
 #[test]
+fn machines_that_stand_still_now_and_then_do_not_stand_for_queues() {
+    for rtt_ms in [20, 60, 150] {
+        let shares: Vec<f64> = (0..12)
+            .map(|seed| {
+                let forward = path(100 * MBIT, rtt_ms, 0.005, 50);
+                let mut simulation = Simulation::new(forward, forward, seed).with_busy_ends();
+                simulation.run_until(simulation.after(10_000));
+                simulation.rate_bps(2_000, 10_000) / 100e6
+            })
+            .collect();
+        println!("{rtt_ms} ms: {shares:.3?}");
+        assert!(shares.iter().all(|share| *share > 0.75), "{rtt_ms} ms");
+    }
+}
+
+#[test]
 fn datagrams_arrive_once_and_in_order_over_bad_paths() {
     for (loss, jitter_ms, duplicates) in [
         (0.0, 0, 0.0),
