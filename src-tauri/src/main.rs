@@ -64,6 +64,7 @@ fn dispatch(app: State<'_, App>, window: WebviewWindow, command: UiCommand) -> R
 }
 
 fn main() -> anyhow::Result<()> {
+    call_client::memory::share_one_arena();
     let args = Args::parse();
     call_client::logging::start("VISAVIS_LOG", "info");
     platform::prepare();

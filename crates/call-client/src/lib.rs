@@ -28,6 +28,7 @@ mod inbound;
 mod interfaces;
 pub mod lan;
 pub mod logging;
+pub mod memory;
 mod outbound;
 mod pictures;
 pub mod settings;

@@ -100,6 +100,7 @@ impl CallObserver for Reporter {
 }
 
 fn main() -> ExitCode {
+    call_client::memory::share_one_arena();
     let started = Instant::now();
     let args = Args::parse();
     call_client::logging::start("RUST_LOG", "warn");
