@@ -125,6 +125,11 @@ impl Hub {
         self.lock().links.insert(id, Arc::downgrade(link));
     }
 
+    /// A link's round trip, once a second.
+    pub(crate) fn set_rtt(&self, id: LinkId, rtt: Duration) {
+        self.lock().receiving.set_rtt(id, rtt);
+    }
+
     pub(crate) fn remove_link(&self, now: Instant, id: LinkId) {
         let mut state = self.lock();
         state.links.remove(&id);

@@ -143,6 +143,10 @@ impl Driver {
                 continue;
             };
             slot.rtt_ms = stats.rtt_ms;
+            let rtt = slot.rtt_ms.map(|ms| Duration::try_from_secs_f64(ms / 1e3));
+            if let Some(Ok(rtt)) = rtt {
+                self.hub.set_rtt(*id, rtt);
+            }
             let wanted_bps = wanted.of(*id);
             let video_packets = [stats.video_out.packets, stats.video_in.packets];
             let before = std::mem::replace(&mut slot.video_packets, video_packets);

@@ -226,6 +226,16 @@ impl PictureIn {
             .then_some(stream.origin)
     }
 
+    /// The round trip of a link: what gets lost on it is waited for accordingly.
+    pub(super) fn set_rtt(&mut self, link: LinkId, rtt: Duration) {
+        let streams = self.streams.iter_mut();
+        for stream in streams.filter(|stream| stream.origin.link == link) {
+            for layer in stream.before.iter_mut().chain([&mut stream.layer]) {
+                layer.assembler.set_rtt(rtt);
+            }
+        }
+    }
+
     /// The link is closed: nothing more comes over it.
     pub(super) fn remove_link(&mut self, now: Instant, link: LinkId) {
         self.streams.retain(|stream| stream.origin.link != link);

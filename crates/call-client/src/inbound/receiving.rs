@@ -184,6 +184,14 @@ impl Receiving {
         self.forget_member(member);
     }
 
+    /// See [`PictureIn::set_rtt`].
+    pub(super) fn set_rtt(&mut self, link: LinkId, rtt: Duration) {
+        for member in self.members.values_mut() {
+            member.camera.set_rtt(link, rtt);
+            member.screen.set_rtt(link, rtt);
+        }
+    }
+
     /// Nothing more comes over a link.
     pub(super) fn remove_link(&mut self, now: Instant, link: LinkId) {
         for member in self.members.values_mut() {

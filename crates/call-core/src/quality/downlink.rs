@@ -10,8 +10,9 @@ use super::lasting::{Patience, Stepped};
 use crate::subscriptions::SizeLimit;
 
 /// From this share of lost packets on pictures stand still more than they move, whatever repairs
-/// them; senders go down by themselves from 10 % on (GCC).
-const SHORT: f64 = 0.08;
+/// them. Senders find out by themselves which losses get fewer when they send less; of those by
+/// chance they stand as many, and asking for less would only make pictures smaller.
+const SHORT: f64 = 0.25;
 /// Below this there is room for more.
 const GOOD: f64 = 0.02;
 /// How long it must be short. Shorter takes a burst for a narrow network.
@@ -58,7 +59,7 @@ mod tests {
         let mut limits = Vec::new();
         for second in 0..60 {
             let loss = match second {
-                0..10 => 0.2,
+                0..10 => 0.3,
                 10..20 => 0.05,
                 20 => f64::NAN,
                 _ => 0.0,

@@ -11,7 +11,7 @@
 //! Falling may skip rungs, climbing never does. A picture is short of bits when it fills what it may
 //! take ([`Signal::is_filled`]) and that is less than its rung needs: one that hardly moves leaves
 //! estimates low without being short. It climbs when the budget covers the next rung, or when it
-//! leaves much of its bits unused on a path without loss and queue.
+//! leaves much of its bits unused on a path without queue and unusual loss.
 //!
 //! Where nothing but sound is sent, the congestion controller cannot learn that the path got better:
 //! its estimate is bound to what is sent. So the smallest picture is tried every few seconds, with so
@@ -138,7 +138,7 @@ pub(crate) struct Signal {
     pub(crate) is_filled: bool,
     /// Whether it leaves more than half of what it may take.
     pub(crate) is_easy: bool,
-    /// Neither loss nor a queue on the path.
+    /// Neither unusual loss nor a queue on the path.
     pub(crate) is_calm: bool,
     /// Whether a picture may be tried where there is only sound: nobody else gets one either.
     pub(crate) may_try: bool,

@@ -46,8 +46,14 @@ pub use worth::{layer_picture_bps, single_picture_bps};
 /// Round trips this much above the link's shortest mean a queue, in milliseconds. Lower takes jitter
 /// for one; higher notices one when the sound already does.
 const QUEUE_MS: f64 = 150.0;
-/// From this loss on a path is not calm, 0 to 1.
+/// From this loss on a path is not calm, 0 to 1, nor from this many times what it usually loses,
+/// which is at most [`MOST_USUAL`]: a path that always loses a tenth would never be.
 const LOSSY: f64 = 0.05;
+const TIMES_USUAL: f64 = 2.0;
+const MOST_USUAL: f64 = 0.25;
+/// Weight of a report in the usual loss: some ten seconds at four a second. More takes a queue that
+/// just became full for usual.
+const USUAL_WEIGHT: f64 = 0.025;
 /// By how much of itself the shortest round trip grows with every report, so that a longer path is
 /// believed within some minutes.
 const FORGET_RTT: f64 = 0.001;
@@ -163,19 +169,24 @@ struct Told {
 #[derive(Clone, Copy, Debug, Default)]
 struct Path {
     shortest_rtt_ms: Option<f64>,
+    usual_loss: f64,
 }
 
 impl Path {
-    /// Whether there is neither loss nor a queue.
+    /// Whether there is neither unusual loss nor a queue.
     fn note(&mut self, figures: &LinkFigures) -> bool {
+        let is_whole = figures.loss < LOSSY.max(TIMES_USUAL * self.usual_loss);
+        // `min` also leaves NaN out.
+        let loss = figures.loss.max(0.0).min(MOST_USUAL);
+        self.usual_loss += USUAL_WEIGHT * (loss - self.usual_loss);
         let rtt_ms = figures.rtt_ms.filter(|rtt_ms| rtt_ms.is_finite());
         let Some(rtt_ms) = rtt_ms else {
-            return figures.loss < LOSSY;
+            return is_whole;
         };
         let shortest_ms = self.shortest_rtt_ms.unwrap_or(rtt_ms) * (1.0 + FORGET_RTT);
         let shortest_ms = shortest_ms.min(rtt_ms);
         self.shortest_rtt_ms = Some(shortest_ms);
-        figures.loss < LOSSY && rtt_ms < shortest_ms + QUEUE_MS
+        is_whole && rtt_ms < shortest_ms + QUEUE_MS
     }
 }
 
@@ -262,7 +273,7 @@ impl Quality {
                 screen_bps: report.screen.map(|screen| worth_bps(&screen)),
                 camera_bps: report.camera.map(|camera| worth_bps(&camera)),
             };
-            let budget = split(figures.target_bps, figures.loss, worth);
+            let budget = split(figures.target_bps, worth);
             if figures.target_bps > 0 {
                 let least = files_bps.unwrap_or(u64::MAX);
                 files_bps = Some(budget.files_bps.min(least));

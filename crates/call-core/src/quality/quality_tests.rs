@@ -133,6 +133,12 @@ fn a_queue_on_the_path_is_no_calm_path() {
     for (rtt_ms, loss, want) in cases {
         assert_eq!(path.note(&rtt(rtt_ms, loss)), want, "{rtt_ms} ms, {loss}");
     }
+    let lossy = (0..100).map(|_| path.note(&rtt(60.0, 0.1)));
+    let calm: Vec<bool> = lossy.collect();
+    assert!(!calm[0] && calm[99], "a path that always loses is known");
+    assert!(!path.note(&rtt(60.0, 0.3)), "and more than that is noticed");
+    assert!(!path.note(&rtt(60.0, f64::NAN)));
+    assert!(path.usual_loss.is_finite());
     let reports = (0..4_000).filter(|_| path.note(&rtt(260.0, 0.0)));
     assert!(
         reports.count() > 1_000,

@@ -13,6 +13,10 @@ use super::format::{FRAME_SAMPLES, Frame, SAMPLE_RATE_HZ};
 pub const PACKET_BYTES: usize = 1_275;
 /// Packets up to this size say "nothing to transmit" (DTX), see `opus_encode`.
 const DTX_BYTES: usize = 2;
+/// From this expected loss on, in percent, everything is coded as speech. Only SILK carries redundancy
+/// (RFC 6716, section 2.1.7), and what libopus takes for music it codes without: of whistles and
+/// chirps hardly a packet could be repaired. Lower costs music quality on paths that lose nothing.
+const SPEECH_FROM_PERCENT: u8 = 6;
 /// Bounds of the bitrate in bit/s: below 6 kbit/s Opus refuses, above 128 kbit/s a mono voice
 /// gains nothing.
 const BITRATE_BPS: std::ops::RangeInclusive<u32> = 6_000..=128_000;
@@ -183,6 +187,14 @@ impl AudioEncoder for OpusEncoder {
         {
             tracing::warn!(%error, percent, "opus refused the expected loss");
         }
+        let signal = if percent >= SPEECH_FROM_PERCENT {
+            opus::Signal::Voice
+        } else {
+            opus::Signal::Auto
+        };
+        if let Err(error) = self.encoder.set_signal(signal) {
+            tracing::warn!(%error, "opus refused the kind of sound");
+        }
     }
 
     fn reset(&mut self) {
@@ -335,6 +347,24 @@ mod tests {
         for packet in [&[][..], &[0x48], &[0xf8, 0xff], &[0x49, 0xff, 0xff]] {
             assert!(!carries_redundancy(packet), "{packet:?}");
         }
+    }
+
+    #[test]
+    fn whistles_hold_the_frame_before_as_speech_does() {
+        // A fifth of a second from 300 Hz to 3.3 kHz, over and over.
+        let chirp = |index: usize| -> Frame {
+            std::array::from_fn(|n| {
+                let at = (index * FRAME_SAMPLES + n) % 9_600;
+                let seconds = at as f32 / 48_000.0;
+                let turns = seconds * (300.0 + 7_500.0 * seconds);
+                (turns.fract() * std::f32::consts::TAU).sin() * 0.5
+            })
+        };
+        let mut encoder = OpusEncoder::new(AudioEncoderConfig::default()).unwrap();
+        encoder.set_packet_loss_perc(10);
+        let packets = (0..500).filter_map(|index| encoder.encode(&chirp(index)).unwrap());
+        let holding = packets.filter(|packet| carries_redundancy(packet)).count();
+        assert!(holding >= 450, "{holding} of 500");
     }
 
     #[test]

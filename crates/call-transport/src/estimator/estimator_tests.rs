@@ -111,8 +111,9 @@ fn follows_a_drop_and_comes_back() {
 }
 
 #[test]
-fn moderate_loss_is_tolerated_heavy_loss_is_not() {
-    for (loss_every, least, most) in [(20, 1.2e6, 2.2e6), (4, 5e4, 6e5)] {
+fn loss_by_chance_is_tolerated_up_to_what_can_be_repaired() {
+    // What is lost does not take part of the 2 Mbit/s here.
+    for (loss_every, least, most) in [(20, 1.2e6, 2.2e6), (4, 0.9e6, 3e6), (2, 4e4, 6e5)] {
         let mut path = Path::new();
         path.loss_every = loss_every;
         path.run(20.0, 2e6, f64::MAX);

@@ -2,8 +2,8 @@
 //!
 //! Losses by chance (radio) do not get fewer when less is sent, those of a full queue do. So up to
 //! [`TOLERATED`] nothing is bounded at all; beyond that the bound goes to what arrived, once, and
-//! then it is looked whether that helped. If it did not, the losses are the path's and tolerated,
-//! up to [`MOST_TOLERATED`]; above, the bound falls as in Google congestion control
+//! then it is looked whether that helped. If it did not, the losses are the path's and tolerated, and
+//! what was allowed before is given back. That goes up to [`MOST_TOLERATED`]; above, the bound falls as in Google congestion control
 //! (draft-ietf-rmcat-gcc-02, section 6).
 //!
 //! Invariants: the bound never rises above what the caller limits it to, nor falls below [`MIN_BPS`],
@@ -14,13 +14,57 @@ use std::collections::VecDeque;
 
 use super::control::MIN_BPS;
 
+/// A feedback so many times later than usual means that one before it got lost, and what it would
+/// have told of is not known. Lower takes late ones for that.
+const LATE: f64 = 1.6;
+/// Of a gap in the usual one, and how the usual one grows with every late one, so that less frequent
+/// feedback is believed.
+const GAP_WEIGHT: f64 = 0.125;
+const GAP_GROWTH: f64 = 1.03;
+
+/// Tells when feedback got lost. The stack reports what no feedback told of as not arrived: where
+/// both ways lose a fifth, that would look like more than a third.
+#[derive(Debug, Default)]
+pub(super) struct Feedbacks {
+    last_ms: Option<f64>,
+    usual_ms: Option<f64>,
+}
+
+impl Feedbacks {
+    /// Feedback came at `now_ms`. Returns whether one before it did not.
+    pub(super) fn handle_feedback(&mut self, now_ms: f64) -> bool {
+        let Some(last_ms) = self.last_ms.replace(now_ms) else {
+            return false;
+        };
+        let gap_ms = (now_ms - last_ms).max(0.0);
+        let usual_ms = self.usual_ms.get_or_insert(gap_ms);
+        let is_late = gap_ms > LATE * *usual_ms;
+        if is_late {
+            *usual_ms *= GAP_GROWTH;
+        } else {
+            *usual_ms += GAP_WEIGHT * (gap_ms - *usual_ms);
+        }
+        is_late
+    }
+}
+
 /// Lost of all, up to which a call is good with retransmissions and the sound's redundancy (GCC
 /// reacts from here on, too). Higher lets short queues overflow for longer.
 const TOLERATED: f64 = 0.10;
 /// Lost by chance of all, up to which nothing is bounded. Repairing more costs more than it brings.
-const MOST_TOLERATED: f64 = 0.20;
-/// Tolerated beyond what was found to be the path's own.
+/// Pictures over a fifth lost still come at 14 a second; Chromium sends over as much.
+const MOST_TOLERATED: f64 = 0.30;
+/// From this share on nothing is tried: too little comes through to judge by.
+const HOPELESS: f64 = 0.40;
+/// Lost of all that is never held against the rate that arrives, tried or not. With more, a full
+/// queue's losses would be.
+const CREDITED: f64 = 0.12;
+/// With more untold than that, rates are not made up for any further.
+const MOST_UNTOLD: f64 = 0.5;
+/// Tolerated beyond what was found to be the path's own, at least, and in standard deviations of what
+/// chance makes of it among so many packets.
 const MARGIN: f64 = 0.05;
+const DEVIATIONS: f64 = 2.5;
 /// How long what was found holds.
 const REMEMBERED_MS: f64 = 30_000.0;
 /// Losses are judged over this long: in less, bursts look like more than they are (GCC: 1 s).
@@ -39,16 +83,38 @@ const RECOVERY_PER_S: f64 = 1.25;
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Trial {
     before: f64,
+    /// What was allowed before; given back if less did not help.
+    bound_bps: Option<f64>,
     judged_at_ms: f64,
+}
+
+/// What feedback told of packets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) lost: usize,
+    /// With those that were lost.
+    pub(super) total: usize,
+    /// Sent besides, and told of by feedback that got lost.
+    pub(super) untold: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at_ms: f64,
+    told: Told,
 }
 
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct LossJudge {
-    entries: VecDeque<(f64, usize, usize)>,
+    entries: VecDeque<Entry>,
+    /// Of all packets, those no feedback told of.
+    untold: f64,
     share: f64,
-    tolerated: f64,
-    tolerated_until_ms: f64,
+    packets: usize,
+    /// Lost of all whatever is sent, as a trial found.
+    own: Option<f64>,
+    own_until_ms: f64,
     bound_bps: Option<f64>,
     trial: Option<Trial>,
     bounded_at_ms: f64,
@@ -59,9 +125,11 @@ impl Default for LossJudge {
     fn default() -> Self {
         Self {
             entries: VecDeque::new(),
+            untold: 0.0,
             share: 0.0,
-            tolerated: TOLERATED,
-            tolerated_until_ms: 0.0,
+            packets: 0,
+            own: None,
+            own_until_ms: 0.0,
             bound_bps: None,
             trial: None,
             bounded_at_ms: f64::MIN,
@@ -76,48 +144,74 @@ impl LossJudge {
         self.share
     }
 
+    /// Of what passed the bottleneck, or would have without losses by chance, the share that feedback
+    /// says arrived, above 0.
+    pub(super) fn told_share(&self) -> f64 {
+        let most = self.own.map_or(CREDITED, |_| self.tolerated());
+        (1.0 - self.share.min(most)) * (1.0 - self.untold.min(MOST_UNTOLD))
+    }
+
+    /// Lost of all, up to which nothing is bounded. Among few packets chance makes more of the same.
+    fn tolerated(&self) -> f64 {
+        let Some(own) = self.own else {
+            return TOLERATED;
+        };
+        let deviation = (own * (1.0 - own) / self.packets.max(1) as f64).sqrt();
+        (own + MARGIN.max(DEVIATIONS * deviation)).max(TOLERATED)
+    }
+
     /// What losses allow, if they bound anything.
     pub(super) fn bound_bps(&self) -> Option<f64> {
         self.bound_bps
     }
 
-    /// `lost` of `total` packets were reported at `now_ms`, while `delivered_bps` arrived, the
+    /// What feedback told at `now_ms`, while `delivered_bps` arrived, the
     /// target was `target_bps` and the round trip `rtt_ms`.
     pub(super) fn handle_reports(
         &mut self,
         now_ms: f64,
-        (lost, total): (usize, usize),
+        told: Told,
         delivered_bps: f64,
         target_bps: f64,
         rtt_ms: f64,
     ) {
-        self.entries.push_back((now_ms, lost, total));
+        self.entries.push_back(Entry {
+            at_ms: now_ms,
+            told,
+        });
         while self
             .entries
             .front()
-            .is_some_and(|entry| entry.0 < now_ms - WINDOW_MS)
+            .is_some_and(|entry| entry.at_ms < now_ms - WINDOW_MS)
         {
             self.entries.pop_front();
         }
-        let lost: usize = self.entries.iter().map(|entry| entry.1).sum();
-        let total: usize = self.entries.iter().map(|entry| entry.2).sum();
+        let sum = |of: fn(Told) -> usize| self.entries.iter().map(|entry| of(entry.told)).sum();
+        let lost: usize = sum(|told| told.lost);
+        let total: usize = sum(|told| told.total);
+        let untold: usize = sum(|told| told.untold);
         let elapsed_s = (now_ms - self.seen_at_ms).clamp(0.0, 300.0) / 1e3;
         self.seen_at_ms = now_ms;
         if total < LEAST_PACKETS {
             return;
         }
         self.share = lost as f64 / total as f64;
-        if now_ms > self.tolerated_until_ms {
-            self.tolerated = TOLERATED;
+        self.packets = total;
+        self.untold = untold as f64 / (untold + total) as f64;
+        if now_ms > self.own_until_ms {
+            self.own = None;
         }
         if let Some(trial) = self.trial.filter(|trial| now_ms >= trial.judged_at_ms) {
             self.trial = None;
             if self.share > (HELPED * trial.before).min(CHANCE) {
-                self.tolerated = (self.share + MARGIN).clamp(TOLERATED, MOST_TOLERATED);
-                self.tolerated_until_ms = now_ms + REMEMBERED_MS;
+                let own = self.share.min(MOST_TOLERATED);
+                self.own = Some(self.own.map_or(own, |known| known.max(own)));
+                self.own_until_ms = now_ms + REMEMBERED_MS;
+                self.bound_bps = trial.bound_bps;
+                tracing::debug!(own = ?self.own, "losses are the path's own");
             }
         }
-        if self.share <= self.tolerated {
+        if self.share <= self.tolerated() {
             self.recover(elapsed_s, target_bps);
         } else if self.trial.is_none() && now_ms >= self.bounded_at_ms + PAUSE_MS {
             self.bound(now_ms, delivered_bps, target_bps, rtt_ms);
@@ -139,18 +233,28 @@ impl LossJudge {
     fn bound(&mut self, now_ms: f64, delivered_bps: f64, target_bps: f64, rtt_ms: f64) {
         self.bounded_at_ms = now_ms;
         let before_bps = self.bound_bps.map_or(target_bps, |bps| bps.min(target_bps));
-        let is_tried = self.tolerated > TOLERATED || self.share > 2.0 * MOST_TOLERATED;
+        // More than was found before is tried again, up to the most.
+        let is_tried =
+            self.own >= Some(MOST_TOLERATED) || self.share > HOPELESS.max(self.tolerated());
         let factor = if is_tried {
             1.0 - 0.5 * self.share
         } else {
             (delivered_bps / before_bps).clamp(0.5, 0.9)
         };
         let bound_bps = (before_bps * factor).max(MIN_BPS);
+        let allowed_bps = self.bound_bps;
         self.bound_bps = Some(bound_bps);
+        tracing::debug!(
+            share = self.share,
+            packets = self.packets,
+            bound_bps,
+            "losses bound what is sent"
+        );
         // Where nothing less can be sent, there is nothing to try.
         if !is_tried && bound_bps > MIN_BPS {
             self.trial = Some(Trial {
                 before: self.share,
+                bound_bps: allowed_bps,
                 judged_at_ms: now_ms + WINDOW_MS + rtt_ms + PAUSE_MS,
             });
         }
@@ -160,6 +264,47 @@ impl LossJudge {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn told(lost: usize, total: usize) -> Told {
+        Told {
+            lost,
+            total,
+            untold: 0,
+        }
+    }
+
+    #[test]
+    fn feedback_that_got_lost_is_noticed_and_rarer_feedback_believed() {
+        let mut feedbacks = Feedbacks::default();
+        let mut now_ms = 0.0;
+        let mut late_after = |gaps: &[f64]| {
+            let late = gaps.iter().filter(|gap| {
+                now_ms += **gap;
+                feedbacks.handle_feedback(now_ms)
+            });
+            late.count()
+        };
+        assert_eq!(late_after(&[100.0, 100.0, 90.0, 120.0, 100.0]), 0);
+        assert_eq!(late_after(&[200.0, 100.0, 300.0, 100.0]), 2);
+        let rarer = late_after(&[250.0; 100]);
+        assert!((5..60).contains(&rarer), "{rarer}");
+        assert_eq!(late_after(&[250.0; 10]), 0);
+    }
+
+    #[test]
+    fn what_nothing_was_told_of_is_neither_lost_nor_slow() {
+        let mut judge = LossJudge::default();
+        for step in 0..20 {
+            let told = Told {
+                lost: 0,
+                total: 8,
+                untold: 2,
+            };
+            judge.handle_reports(f64::from(step) * 100.0, told, 8e5, 1e6, 100.0);
+        }
+        assert_eq!((judge.share(), judge.bound_bps()), (0.0, None));
+        assert!((judge.told_share() - 0.8).abs() < 1e-9);
+    }
 
     /// Sends at the bound, at most 2 Mbit/s, for some seconds; `lost_share` tells what of a rate
     /// is lost. Returns the last rate.
@@ -171,7 +316,7 @@ mod tests {
             let lost = (total as f64 * lost_share(rate_bps)).round() as usize;
             let delivered = rate_bps * (1.0 - lost_share(rate_bps));
             let now_ms = from_ms + f64::from(step) * 100.0;
-            judge.handle_reports(now_ms, (lost, total), delivered, rate_bps, 100.0);
+            judge.handle_reports(now_ms, told(lost, total), delivered, rate_bps, 100.0);
             rate_bps = judge.bound_bps().unwrap_or(2e6).min(2e6);
         }
         rate_bps
@@ -179,7 +324,7 @@ mod tests {
 
     #[test]
     fn losses_by_chance_do_not_throttle() {
-        for share in [0.0, 0.05, 0.09, 0.14] {
+        for share in [0.0, 0.05, 0.09, 0.14, 0.2, 0.25] {
             let mut judge = LossJudge::default();
             let rate = run(&mut judge, 20, |_| share);
             assert!(rate > 1.8e6, "{share}: {rate}");
@@ -197,7 +342,7 @@ mod tests {
     #[test]
     fn what_no_repair_can_follow_throttles_by_chance_or_not() {
         let mut judge = LossJudge::default();
-        assert!(run(&mut judge, 20, |_| 0.3) < 0.5e6);
+        assert!(run(&mut judge, 20, |_| 0.38) < 0.5e6);
         assert!(run(&mut judge, 30, |_| 0.0) > 1.9e6, "and comes back");
     }
 
@@ -209,7 +354,7 @@ mod tests {
             for step in from_s * 10..to_s * 10 {
                 let target_bps = judge.bound_bps().unwrap_or(500_000.0).max(MIN_BPS);
                 let now_ms = f64::from(step) * 100.0;
-                judge.handle_reports(now_ms, (lost, 5), 40_000.0, target_bps, 100.0);
+                judge.handle_reports(now_ms, told(lost, 5), 40_000.0, target_bps, 100.0);
             }
             judge.bound_bps()
         };
@@ -220,7 +365,7 @@ mod tests {
     #[test]
     fn a_few_packets_say_nothing() {
         let mut judge = LossJudge::default();
-        judge.handle_reports(0.0, (9, 19), 0.0, 1e6, 100.0);
+        judge.handle_reports(0.0, told(9, 19), 0.0, 1e6, 100.0);
         assert_eq!(judge.bound_bps(), None);
     }
 }

@@ -34,7 +34,7 @@ use rtc::interceptor::{BandwidthEstimator, EstimatorStats, PacketReport};
 use crate::budget::Budget;
 
 use control::{MAX_BPS, RateControl, Sight};
-use loss::LossJudge;
+use loss::{Feedbacks, LossJudge, Told};
 use probe::{Prober, Probes, Reported};
 use queue::QueueDelay;
 use window::RateWindow;
@@ -55,8 +55,6 @@ const CURIOUS_EVERY_MS: f64 = 500.0;
 const RATE_MS: f64 = 500.0;
 /// After a sudden drop, where a full queue makes arrivals even.
 const JUST_MS: f64 = 200.0;
-/// Losses up to this share do not make the rate that arrives smaller. With more, a full queue's do.
-const MOST_CREDITED: f64 = 0.12;
 /// Of a fresh round trip in the smoothed one (RFC 6298: 1/8).
 const RTT_GAIN: f64 = 0.125;
 
@@ -69,6 +67,7 @@ pub(crate) struct Estimator {
     sent: RateWindow,
     received: RateWindow,
     loss: LossJudge,
+    feedbacks: Feedbacks,
     control: RateControl,
     prober: Prober,
     /// What to probe at as soon as possible.
@@ -91,6 +90,7 @@ impl Estimator {
             sent: RateWindow::default(),
             received: RateWindow::default(),
             loss: LossJudge::default(),
+            feedbacks: Feedbacks::default(),
             control: RateControl::new(START_BPS),
             prober,
             next_probe_bps: None,
@@ -169,17 +169,29 @@ impl BandwidthEstimator for Estimator {
         let now_ms = now.saturating_duration_since(epoch).as_secs_f64() * 1e3;
         self.handle_packets(now, reports, epoch);
         // What was lost by chance had passed the bottleneck, or would have.
-        let kept = 1.0 - self.loss.share().min(MOST_CREDITED);
+        let kept = self.loss.told_share();
         let received_bps = self.received.bps(RATE_MS).map(|bps| bps / kept);
         let just_received_bps = self.received.bps(JUST_MS).map(|bps| bps / kept);
         let arrived = reports.iter().filter(|report| report.arrived).count();
+        // What lost feedback would have told of comes first.
+        let untold = if self.feedbacks.handle_feedback(now_ms) {
+            let before = reports.iter().take_while(|report| !report.arrived);
+            before.count()
+        } else {
+            0
+        };
+        let total = reports.len() - untold;
         let rtt_ms = self.rtt_ms.unwrap_or(0.0);
         let target_bps = self.control.target_bps();
         // Losses of a queue we see are answered by draining it.
         if !self.control.is_draining() {
             self.loss.handle_reports(
                 now_ms,
-                (reports.len() - arrived, reports.len()),
+                Told {
+                    lost: total - arrived,
+                    total,
+                    untold,
+                },
                 self.received.bps(RATE_MS).unwrap_or(target_bps),
                 target_bps,
                 rtt_ms,

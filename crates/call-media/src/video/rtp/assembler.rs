@@ -33,9 +33,11 @@ use super::ring::{MAX_SLOTS, PacketRing, WindowExceeded};
 use super::{Part, RtpVideoPacket, join, parse};
 use crate::pool::BytesPool;
 
-/// How long a missing packet is waited for at first. Covers two retransmissions at 100 ms round trip.
-/// Longer freezes longer before asking for a keyframe; shorter gives up on what would have come.
+/// How long a missing packet is waited for at least. Longer freezes longer before asking for a keyframe; shorter gives up on what would have come.
 pub const REORDER_WAIT: Duration = Duration::from_millis(250);
+/// The same in round trips: two retransmissions, the second asked for half a round trip after the
+/// first should have come.
+const REORDER_WAIT_ROUND_TRIPS: f64 = 2.5;
 /// How long at most: transports ask no longer. On a long path a packet that was given up comes later
 /// all the same, and tells how long the next one is worth waiting for.
 const REORDER_WAIT_MOST: Duration = Duration::from_secs(1);
@@ -107,8 +109,9 @@ pub struct VideoAssembler {
     scanned_until: u64,
     awaits_keyframe: bool,
     is_discontinuous: bool,
-    /// How long a missing packet is waited for.
-    wait: Duration,
+    rtt: Duration,
+    /// How long what was given up would have had to be waited for.
+    learned: Duration,
     /// What was given up last, and since when it had been waited for.
     given_up: Option<(std::ops::Range<u64>, Instant)>,
     old_run: u32,
@@ -131,13 +134,26 @@ impl VideoAssembler {
             scanned_until: 0,
             awaits_keyframe: true,
             is_discontinuous: false,
-            wait: REORDER_WAIT,
+            rtt: Duration::ZERO,
+            learned: Duration::ZERO,
             given_up: None,
             old_run: 0,
             size: (0, 0),
             ready: VecDeque::new(),
             stats: AssemblerStats::default(),
         }
+    }
+
+    /// The round trip to whoever repeats what got lost.
+    pub fn set_rtt(&mut self, rtt: Duration) {
+        self.rtt = rtt.min(REORDER_WAIT_MOST);
+    }
+
+    /// How long a missing packet is waited for.
+    fn wait(&self) -> Duration {
+        let repaired = self.rtt.mul_f64(REORDER_WAIT_ROUND_TRIPS);
+        let wait = REORDER_WAIT.max(repaired).max(self.learned);
+        wait.min(REORDER_WAIT_MOST)
     }
 
     /// Takes a packet in any order. Then drain [`Self::poll_frame`].
@@ -203,7 +219,7 @@ impl VideoAssembler {
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.next?;
         let (_, after_hole) = self.packets.range(self.contiguous_until..u64::MAX).next()?;
-        Some(after_hole.arrived_at + self.wait)
+        Some(after_hole.arrived_at + self.wait())
     }
 
     /// Whether the sender should be asked for a keyframe (PLI). Stays true until one begins to
@@ -251,7 +267,7 @@ impl VideoAssembler {
             && missing.contains(&sequence)
         {
             let took = now.saturating_duration_since(*since);
-            self.wait = self.wait.max(took * 5 / 4).min(REORDER_WAIT_MOST);
+            self.learned = self.learned.max(took * 5 / 4);
             self.given_up = None;
         }
     }
@@ -303,7 +319,7 @@ impl VideoAssembler {
         if self.next.is_none() {
             // Kept for a while: the start of their keyframe may have been overtaken.
             while let Some(first) = self.packets.get(self.packets.base())
-                && now.saturating_duration_since(first.arrived_at) > self.wait
+                && now.saturating_duration_since(first.arrived_at) > self.wait()
             {
                 self.drop_below(self.packets.base() + 1);
             }

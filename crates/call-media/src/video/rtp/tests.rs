@@ -246,6 +246,22 @@ fn a_long_path_is_waited_for_once_it_is_known() {
 }
 
 #[test]
+fn a_missing_packet_is_waited_for_as_long_as_repeating_it_takes() {
+    for (rtt_ms, wait_ms) in [(0, 250), (100, 250), (200, 500), (300, 750), (9_000, 1_000)] {
+        let (_, packets) = stream(VideoCodec::Vp8, 8, &[]);
+        let start = Instant::now();
+        let mut assembler = VideoAssembler::new(VideoCodec::Vp8);
+        assembler.set_rtt(Duration::from_millis(rtt_ms));
+        let lost = packets.len() - 2;
+        for packet in packets[..lost].iter().chain(&packets[lost + 1..]) {
+            assembler.handle_packet(start, packet.clone());
+        }
+        let want = start + Duration::from_millis(wait_ms);
+        assert_eq!(assembler.poll_timeout(), Some(want), "{rtt_ms} ms");
+    }
+}
+
+#[test]
 fn a_keyframe_behind_the_gap_is_used_at_once() {
     for codec in CODECS {
         let (frames, packets) = stream(codec, 8, &[5]);
