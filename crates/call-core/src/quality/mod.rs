@@ -176,9 +176,10 @@ impl Path {
     /// Whether there is neither unusual loss nor a queue.
     fn note(&mut self, figures: &LinkFigures) -> bool {
         let is_whole = figures.loss < LOSSY.max(TIMES_USUAL * self.usual_loss);
-        // `min` also leaves NaN out.
-        let loss = figures.loss.max(0.0).min(MOST_USUAL);
-        self.usual_loss += USUAL_WEIGHT * (loss - self.usual_loss);
+        if !figures.loss.is_nan() {
+            let loss = figures.loss.clamp(0.0, MOST_USUAL);
+            self.usual_loss += USUAL_WEIGHT * (loss - self.usual_loss);
+        }
         let rtt_ms = figures.rtt_ms.filter(|rtt_ms| rtt_ms.is_finite());
         let Some(rtt_ms) = rtt_ms else {
             return is_whole;
