@@ -160,8 +160,9 @@ fn moving() {
         print!("{listener} of ");
         let gaps = of(&folders.of(listener), other);
         assert!(gaps.longest_ms <= most_ms, "{gaps:?} of {most_ms} ms");
+        // What was sent in the last second of it is repeated once there is a path again.
         assert!(
-            gaps.longest_ms >= away.as_secs_f64() * 1e3 - 500.0,
+            gaps.longest_ms >= away.as_secs_f64() * 1e3 - 1_200.0,
             "it was away"
         );
     }
