@@ -8,6 +8,7 @@
 //! | [`queue`] | one-way delays → standing queue |
 //! | [`window`] | rates that were sent and that arrived |
 //! | [`control`] | queue and rates → target: start, climb, drain |
+//! | [`feedback`] | when feedback comes → whether some got lost |
 //! | [`loss`] | losses by chance or by a full queue → bound |
 //! | [`probe`] | bursts that find out what more there is |
 //!
@@ -21,6 +22,7 @@
 //! 8 % a second.
 
 mod control;
+mod feedback;
 mod loss;
 pub(crate) mod probe;
 mod queue;
@@ -34,7 +36,8 @@ use rtc::interceptor::{BandwidthEstimator, EstimatorStats, PacketReport};
 use crate::budget::Budget;
 
 use control::{MAX_BPS, RateControl, Sight};
-use loss::{Feedbacks, LossJudge, Told};
+use feedback::Feedbacks;
+use loss::{LossJudge, Told};
 use probe::{Prober, Probes, Reported};
 use queue::QueueDelay;
 use window::RateWindow;

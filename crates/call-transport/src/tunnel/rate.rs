@@ -315,6 +315,10 @@ impl RateControl {
         (1.0 + excess).clamp(self.first_gain(), LAST_GAIN)
     }
 
+    fn is_draining(&self) -> bool {
+        matches!(self.phase, Phase::Drain { .. })
+    }
+
     fn is_limited(&self) -> bool {
         self.limited_before > self.round.first
     }
@@ -429,8 +433,7 @@ impl RateControl {
             return;
         }
         // What is taken for lost after an answer was mostly sent before it.
-        let is_drained = matches!(self.phase, Phase::Drain { .. });
-        let is_answered = is_drained || self.round.first < self.answered_before;
+        let is_answered = self.is_draining() || self.round.first < self.answered_before;
         if is_telling && loss > usual + EXCESS_LOSS && !is_limited && !is_answered {
             self.answered_before = feedback.next_packet;
             self.capacity = match self.phase {
@@ -454,9 +457,9 @@ impl RateControl {
     }
 
     fn judge(&mut self, now: Instant, rate: f64, queue: Duration, is_limited: bool, is_late: bool) {
-        let is_first = self.gain > self.first_gain();
+        let is_big = self.gain > self.first_gain();
         let pause = HOLD.max(Duration::from_secs_f64(4.0 * self.rtt_s));
-        let wait = if is_first { now } else { now + pause };
+        let wait = if is_big { now } else { now + pause };
         let until = self.shared_until.map_or(wait, |shared| shared.max(wait));
         let hold = Phase::Hold { until };
         let is_bounded = self.limit.is_some_and(|limit| self.capacity >= limit);
@@ -518,10 +521,9 @@ impl RateControl {
                 }
             }
         }
-        let is_draining = matches!(self.phase, Phase::Drain { .. });
         if rate > self.capacity {
             self.capacity = rate.min(self.capacity.max(FLOOR) * LAST_GAIN);
-        } else if queue > TARGET / 2 && !is_limited && !is_draining {
+        } else if queue > TARGET / 2 && !is_limited && !self.is_draining() {
             // The path is full, so this is what it carries for us.
             self.capacity = f64::midpoint(self.capacity, rate).max(FLOOR);
         }
