@@ -35,6 +35,10 @@ pub struct LinkConfig {
     /// Whether only paths through a relay are used; a link without a TURN server cannot be opened
     /// then.
     pub relay_only: bool,
+    /// Whether the data channels of a [`LinkShape::Data`] link make packets that only its tunnel can
+    /// carry, in pieces: half the time per byte. Where the tunnel cannot be had the link fails with
+    /// [`LinkEvent::PathNarrow`](crate::LinkEvent::PathNarrow). Each end decides alone.
+    pub large_packets: bool,
 }
 
 /// The media sections of a link, in the order in which they appear in every description. A section
@@ -77,6 +81,7 @@ impl Default for LinkConfig {
                 send_video: true,
             },
             relay_only: false,
+            large_packets: false,
         }
     }
 }

@@ -127,6 +127,9 @@ pub enum LinkEvent {
     State(LinkState),
     /// The address the path began at is gone from this machine; the state follows.
     AddressGone,
+    /// What [`LinkConfig::large_packets`](crate::LinkConfig::large_packets) allows cannot pass here:
+    /// there is a relay, or a peer without the tunnel. The link fails; another without it will do.
+    PathNarrow,
     /// What may be sent from now on.
     Codecs {
         /// Negotiated video codecs in our order of preference; empty when we may not send video.

@@ -27,9 +27,12 @@
 //!
 //! A [`LinkShape::Data`] link to a peer of ours carries its data through a tunnel below DTLS
 //! (`tunnel`; frames in docs/protocol.md), because the stack's SCTP halves its window for every
-//! loss and has no setting for that. It is offered in band and costs 13 bytes a datagram. Through a
+//! loss and has no setting for that. It is offered in band and costs 13 bytes a packet. Through a
 //! TURN relay, or to a peer that does not answer, transfers are plain SCTP and lose their rate with
-//! the first losses; [`BulkStats::is_tunnelled`] tells. It sends as fast as packets arrive, whatever
+//! the first losses; [`BulkStats::is_tunnelled`] tells. With [`LinkConfig::large_packets`] SCTP and
+//! DTLS make packets of 8.6 KB, which the tunnel takes apart: the stack's time per packet, not the
+//! tunnel's, is what a gigabyte costs. Such a link is of no use without the tunnel and then fails with
+//! [`LinkEvent::PathNarrow`], for the owner to open another one. It sends as fast as packets arrive, whatever
 //! gets lost, but backs off from queueing delay beyond 5 ms, whoever causes it: a transfer that
 //! shares its path with something that keeps queues full gets 128 kbit/s and what that leaves.
 //! [`Link::set_bulk_limit_bps`] bounds it besides.

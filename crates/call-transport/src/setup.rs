@@ -37,6 +37,7 @@ use crate::pacer::{Pacer, Padding};
 use crate::responder::NackResponder;
 use crate::shared::Shared;
 use crate::tap::Tap;
+use crate::tunnel::frame::PIECE_BYTES;
 
 /// Silence after which the path counts as disconnected; the stack looks every 0.2 s. People are to be
 /// told within 2.5 s. Lower flaps on Wi-Fi roaming and with bursts of loss, higher leaves them guessing.
@@ -56,6 +57,10 @@ pub(crate) const CHANNEL_SEND_BYTES: usize = 1024 * 1024;
 /// 2 % loss, where repetitions more than double the round trip SCTP sees. The tunnel's control
 /// keeps to what the path needs.
 pub(crate) const BULK_SEND_BYTES: usize = 8 * 1024 * 1024;
+
+/// SCTP's packets where the tunnel takes them apart: with DTLS's 37 bytes seven pieces. The stack's time
+/// per packet is what limits fast paths. More pieces gain little, and one that is lost holds up the rest.
+const LARGE_PACKET_BYTES: usize = 7 * PIECE_BYTES - 37;
 
 /// Bytes a data channel of this link may have unacknowledged.
 pub(crate) fn channel_send_bytes(config: &LinkConfig) -> usize {
@@ -255,7 +260,13 @@ pub(crate) fn media_engine(config: &LinkConfig) -> Result<MediaEngine> {
 pub(crate) fn setting_engine(config: &LinkConfig) -> SettingEngine {
     let builder = match config.shape {
         LinkShape::Data => {
-            SettingEngineBuilder::new().with_sctp_max_receive_buffer_size(BULK_SEND_BYTES as u32)
+            let builder = SettingEngineBuilder::new()
+                .with_sctp_max_receive_buffer_size(BULK_SEND_BYTES as u32);
+            if config.large_packets {
+                builder.with_sctp_mtu(LARGE_PACKET_BYTES as u32)
+            } else {
+                builder
+            }
         }
         LinkShape::Peer { .. } | LinkShape::Sfu { .. } => SettingEngineBuilder::new(),
     };

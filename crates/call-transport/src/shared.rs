@@ -58,6 +58,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Waits until the path turns out to take no large packets; mostly for ever.
+    pub(crate) async fn narrowed(&self) {
+        match &self.bulk {
+            Some(bulk) => bulk.narrowed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     pub(crate) fn new(streams: OutStreams, bulk: Option<Arc<BulkControl>>) -> Self {
         Self {
             streams,

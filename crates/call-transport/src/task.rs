@@ -166,6 +166,11 @@ impl Task {
             Some(notice) = inputs.notices.recv(), if has_room => self.handle_notice(notice).await,
             Some(notice) = inputs.channels.recv(), if has_room => self.handle_channel(notice),
             () = shared.keyframe_wanted.notified() => self.handle_keyframes_wanted(),
+            () = shared.narrowed() => {
+                tracing::info!("the path takes no large packets; link given up");
+                self.outbox.push_back(LinkEvent::PathNarrow);
+                return Flow::End(LinkState::Failed);
+            }
             () = sleep_until(wake_at) => return self.handle_timeout(Instant::now()).await,
         }
         Flow::Continue

@@ -42,6 +42,8 @@ pub(super) struct LinkSlot {
 /// What is measured of a member, from joining to leaving.
 #[derive(Debug, Default)]
 pub(super) struct MemberFigures {
+    /// No large packets get through to them.
+    is_narrow: bool,
     pub(super) codec: Option<VideoCodec>,
     pub(super) frames: FrameMeter,
     pub(super) sound: RateMeter,
@@ -75,6 +77,10 @@ impl Driver {
             video_codecs: codecs,
             shape: shape(id.peer),
             relay_only: self.relay_only,
+            large_packets: match id.peer {
+                LinkPeer::Data(member) => !self.relay_only && !self.is_narrow(member),
+                LinkPeer::Member(_) | LinkPeer::Sfu => false,
+            },
         };
         let run = inbound::run(
             id,
@@ -94,6 +100,11 @@ impl Driver {
             video_packets: [0; 2],
         };
         self.links.insert(id, slot);
+    }
+
+    /// Whether large packets could not reach a member; see [`LinkEvent::PathNarrow`].
+    fn is_narrow(&self, member: MemberId) -> bool {
+        self.members.get(&member).is_some_and(|it| it.is_narrow)
     }
 
     pub(super) fn signal_link(&mut self, id: LinkId, signal: PeerSignal) {
@@ -214,6 +225,10 @@ impl Driver {
         match event {
             LinkEvent::Signal(signal) => self.tell_session(now, id, SessionEvent::Signal(signal)),
             LinkEvent::AddressGone => self.tell_session(now, id, SessionEvent::AddressGone),
+            LinkEvent::PathNarrow => {
+                let member = id.member().and_then(|it| self.members.get_mut(&it));
+                member.into_iter().for_each(|it| it.is_narrow = true);
+            }
             LinkEvent::State(state) => {
                 // An interrupted link keeps its media: what comes through shortens the gap.
                 self.outlet.set_connected(id, carries(state));

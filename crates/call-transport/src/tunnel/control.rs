@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::endpoint::Endpoint;
 
 /// No bound.
@@ -38,6 +40,7 @@ pub(crate) struct Figures {
 pub(crate) struct BulkControl {
     limit_bps: AtomicU64,
     figures: Mutex<Figures>,
+    narrow: watch::Sender<bool>,
 }
 
 impl Default for BulkControl {
@@ -45,6 +48,7 @@ impl Default for BulkControl {
         Self {
             limit_bps: AtomicU64::new(UNLIMITED),
             figures: Mutex::default(),
+            narrow: watch::Sender::new(false),
         }
     }
 }
@@ -58,6 +62,19 @@ impl BulkControl {
     pub(crate) fn limit_bps(&self) -> Option<u64> {
         let limit = self.limit_bps.load(Ordering::Relaxed);
         (limit != UNLIMITED).then_some(limit)
+    }
+
+    /// The stack's packets are too large for the path.
+    pub(crate) fn tell_narrow(&self) {
+        self.narrow
+            .send_if_modified(|narrow| !std::mem::replace(narrow, true));
+    }
+
+    /// Waits until the stack's packets turn out to be too large for the path, or for ever.
+    pub(crate) async fn narrowed(&self) {
+        let mut narrow = self.narrow.subscribe();
+        // The sender is this value's own.
+        let _ = narrow.wait_for(|narrow| *narrow).await;
     }
 
     pub(crate) fn figures(&self) -> Figures {

@@ -5,9 +5,13 @@
 //! direction is a tunnel of its own. One that makes no progress for long is over; its datagrams are
 //! dropped, and another is offered.
 //!
+//! Datagrams of more than [`PIECE_BYTES`] can only go through a tunnel: they wait for it, and where
+//! it does not come, or a relay is in the way, the path is [narrow](Endpoint::is_narrow).
+//!
 //! Invariants: only what DTLS protects is put into a tunnel; frames from addresses that DTLS never
 //! went to are ignored, as are those without a known token. Bounds: [`PEERS`] addresses and
-//! [`RECEIVERS`] tunnels from each; the ones silent for longest make room.
+//! [`RECEIVERS`] tunnels from each; the ones silent for longest make room. [`WAITING_BYTES`] wait for
+//! each tunnel, what exceeds them is dropped.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,7 +21,7 @@ use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::frame::{self, Frame};
+use super::frame::{self, Frame, PIECE_BYTES};
 use super::receiver::{Fate, Receiver};
 use super::sender::Sender;
 
@@ -29,6 +33,14 @@ const RECEIVERS: usize = 2;
 /// span 25 s.
 const HELLOS: u32 = 8;
 const HELLO_EVERY: Duration = Duration::from_millis(100);
+/// How long large datagrams wait for a tunnel, hellos being sent after 0, 0.2, 0.6, 1.4 and 3 s. Lower
+/// takes slow paths with losses for narrow ones, higher delays files through relays.
+const NARROW_AFTER: Duration = Duration::from_secs(4);
+/// More than SCTP sends before it hears from the other end (RFC 9260, section 7.2.1: four packets).
+const WAITING_BYTES: usize = 128 * 1024;
+/// What a TURN message adds at most to what it carries (RFC 8656, section 10: a Send indication with
+/// an IPv6 address, padded).
+const RELAY_HEADER_BYTES: usize = 64;
 /// First byte of what DTLS protects for applications: record type 23 (RFC 6347, section 4.1).
 const APPLICATION_DATA: u8 = 23;
 
@@ -42,6 +54,8 @@ pub(crate) enum Incoming {
     /// Ours: hand up what is behind [`frame::DATA_HEADER_BYTES`], then
     /// [`Endpoint::poll_released`].
     Next,
+    /// Ours: hand up [`Endpoint::poll_released`].
+    Joined,
 }
 
 #[derive(Debug)]
@@ -58,6 +72,9 @@ struct Peer {
     used_at: Instant,
     offer: Option<Offer>,
     sender: Option<Sender>,
+    /// Large datagrams that wait for the tunnel, and since when.
+    waiting: Vec<Bytes>,
+    waiting_since: Option<Instant>,
     receivers: Vec<Receiver>,
     welcome: Option<u32>,
 }
@@ -70,6 +87,7 @@ pub(crate) struct Endpoint {
     limit_bps: Option<u64>,
     /// Where application data went last.
     active: Option<(SocketAddr, Instant)>,
+    is_narrow: bool,
 }
 
 impl Endpoint {
@@ -80,6 +98,7 @@ impl Endpoint {
             tokens,
             limit_bps: None,
             active: None,
+            is_narrow: false,
         }
     }
 
@@ -104,8 +123,13 @@ impl Endpoint {
         self.active.map(|(_, at)| at)
     }
 
+    /// Whether large datagrams were sent that no tunnel could carry; they are lost.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.is_narrow
+    }
+
     /// Takes what the stack sends: one datagram, or several of `segment` bytes each but the last.
-    /// Returns whether a tunnel carries it; if not, it shall be sent as it is.
+    /// Returns whether a tunnel carries it or would have to; if not, it shall be sent as it is.
     pub(crate) fn handle_outgoing(
         &mut self,
         now: Instant,
@@ -116,9 +140,12 @@ impl Endpoint {
         let Some(first) = contents.first() else {
             return false;
         };
+        let segment = segment.unwrap_or(contents.len()).max(1);
         // RFC 7983: DTLS.
         if !(20..=63).contains(first) {
-            return false;
+            let is_large = segment > PIECE_BYTES + RELAY_HEADER_BYTES;
+            self.is_narrow |= is_large;
+            return is_large;
         }
         let peer = self.peer(now, to);
         peer.used_at = now;
@@ -142,11 +169,14 @@ impl Endpoint {
                 sent_at: None,
                 next_at: Some(now),
             });
-            return false;
+            let is_large = segment > PIECE_BYTES;
+            if is_large {
+                peer.wait(now, contents, segment);
+            }
+            return is_large;
         };
         sender.set_limit_bps(limit);
         let contents = Bytes::copy_from_slice(contents);
-        let segment = segment.unwrap_or(contents.len()).max(1);
         for begin in (0..contents.len()).step_by(segment) {
             let end = contents.len().min(begin + segment);
             sender.enqueue(now, contents.slice(begin..end));
@@ -165,6 +195,8 @@ impl Endpoint {
             used_at: now,
             offer: None,
             sender: None,
+            waiting: Vec::new(),
+            waiting_since: None,
             receivers: Vec::new(),
             welcome: None,
         })
@@ -200,12 +232,16 @@ impl Endpoint {
                 token,
                 packet,
                 datagram,
+                has_more,
                 payload,
             } => {
                 let known = peer.receivers.iter_mut().find(|r| r.token() == token);
-                let fate = known.map(|r| r.handle_data(now, arrived_at, packet, datagram, payload));
-                if fate == Some(Fate::Next) {
-                    return Incoming::Next;
+                let fate = known
+                    .map(|r| r.handle_data(now, arrived_at, packet, datagram, has_more, payload));
+                match fate {
+                    Some(Fate::Next) => return Incoming::Next,
+                    Some(Fate::Joined) => return Incoming::Joined,
+                    Some(Fate::Held | Fate::Dropped) | None => {}
                 }
             }
             Frame::Ack(ack) => {
@@ -232,6 +268,8 @@ impl Endpoint {
 
     /// The time has come that [`poll_timeout`](Self::poll_timeout) asked for.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let is_over = |peer: &Peer| peer.narrow_at().is_some_and(|at| at <= now);
+        self.is_narrow |= self.peers.values().any(is_over);
         for sender in self.peers.values_mut().filter_map(|p| p.sender.as_mut()) {
             sender.handle_timeout(now);
         }
@@ -239,7 +277,9 @@ impl Endpoint {
 
     /// When to come again.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.peers.values().filter_map(Peer::poll_timeout).min()
+        let timeouts = self.peers.values().filter_map(Peer::poll_timeout);
+        let narrow = self.peers.values().filter_map(Peer::narrow_at);
+        timeouts.chain(narrow.filter(|_| !self.is_narrow)).min()
     }
 }
 
@@ -269,8 +309,29 @@ impl Peer {
         };
         let rtt = now.saturating_duration_since(sent_at);
         tracing::debug!(rtt_ms = rtt.as_millis(), "data goes through a tunnel");
-        self.sender = Some(Sender::new(now, token, rtt));
+        let mut sender = Sender::new(now, token, rtt);
+        self.waiting_since = None;
+        for datagram in self.waiting.drain(..) {
+            sender.enqueue(now, datagram);
+        }
+        self.sender = Some(sender);
         true
+    }
+
+    /// Keeps datagrams of `segment` bytes each for the tunnel.
+    fn wait(&mut self, now: Instant, contents: &[u8], segment: usize) {
+        self.waiting_since.get_or_insert(now);
+        let waiting: usize = self.waiting.iter().map(Bytes::len).sum();
+        if waiting + contents.len() > WAITING_BYTES {
+            return tracing::debug!("too much waits for a tunnel");
+        }
+        let datagrams = contents.chunks(segment).map(Bytes::copy_from_slice);
+        self.waiting.extend(datagrams);
+    }
+
+    /// When large datagrams will have waited for too long.
+    fn narrow_at(&self) -> Option<Instant> {
+        Some(self.waiting_since? + NARROW_AFTER)
     }
 
     fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {

@@ -6,9 +6,16 @@
 //! Deliberately not here: what frames mean.
 
 /// What both ends must speak alike.
-pub(crate) const VERSION: u8 = 1;
-/// Bytes a datagram grows by in the tunnel.
+pub(crate) const VERSION: u8 = 2;
+/// Bytes a datagram, or each piece of one, grows by in the tunnel.
 pub(crate) const DATA_HEADER_BYTES: usize = 13;
+/// What is larger goes in pieces of this size: one packet of the stack's SCTP at its usual size with
+/// DTLS around it, and with our header and those of UDP and IPv6 1301 bytes. Larger costs paths with narrow tunnels
+/// of their own everything, smaller costs time per byte.
+pub(crate) const PIECE_BYTES: usize = 1_240;
+/// Largest datagram: one record of DTLS with everything around it (RFC 6347, section 4.1: 2^14 bytes
+/// and 2048 of expansion at most).
+pub(crate) const DATAGRAM_BYTES: usize = 16_384 + 2_048 + 13;
 /// Ranges in one acknowledgement: each is a run of packets that arrived. More survive the loss of
 /// more acknowledgements, at 4 bytes each; 64 are six acknowledgements at 20 % loss and 100 Mbit/s.
 pub(crate) const MAX_RANGES: usize = 64;
@@ -17,6 +24,7 @@ const HELLO: u8 = 0xc1;
 const WELCOME: u8 = 0xc2;
 const DATA: u8 = 0xc3;
 const ACK: u8 = 0xc4;
+const PIECE: u8 = 0xc5;
 const ACK_HEADER_BYTES: usize = 20;
 
 /// Whether a datagram could be one of ours, by its first byte (RFC 7983: 192 to 255 are free).
@@ -41,15 +49,17 @@ pub(crate) enum Frame<'a> {
         /// [`VERSION`].
         version: u8,
     },
-    /// One datagram.
+    /// One datagram, or a piece of one.
     Data {
         /// The one of the hello.
         token: u32,
         /// Counts transmissions.
         packet: u32,
-        /// Counts datagrams; the same in each transmission of one.
+        /// Counts datagrams and pieces; the same in each transmission of one.
         datagram: u32,
-        /// The datagram.
+        /// Whether the number after this one holds what follows in the same datagram.
+        has_more: bool,
+        /// The datagram, or the piece.
         payload: &'a [u8],
     },
     /// What arrived.
@@ -101,13 +111,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
             let version = *rest.first()?;
             Some(Frame::Welcome { token, version })
         }
-        DATA => {
+        DATA | PIECE => {
             let (packet, rest) = number(rest)?;
             let (datagram, payload) = number(rest)?;
             (!payload.is_empty()).then_some(Frame::Data {
                 token,
                 packet,
                 datagram,
+                has_more: *kind == PIECE,
                 payload,
             })
         }
@@ -166,9 +177,10 @@ pub(crate) fn write_data(
     token: u32,
     packet: u64,
     datagram: u64,
+    has_more: bool,
     payload: &[u8],
 ) {
-    out.push(DATA);
+    out.push(if has_more { PIECE } else { DATA });
     out.extend_from_slice(&token.to_be_bytes());
     out.extend_from_slice(&(packet as u32).to_be_bytes());
     out.extend_from_slice(&(datagram as u32).to_be_bytes());
@@ -246,16 +258,19 @@ mod tests {
             version: VERSION,
         };
         assert_eq!(parse(&out), Some(want));
-        out.clear();
-        write_data(&mut out, 9, (1 << 32) + 5, 3, b"datagram");
-        assert_eq!(out.len(), DATA_HEADER_BYTES + 8);
-        let want = Frame::Data {
-            token: 9,
-            packet: 5,
-            datagram: 3,
-            payload: b"datagram",
-        };
-        assert_eq!(parse(&out), Some(want));
+        for has_more in [false, true] {
+            out.clear();
+            write_data(&mut out, 9, (1 << 32) + 5, 3, has_more, b"datagram");
+            assert_eq!(out.len(), DATA_HEADER_BYTES + 8);
+            let want = Frame::Data {
+                token: 9,
+                packet: 5,
+                datagram: 3,
+                has_more,
+                payload: b"datagram",
+            };
+            assert_eq!(parse(&out), Some(want));
+        }
     }
 
     #[test]
@@ -302,7 +317,7 @@ mod tests {
             assert_eq!(parse(bytes), None, "{bytes:?}");
         }
         let mut data = Vec::new();
-        write_data(&mut data, 1, 0, 0, b"x");
+        write_data(&mut data, 1, 0, 0, false, b"x");
         let mut hello = Vec::new();
         write_hello(&mut hello, 1);
         for whole in [ack, data, hello] {

@@ -18,7 +18,7 @@
 pub(crate) mod control;
 mod delay;
 pub(crate) mod endpoint;
-mod frame;
+pub(crate) mod frame;
 mod rate;
 mod receiver;
 mod sender;

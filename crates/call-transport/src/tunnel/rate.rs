@@ -164,6 +164,9 @@ pub(crate) struct RateControl {
     answered_at: Option<Instant>,
     /// Until when others are taken to be on the path, whose turn it is to grow.
     shared_until: Option<Instant>,
+    /// Whether the capacity was measured while a queue grew and not yet kept to without one: the next
+    /// queue is then our own making.
+    is_doubtful: bool,
     /// Since when the pace is at its least.
     least_since: Option<Instant>,
     limit: Option<f64>,
@@ -192,6 +195,7 @@ impl RateControl {
             answered_before: 0,
             answered_at: None,
             shared_until: None,
+            is_doubtful: true,
             least_since: None,
             limit: None,
         }
@@ -376,7 +380,7 @@ impl RateControl {
             Phase::Startup { .. } => true,
             Phase::Up { .. } | Phase::Judge { .. } => self.gain > self.first_gain(),
             Phase::Drain { is_own } => is_own,
-            Phase::Hold { .. } => false,
+            Phase::Hold { .. } => std::mem::take(&mut self.is_doubtful),
         };
         if !is_own {
             self.shared_until = Some(now + SHARED);
@@ -487,6 +491,7 @@ impl RateControl {
             Phase::Hold { until } => {
                 if now >= *until && !is_limited && !is_bounded {
                     let before = self.capacity;
+                    self.is_doubtful = false;
                     self.phase = Phase::Up { before };
                 }
             }
@@ -508,6 +513,7 @@ impl RateControl {
                 let has_found = seen >= wanted || is_untested;
                 if has_found && queue <= EMPTY && !is_bounded {
                     self.gain = (2.0 * self.gain - 1.0).min(self.last_gain());
+                    self.is_doubtful = true;
                     self.phase = Phase::Up {
                         before: self.capacity.max(rate),
                     };

@@ -1,11 +1,13 @@
-//! The receiving end of one tunnel: puts datagrams back into their order and says what arrived.
+//! The receiving end of one tunnel: puts datagrams back into their order, joins the pieces of large
+//! ones, and says what arrived.
 //!
 //! [`Receiver::handle_data`] says whether a datagram is the next one; those that waited for it
 //! follow from [`Receiver::poll_released`]. [`Receiver::poll_ack`] makes a frame when one is due.
 //!
 //! Invariants: each datagram is handed up at most once, in order and without a gap; what is
 //! acknowledged was handed up or is held. Bounds: [`WINDOW`] datagrams and [`HELD_BYTES`] are held,
-//! what exceeds them is dropped unacknowledged; [`MAX_RANGES`](frame::MAX_RANGES) runs of packets
+//! what exceeds them is dropped unacknowledged; pieces are joined up to [`DATAGRAM_BYTES`], and what
+//! would be larger is dropped; [`MAX_RANGES`](frame::MAX_RANGES) runs of packets
 //! are remembered, older ones are forgotten and come again.
 
 use std::collections::VecDeque;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::frame::{self, expand};
+use super::frame::{self, DATAGRAM_BYTES, expand};
 
 /// Datagrams a sender may be ahead of the oldest that is missing. 16384 of 1250 bytes are 20 MB, three
 /// round trips of 150 ms at 350 Mbit/s. More costs a hostile peer's victim memory.
@@ -30,12 +32,49 @@ const ACK_EVERY: usize = 64;
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is the next one: hand it up, then what is released.
+    /// It is the next one, and whole: hand it up, then what is released.
     Next,
+    /// It was the next piece: hand up what is released.
+    Joined,
     /// It waits for an older one.
     Held,
     /// It came before, or there is no room.
     Dropped,
+}
+
+/// A datagram, or a piece of one.
+#[derive(Clone, Debug)]
+struct Piece {
+    payload: Bytes,
+    has_more: bool,
+}
+
+/// Pieces in order so far.
+#[derive(Debug, Default)]
+struct Joining {
+    bytes: Vec<u8>,
+    is_under_way: bool,
+    is_too_large: bool,
+}
+
+impl Joining {
+    /// Takes the next piece; returns the datagram it ends.
+    fn handle_piece(&mut self, payload: &[u8], has_more: bool) -> Option<Bytes> {
+        if self.bytes.len() + payload.len() > DATAGRAM_BYTES {
+            self.is_too_large = true;
+            self.bytes.clear();
+        }
+        if !self.is_too_large {
+            self.bytes.extend_from_slice(payload);
+        }
+        self.is_under_way = has_more;
+        if has_more {
+            return None;
+        }
+        let whole = std::mem::take(&mut self.bytes);
+        let is_too_large = std::mem::take(&mut self.is_too_large);
+        (!is_too_large).then(|| Bytes::from(whole))
+    }
 }
 
 /// See the module's text.
@@ -46,9 +85,11 @@ pub(crate) struct Receiver {
     /// The datagram that is missing.
     next: u64,
     /// What waits, the first place being `next`'s.
-    held: VecDeque<Option<Bytes>>,
+    held: VecDeque<Option<Piece>>,
     held_bytes: usize,
     released: VecDeque<Bytes>,
+    /// The pieces of the datagram that is being joined.
+    joining: Joining,
     /// Runs of packets that arrived, latest first.
     runs: VecDeque<(u64, u64)>,
     largest_at: Instant,
@@ -66,6 +107,7 @@ impl Receiver {
             held: VecDeque::new(),
             held_bytes: 0,
             released: VecDeque::new(),
+            joining: Joining::default(),
             runs: VecDeque::new(),
             largest_at: now,
             unacknowledged: 0,
@@ -83,13 +125,15 @@ impl Receiver {
         self.last_data_at
     }
 
-    /// Takes a data frame. After [`Fate::Next`] drain [`poll_released`](Self::poll_released).
+    /// Takes a data frame. After [`Fate::Next`] and [`Fate::Joined`] drain
+    /// [`poll_released`](Self::poll_released).
     pub(crate) fn handle_data(
         &mut self,
         now: Instant,
         arrived_at: Instant,
         packet: u32,
         datagram: u32,
+        has_more: bool,
         payload: &[u8],
     ) -> Fate {
         let largest = self.runs.front().map_or(0, |(_, high)| *high);
@@ -108,22 +152,32 @@ impl Receiver {
             return Fate::Dropped;
         }
         if datagram > self.next {
-            return self.hold(ahead, payload);
+            return self.hold(ahead, has_more, payload);
         }
         self.next += 1;
         self.held.pop_front();
+        let is_whole = !has_more && !self.joining.is_under_way;
+        if !is_whole {
+            self.released
+                .extend(self.joining.handle_piece(payload, has_more));
+        }
         while let Some(Some(_)) = self.held.front() {
-            let Some(Some(payload)) = self.held.pop_front() else {
+            let Some(Some(piece)) = self.held.pop_front() else {
                 break;
             };
             self.next += 1;
-            self.held_bytes -= payload.len();
-            self.released.push_back(payload);
+            self.held_bytes -= piece.payload.len();
+            if piece.has_more || self.joining.is_under_way {
+                let joined = self.joining.handle_piece(&piece.payload, piece.has_more);
+                self.released.extend(joined);
+            } else {
+                self.released.push_back(piece.payload);
+            }
         }
-        Fate::Next
+        if is_whole { Fate::Next } else { Fate::Joined }
     }
 
-    fn hold(&mut self, ahead: u64, payload: &[u8]) -> Fate {
+    fn hold(&mut self, ahead: u64, has_more: bool, payload: &[u8]) -> Fate {
         let place = usize::try_from(ahead).unwrap_or(usize::MAX);
         if self.held.len() <= place {
             self.held.resize(place + 1, None);
@@ -132,7 +186,10 @@ impl Receiver {
             return Fate::Dropped;
         }
         self.held_bytes += payload.len();
-        self.held[place] = Some(Bytes::copy_from_slice(payload));
+        self.held[place] = Some(Piece {
+            payload: Bytes::copy_from_slice(payload),
+            has_more,
+        });
         Fate::Held
     }
 
@@ -223,7 +280,7 @@ mod tests {
     use super::*;
 
     fn take(receiver: &mut Receiver, now: Instant, packet: u32, datagram: u32) -> (Fate, Vec<u8>) {
-        let fate = receiver.handle_data(now, now, packet, datagram, &[datagram as u8; 10]);
+        let fate = receiver.handle_data(now, now, packet, datagram, false, &[datagram as u8; 10]);
         let mut handed_up = Vec::new();
         if fate == Fate::Next {
             handed_up.push(datagram as u8);
@@ -264,11 +321,41 @@ mod tests {
         assert_eq!(receiver.poll_timeout(), None);
         let large = vec![0; 64 * 1024];
         let mut held = 0;
-        while receiver.handle_data(now, now, held + 1, held + 1, &large) == Fate::Held {
+        while receiver.handle_data(now, now, held + 1, held + 1, false, &large) == Fate::Held {
             held += 1;
         }
         assert_eq!(held as usize, HELD_BYTES / large.len());
-        assert_eq!(receiver.handle_data(now, now, 999, 0, &large), Fate::Next);
+        assert_eq!(
+            receiver.handle_data(now, now, 999, 0, false, &large),
+            Fate::Next
+        );
+    }
+
+    #[test]
+    fn pieces_are_joined_and_endless_ones_dropped() {
+        let now = Instant::now();
+        let mut receiver = Receiver::new(now, 1);
+        let mut number = 0;
+        let mut take = |at: u32, has_more, payload: &[u8]| {
+            number += 1;
+            let fate = receiver.handle_data(now, now, number, at, has_more, payload);
+            let released: Vec<_> = std::iter::from_fn(|| receiver.poll_released()).collect();
+            (fate, released)
+        };
+        assert_eq!(take(1, true, b"b"), (Fate::Held, vec![]));
+        assert_eq!(take(2, false, b"c"), (Fate::Held, vec![]));
+        assert_eq!(take(3, false, b"d"), (Fate::Held, vec![]));
+        let want = [&b"abc"[..], b"d"].map(Bytes::from_static).to_vec();
+        assert_eq!(take(0, true, b"a"), (Fate::Joined, want));
+        assert_eq!(take(4, false, b"e"), (Fate::Next, vec![]));
+        let large = [7; 1_000];
+        for at in 5..1_000 {
+            assert_eq!(take(at, true, &large), (Fate::Joined, vec![]));
+        }
+        assert_eq!(take(1_000, false, &large), (Fate::Joined, vec![]));
+        assert_eq!(take(1_001, true, b"f"), (Fate::Joined, vec![]));
+        let want = vec![Bytes::from_static(b"fg")];
+        assert_eq!(take(1_002, false, b"g"), (Fate::Joined, want));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The sending end of one tunnel: numbers datagrams, paces them, and repeats what got lost.
+//! The sending end of one tunnel: numbers datagrams and pieces of large ones, paces them, and repeats
+//! what got lost. Below, a piece is a datagram like any other.
 //!
 //! Every transmission is a packet with a number of its own, so that an acknowledgement is never
 //! ambiguous (as in QUIC, RFC 9002). Loss is detected by time (RACK, RFC 8985): a packet is lost
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::frame::{self, Ack, DATA_HEADER_BYTES, expand};
+use super::frame::{self, Ack, DATA_HEADER_BYTES, PIECE_BYTES, expand};
 use super::rate::{Feedback, RateControl};
 use super::receiver::WINDOW;
 
@@ -47,6 +48,8 @@ const OUTAGE_PROBES: u32 = 3;
 #[derive(Debug)]
 struct Datagram {
     payload: Bytes,
+    /// Whether the next one holds more of the same.
+    has_more: bool,
     has_arrived: bool,
 }
 
@@ -192,7 +195,8 @@ impl Sender {
         !self.datagrams.is_empty() && now.saturating_duration_since(self.progress_at) >= GIVE_UP
     }
 
-    /// Takes a datagram to send; refuses and counts it when too many wait.
+    /// Takes a datagram to send, in pieces of [`PIECE_BYTES`] where it is larger; refuses and counts it
+    /// when too many wait.
     pub(crate) fn enqueue(&mut self, now: Instant, payload: Bytes) {
         if self.queued_bytes + payload.len() > QUEUE_BYTES {
             self.counts.refused += 1;
@@ -203,8 +207,18 @@ impl Sender {
         }
         self.queued_bytes += payload.len();
         self.unsent_bytes += payload.len();
+        let mut rest = payload;
+        while rest.len() > PIECE_BYTES {
+            let piece = rest.split_to(PIECE_BYTES);
+            self.push(piece, true);
+        }
+        self.push(rest, false);
+    }
+
+    fn push(&mut self, payload: Bytes, has_more: bool) {
         self.datagrams.push_back(Datagram {
             payload,
+            has_more,
             has_arrived: false,
         });
     }
@@ -219,7 +233,10 @@ impl Sender {
             return false;
         };
         let index = (number - self.first_datagram) as usize;
-        let payload = self.datagrams[index].payload.clone();
+        let (payload, has_more) = {
+            let datagram = &self.datagrams[index];
+            (datagram.payload.clone(), datagram.has_more)
+        };
         if self.probes > 0 {
             self.probes -= 1;
         } else if self.silent_probes > 0 || !self.may_send(now, payload.len()) {
@@ -228,7 +245,7 @@ impl Sender {
         let bytes = payload.len() + DATA_HEADER_BYTES;
         self.tokens -= bytes as f64;
         let packet = self.next_packet();
-        frame::write_data(out, self.token, packet, number, &payload);
+        frame::write_data(out, self.token, packet, number, has_more, &payload);
         self.packets.push_back(Packet {
             datagram: number,
             sent_at: now,

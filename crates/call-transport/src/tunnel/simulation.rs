@@ -111,7 +111,7 @@ impl Simulation {
             media: None,
             queueing: Vec::new(),
             own_delay: forward.delay,
-            size: 1_250,
+            size: frame::PIECE_BYTES,
         };
         // Both ends sent their part of the handshake.
         for end in 0..2 {
@@ -120,6 +120,11 @@ impl Simulation {
             assert!(!taken, "a handshake is not for the tunnel");
         }
         simulation
+    }
+
+    pub(crate) fn with_datagrams_of(mut self, bytes: usize) -> Self {
+        self.size = bytes;
+        self
     }
 
     pub(crate) fn with_duplicates(mut self, share: f64) -> Self {
@@ -198,15 +203,20 @@ impl Simulation {
                 return;
             }
             let is_up = sender.is_some();
+            // SCTP sends no more before it hears from the other end.
+            if !is_up && self.sent == 4 {
+                return;
+            }
             let mut datagram = vec![23; self.size];
             datagram[1..9].copy_from_slice(&self.sent.to_be_bytes());
             let to = self.addresses[1];
             let taken = self.ends[0].handle_outgoing(self.now, to, &datagram, None);
-            assert_eq!(taken, is_up);
-            if !taken {
+            let is_large = self.size > frame::PIECE_BYTES;
+            assert_eq!(taken, is_up || is_large);
+            self.sent += u64::from(taken);
+            if !is_up {
                 return;
             }
-            self.sent += 1;
         }
     }
 
@@ -309,6 +319,8 @@ impl Simulation {
         let incoming = self.ends[end].handle_incoming(self.now, self.now, from, bytes);
         if incoming == Incoming::Next {
             self.take(&bytes[frame::DATA_HEADER_BYTES..]);
+        }
+        if matches!(incoming, Incoming::Next | Incoming::Joined) {
             while let Some(datagram) = self.ends[end].poll_released(from) {
                 self.take(&datagram);
             }
@@ -318,6 +330,7 @@ impl Simulation {
     fn take(&mut self, datagram: &[u8]) {
         let number = u64::from_be_bytes(datagram[1..9].try_into().expect("eight bytes"));
         assert_eq!(number, self.arrived, "in order, once and without a gap");
+        assert_eq!(datagram.len(), self.size, "whole");
         self.arrived += 1;
         self.arrived_bytes += datagram.len() as u64;
         let tenth = (self.now - self.start).as_millis() / 100;

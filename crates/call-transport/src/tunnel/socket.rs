@@ -161,6 +161,9 @@ impl Inner {
             state.batch.clear();
         }
         self.control.handle_endpoint(&state.endpoint);
+        if state.endpoint.is_narrow() {
+            self.control.tell_narrow();
+        }
         state.endpoint.poll_timeout()
     }
 
@@ -180,9 +183,11 @@ impl Inner {
             {
                 Incoming::Consumed => {}
                 Incoming::Pass => kept.keep(buffer, begin, end, from, &mut state.ready),
-                Incoming::Next => {
-                    let begin = begin + frame::DATA_HEADER_BYTES;
-                    kept.keep(buffer, begin, end, from, &mut state.ready);
+                fate @ (Incoming::Next | Incoming::Joined) => {
+                    if fate == Incoming::Next {
+                        let begin = begin + frame::DATA_HEADER_BYTES;
+                        kept.keep(buffer, begin, end, from, &mut state.ready);
+                    }
                     while let Some(datagram) = state.endpoint.poll_released(from) {
                         state.ready.push_back((from, datagram));
                         kept.is_closed = true;
@@ -320,8 +325,10 @@ impl AsyncUdpSocket for TunnelSocket {
         self.inner.socket.max_gso_segments()
     }
 
+    /// The stack's buffers are that many packets of the usual size. Joined datagrams are larger.
     fn max_gro_segments(&self) -> usize {
-        self.inner.socket.max_gro_segments()
+        let joined = frame::DATAGRAM_BYTES.div_ceil(frame::PIECE_BYTES);
+        self.inner.socket.max_gro_segments().max(joined)
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
@@ -335,6 +342,9 @@ impl AsyncUdpSocket for TunnelSocket {
             transmit.segment_size,
         );
         if is_taken {
+            if state.endpoint.is_narrow() {
+                inner.control.tell_narrow();
+            }
             inner.drive_inline(&mut state, now);
             return Poll::Ready(Ok(transmit.contents.len()));
         }

@@ -91,6 +91,58 @@ fn datagrams_arrive_once_and_in_order_over_bad_paths() {
 }
 
 #[test]
+fn large_datagrams_travel_in_pieces_and_arrive_whole() {
+    for bytes in [1_241, 2_480, 8_680, 16_000] {
+        let forward = PathConfig {
+            jitter: Jitter::Uniform(Duration::from_millis(10)),
+            reorders: true,
+            ..path(50 * MBIT, 60, 0.03, 100)
+        };
+        let mut simulation = Simulation::new(forward, forward, 8)
+            .with_datagrams_of(bytes)
+            .with_duplicates(0.05);
+        simulation.stop_after(2_000);
+        simulation.drain_until(simulation.after(60_000));
+        assert_eq!(simulation.arrived, 2_000, "{bytes} bytes");
+    }
+    for rtt_ms in [1, 60, 150] {
+        let forward = path(100 * MBIT, rtt_ms, 0.01, 100);
+        let mut simulation = Simulation::new(forward, forward, 1).with_datagrams_of(8_680);
+        simulation.run_until(simulation.after(8_000));
+        let share = simulation.rate_bps(3_000, 8_000) / 100e6;
+        println!("{rtt_ms} ms: {share:.3}");
+        assert!(share > 0.85, "{rtt_ms} ms: {share}");
+    }
+}
+
+#[test]
+fn paths_without_a_tunnel_are_narrow_for_large_datagrams_only() {
+    let (_, to) = addresses();
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut end = endpoint(1);
+    assert!(!end.handle_outgoing(start, to, &[23; 1_228], None));
+    end.handle_timeout(at(60_000));
+    assert!(!end.is_narrow(), "nothing large was sent");
+    assert!(
+        end.handle_outgoing(at(60_000), to, &[23; 8_593], None),
+        "it waits"
+    );
+    end.handle_timeout(at(63_999));
+    assert!(!end.is_narrow());
+    assert!(end.poll_timeout().is_some_and(|wake| wake <= at(64_000)));
+    end.handle_timeout(at(64_000));
+    assert!(end.is_narrow());
+
+    // What begins with 64 is a relay's (RFC 8656, section 12).
+    let mut end = endpoint(2);
+    assert!(!end.handle_outgoing(start, to, &[64; 1_232], None));
+    assert!(!end.is_narrow());
+    assert!(end.handle_outgoing(start, to, &[64; 8_600], None));
+    assert!(end.is_narrow());
+}
+
+#[test]
 fn twenty_seconds_without_a_path_lose_nothing() {
     let forward = path(20 * MBIT, 60, 0.01, 100);
     let mut simulation = Simulation::new(forward, forward, 3);
@@ -240,7 +292,7 @@ fn frames_of_strangers_change_nothing() {
     );
     assert_eq!(end.poll_transmit(now, &mut Vec::new()), Some(known));
     let mut data = Vec::new();
-    frame::write_data(&mut data, 8, 0, 0, b"another token");
+    frame::write_data(&mut data, 8, 0, 0, false, b"another token");
     assert_eq!(
         end.handle_incoming(now, now, known, &data),
         Incoming::Consumed
@@ -278,7 +330,7 @@ fn forged_frames_neither_panic_nor_take_memory_without_bound() {
                 .map(|_| random.bits() as u8)
                 .collect();
             if let Some(first) = bytes.first_mut() {
-                *first = 0xc1 + (random.bits() % 4) as u8;
+                *first = 0xc1 + (random.bits() % 5) as u8;
             }
             if bytes.len() > 5 && random.chance(0.9) {
                 bytes[1..5].copy_from_slice(&token.to_be_bytes());
