@@ -1,7 +1,7 @@
 /** Which key does what, apart from the DOM. */
 
 export type KeyAction =
-  "toggle_mute" | "toggle_camera" | "toggle_chat" | "toggle_hand" | "toggle_help" | "close";
+  "toggle_mute" | "toggle_camera" | "toggle_chat" | "toggle_hand" | "toggle_help" | "toggle_settings" | "close";
 
 export interface KeyPress {
   key: string;
@@ -27,6 +27,8 @@ export function actionOf(press: KeyPress): KeyAction | null {
       return "toggle_chat";
     case "h":
       return "toggle_hand";
+    case ",":
+      return "toggle_settings";
     case "?":
       return "toggle_help";
     default:
