@@ -5,15 +5,20 @@
 
 import { createContext } from "svelte";
 import type { Backend, BackendSink } from "./backend/backend";
+import type { ChoicesView } from "./generated/ChoicesView";
 import type { UiCommand } from "./generated/UiCommand";
 import type { UiEvent } from "./generated/UiEvent";
 import type { MemberId } from "./generated/MemberId";
+import { checkCode } from "./input/code";
 import { announcements, messageNews, type Announcement } from "./state/announce";
 import { newsOf } from "./state/chat";
 import { dropPlan } from "./state/drop";
+import { noticesOf } from "./state/notices";
 import {
   clearDropped,
+  clearInvited,
   dismissFailure,
+  endClosing,
   endReaction,
   initialState,
   openChat,
@@ -22,8 +27,10 @@ import {
   type State,
 } from "./state/reduce";
 import { codeFailure, framesExpected, serverFailure } from "./state/select";
+import { setTheme } from "./theme";
 import { Pump } from "./video/pump";
 import { Stage } from "./video/stage";
+import { setLanguage, spoken } from "./words/language.svelte";
 import { words } from "./words/words";
 
 const WATCH_MS = 500;
@@ -39,8 +46,12 @@ export class App {
   announced = $state("");
   /** What is being written; it outlives the panel, not the call. */
   draft = $state("");
+  /** Whether the settings are open. */
+  settingsOpen = $state(false);
   readonly stage: Stage;
 
+  /** The language the tray's menu speaks. */
+  private trayLanguage = "";
   private readonly pump: Pump;
   private readonly sink: BackendSink;
   private timers: ReturnType<typeof setInterval>[] = [];
@@ -95,6 +106,27 @@ export class App {
 
   dispatch(command: UiCommand): Promise<void> {
     return this.backend.dispatch(command);
+  }
+
+  /** Changes some of the choices. */
+  choose(some: Partial<ChoicesView>): void {
+    const choices = this.state.choices;
+    if (choices) void this.dispatch({ type: "set_choices", choices: { ...choices, ...some } });
+  }
+
+  /** The person answers an invite they opened elsewhere. */
+  async answerInvite(join: boolean): Promise<void> {
+    const check = checkCode(this.state.invited ?? "");
+    this.state = clearInvited(this.state);
+    if (!join || check.kind !== "complete") return;
+    if (this.state.view?.call) await this.dispatch({ type: "leave_call" });
+    await this.dispatch({ type: "join_call", code: check.code });
+  }
+
+  /** The person says whether the window closes in spite of the call. */
+  answerClosing(close: boolean): void {
+    this.state = endClosing(this.state);
+    void this.dispatch({ type: "answer_closing", close });
   }
 
   toggleMute(): void {
@@ -172,10 +204,40 @@ export class App {
       case "failed":
         this.handleFailure();
         break;
+      case "choices":
+        this.applyChoices(event.choices);
+        break;
+      case "invited":
+        if (checkCode(event.code).kind === "complete") break;
+        this.state = clearInvited(this.state);
+        this.handleEvent({ type: "failed", code: "code_invalid" });
+        break;
+    }
+  }
+
+  private applyChoices({ language, theme }: ChoicesView): void {
+    setTheme(theme);
+    setLanguage(language === "" ? null : language);
+    if (this.trayLanguage === spoken.locale.language) return;
+    this.trayLanguage = spoken.locale.language;
+    const { mute, unmute, leave } = words.controls;
+    void this.dispatch({ type: "name_tray", show: words.tray.show, mute, unmute, leave });
+  }
+
+  /** Tells what happens through the desktop, unless the person looks at the window anyway. */
+  private notify(news: readonly Announcement[]): void {
+    if (document.hasFocus() || !this.state.choices?.notifications) return;
+    for (const one of noticesOf(news)) {
+      const name = ("name" in one && one.name) || words.call.nameless;
+      const text = "text" in one ? one.text : "";
+      const [title, body] =
+        one.kind === "message" ? [name, text] : [words.app, words.announced[one.kind](name, text)];
+      void this.dispatch({ type: "notify", title, body });
     }
   }
 
   private announce(news: readonly Announcement[]): void {
+    this.notify(news);
     const said = news.map((one) => {
       const name = ("name" in one && one.name) || words.call.nameless;
       return words.announced[one.kind](name, "text" in one ? one.text : "");

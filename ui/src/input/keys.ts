@@ -1,7 +1,13 @@
 /** Which key does what, apart from the DOM. */
 
 export type KeyAction =
-  "toggle_mute" | "toggle_camera" | "toggle_chat" | "toggle_hand" | "toggle_help" | "toggle_settings" | "close";
+  | "toggle_mute"
+  | "toggle_camera"
+  | "toggle_chat"
+  | "toggle_hand"
+  | "toggle_help"
+  | "toggle_settings"
+  | "close";
 
 export interface KeyPress {
   key: string;

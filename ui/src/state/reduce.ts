@@ -137,7 +137,7 @@ export function reduce(state: State, event: UiEvent): State {
     case "invited":
       return { ...state, invited: event.code };
     case "closing":
-      return { ...state, closing: screenOf(state.view) === "call" };
+      return { ...state, closing: true };
     case "frame_epoch":
       return state;
   }
