@@ -59,13 +59,21 @@ impl RecentRooms {
         &self.rooms
     }
 
-    /// The person is, or was until now, in a room.
-    pub(crate) fn visit(&mut self, code: &str, at_ms: u64) {
+    /// Whether this app hosted a room.
+    pub(crate) fn was_hosted(&self, code: &str) -> bool {
+        self.rooms
+            .iter()
+            .any(|room| room.code == code && room.hosted)
+    }
+
+    /// The person is, or was until now, in a room, which this app hosts or not.
+    pub(crate) fn visit(&mut self, code: &str, at_ms: u64, hosted: bool) {
         let known = self.rooms.iter().position(|room| room.code == code);
         let met = known.map_or_else(Vec::new, |at| self.rooms.remove(at).met);
         let room = RecentRoomView {
             code: code.to_owned(),
             last_at_ms: at_ms,
+            hosted,
             met,
         };
         self.rooms.insert(0, room);
@@ -103,7 +111,7 @@ impl RecentRooms {
                 continue;
             };
             let code = code.to_string();
-            kept.visit(&code, room.last_at_ms);
+            kept.visit(&code, room.last_at_ms, room.hosted);
             for name in room.met.iter().take(limits::RECENT_NAMES).rev() {
                 kept.meet(&code, name);
             }
@@ -133,13 +141,14 @@ mod tests {
     #[test]
     fn the_newest_room_stands_first_and_knows_whom_one_met() {
         let mut recent = RecentRooms::default();
-        recent.visit(ONE, 1);
+        recent.visit(ONE, 1, true);
         for name in ["Ada", "Ben", "Ada", ""] {
             recent.meet(ONE, name);
         }
-        recent.visit(TWO, 2);
+        recent.visit(TWO, 2, false);
+        assert!(recent.was_hosted(ONE) && !recent.was_hosted(TWO));
         recent.meet("unknown", "Eve");
-        recent.visit(ONE, 3);
+        recent.visit(ONE, 3, false);
         let told: Vec<_> = recent
             .rooms()
             .iter()
@@ -157,7 +166,7 @@ mod tests {
     fn rooms_and_names_are_few() {
         let mut recent = RecentRooms::default();
         for at in 0..limits::RECENT_ROOMS as u64 + 5 {
-            recent.visit(&format!("{at}"), at);
+            recent.visit(&format!("{at}"), at, false);
         }
         assert_eq!(recent.rooms().len(), limits::RECENT_ROOMS);
         assert_eq!(recent.rooms()[0].code, "24");
@@ -176,8 +185,8 @@ mod tests {
         let profile = tempfile::tempdir().unwrap();
         assert_eq!(RecentRooms::load(profile.path()), RecentRooms::default());
         let mut recent = RecentRooms::default();
-        recent.visit(TWO, 1);
-        recent.visit(ONE, 2);
+        recent.visit(TWO, 1, true);
+        recent.visit(ONE, 2, false);
         recent.meet(ONE, "Ada");
         recent.meet(ONE, "Ben");
         recent.save(profile.path()).unwrap();

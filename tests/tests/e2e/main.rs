@@ -6,6 +6,7 @@
 mod app;
 #[cfg(unix)]
 mod app_chat;
+mod app_home;
 mod calls;
 mod chat;
 #[cfg(target_os = "linux")]

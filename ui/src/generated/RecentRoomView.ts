@@ -13,6 +13,10 @@ export type RecentRoomView = {
    */
   last_at_ms: number;
   /**
+   * Whether this app hosted it on the local network, and does so again when the person returns.
+   */
+  hosted: boolean;
+  /**
    * Names of those who were met there, newest first; few.
    */
   met: Array<string>;

@@ -36,13 +36,11 @@ const errors: Words["errors"] = {
   seal_broken: "Eine Nachricht ließ sich nicht entschlüsseln und wurde verworfen.",
   camera_not_found: "Es wurde keine Kamera gefunden. Andere sehen deine Initialen.",
   camera_busy: "Eine andere App benutzt die Kamera. Sie startet hier, sobald sie frei ist.",
-  camera_denied:
-    "Das System lässt Visavis die Kamera nicht benutzen. Erlaube es in den Datenschutz-Einstellungen.",
+  camera_denied: "Das System lässt Visavis die Kamera nicht benutzen.",
   camera_lost: "Die Kamera ist ausgefallen. Sie startet wieder, sobald sie zurück ist.",
   microphone_not_found: "Es wurde kein Mikrofon gefunden. Andere hören dich nicht.",
   microphone_busy: "Eine andere App benutzt das Mikrofon. Es startet hier, sobald es frei ist.",
-  microphone_denied:
-    "Das System lässt Visavis das Mikrofon nicht benutzen. Erlaube es in den Datenschutz-Einstellungen.",
+  microphone_denied: "Das System lässt Visavis das Mikrofon nicht benutzen.",
   microphone_lost: "Das Mikrofon ist ausgefallen. Es startet wieder, sobald es zurück ist.",
   speaker_lost: "Es gibt keinen funktionierenden Lautsprecher. Du hörst die anderen nicht.",
   speaker_busy:
@@ -187,6 +185,25 @@ export const de: Words = {
     playing: (seconds) => `So hören dich andere, ${String(seconds)} s`,
     sounding: "Du solltest zwei Töne hören",
     cancel: "Abbrechen",
+  },
+  allow: {
+    linux: {
+      camera: "Nimm dein Konto in die Gruppe „video“ auf und melde dich neu an.",
+      microphone:
+        "Sieh nach, ob die Datenschutz-Einstellungen des Desktops das Mikrofon ausgeschaltet haben.",
+    },
+    macos: {
+      camera:
+        "Öffne Systemeinstellungen, Datenschutz & Sicherheit, Kamera, schalte Visavis ein und starte es neu.",
+      microphone:
+        "Öffne Systemeinstellungen, Datenschutz & Sicherheit, Mikrofon, schalte Visavis ein und starte es neu.",
+    },
+    windows: {
+      camera:
+        "Öffne Einstellungen, Datenschutz und Sicherheit, Kamera, und erlaube Desktop-Apps den Zugriff.",
+      microphone:
+        "Öffne Einstellungen, Datenschutz und Sicherheit, Mikrofon, und erlaube Desktop-Apps den Zugriff.",
+    },
   },
   devices: { camera: "Kamera", microphone: "Mikrofon", speaker: "Lautsprecher" },
   noDevices: { camera: "Keine Kamera", microphone: "Kein Mikrofon", speaker: "Kein Lautsprecher" },

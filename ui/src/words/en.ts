@@ -11,6 +11,7 @@ import type { LinkView } from "../generated/LinkView";
 import type { PathView } from "../generated/PathView";
 import type { VideoCodec } from "../generated/VideoCodec";
 import type { VoiceView } from "../generated/VoiceView";
+import type { Platform } from "../input/platform";
 import type { Announcement } from "../state/announce";
 import type { TransferAction } from "../state/transfers";
 
@@ -42,13 +43,11 @@ const errors: Record<ErrorCode, string> = {
   seal_broken: "A message could not be decrypted and was dropped.",
   camera_not_found: "No camera was found. Others see your initials.",
   camera_busy: "Another app is using the camera. It starts here once it is free.",
-  camera_denied:
-    "The system does not let Visavis use the camera. Allow it in the privacy settings.",
+  camera_denied: "The system does not let Visavis use the camera.",
   camera_lost: "The camera stopped. It starts again once it is back.",
   microphone_not_found: "No microphone was found. Others cannot hear you.",
   microphone_busy: "Another app is using the microphone. It starts here once it is free.",
-  microphone_denied:
-    "The system does not let Visavis use the microphone. Allow it in the privacy settings.",
+  microphone_denied: "The system does not let Visavis use the microphone.",
   microphone_lost: "The microphone stopped. It starts again once it is back.",
   speaker_lost: "There is no working speaker. You cannot hear the others.",
   speaker_busy: "Another app is using the speaker. You hear the others once it is free.",
@@ -228,6 +227,23 @@ export const en = {
     sounding: "You should hear two notes",
     cancel: "Cancel",
   },
+  allow: {
+    linux: {
+      camera: "Add your user to the group “video”, then sign out and in again.",
+      microphone: "Look whether the desktop’s privacy settings switched the microphone off.",
+    },
+    macos: {
+      camera:
+        "Open System Settings, Privacy & Security, Camera, switch Visavis on and start it again.",
+      microphone:
+        "Open System Settings, Privacy & Security, Microphone, switch Visavis on and start it again.",
+    },
+    windows: {
+      camera: "Open Settings, Privacy & security, Camera, and let desktop apps access your camera.",
+      microphone:
+        "Open Settings, Privacy & security, Microphone, and let desktop apps access your microphone.",
+    },
+  } satisfies Record<Platform, Record<"camera" | "microphone", string>>,
   devices,
   noDevices,
   systemDefault: "System default",

@@ -19,6 +19,8 @@ pub(super) struct Rooms {
     code: Option<String>,
     /// Whether the person got in.
     is_inside: bool,
+    /// Whether this app hosts it.
+    is_host: bool,
 }
 
 impl Rooms {
@@ -35,7 +37,20 @@ impl Rooms {
             saver: profile.map(|profile| Saver::new(profile, RecentRooms::save)),
             code: None,
             is_inside: false,
+            is_host: false,
         }
+    }
+
+    /// Whether the room the person goes to was hosted here: nobody else would open it again, and two
+    /// who both did would wait for each other in two rooms.
+    pub(super) fn returns_as_host(&self) -> bool {
+        let code = self.code.as_deref();
+        code.is_some_and(|code| self.recent.was_hosted(code))
+    }
+
+    /// Where the room is was found out.
+    pub(super) fn handle_located(&mut self, is_host: bool) {
+        self.is_host = is_host;
     }
 
     /// Writes what is not written yet. Blocks on the disk.
@@ -97,6 +112,7 @@ impl Driver {
         match event {
             CallEvent::Room { code, .. } => {
                 (rooms.code, rooms.is_inside) = (Some(code.clone()), false);
+                rooms.is_host = false;
                 return;
             }
             CallEvent::Joined { .. } => rooms.is_inside = true,
@@ -116,7 +132,7 @@ impl Driver {
         }
         match event {
             CallEvent::MemberJoined { name, .. } => rooms.recent.meet(&code, name),
-            _ => rooms.recent.visit(&code, unix_ms()),
+            _ => rooms.recent.visit(&code, unix_ms(), rooms.is_host),
         }
         self.tell_rooms();
     }

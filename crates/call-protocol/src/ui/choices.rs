@@ -79,6 +79,9 @@ pub struct RecentRoomView {
     /// When the person was last in it, in milliseconds since 1970.
     #[cfg_attr(feature = "codegen", ts(type = "number"))]
     pub last_at_ms: u64,
+    /// Whether this app hosted it on the local network, and does so again when the person returns.
+    #[serde(default)]
+    pub hosted: bool,
     /// Names of those who were met there, newest first; few.
     pub met: Vec<String>,
 }
