@@ -234,7 +234,11 @@ async fn a_screen_flows_beside_the_camera_both_ways() {
             for (end, seen) in ends.iter_mut().zip(&mut seen) {
                 while let Ok(packet) = end.media.try_recv() {
                     let is_screen = packet.payload.len() == 200;
-                    let codec = if is_screen { VideoCodec::Vp9 } else { VideoCodec::Vp8 };
+                    let codec = if is_screen {
+                        VideoCodec::Vp9
+                    } else {
+                        VideoCodec::Vp8
+                    };
                     assert_eq!(packet.codec, Codec::Video(codec));
                     seen[usize::from(is_screen)] = true;
                     if is_screen {
@@ -245,14 +249,16 @@ async fn a_screen_flows_beside_the_camera_both_ways() {
             seen == [[true; 2]; 2]
         })
         .await;
-        let asked = |wanted: MediaSource| {
-            move |event: &LinkEvent| matches!(event, LinkEvent::KeyframeRequested { source, layer: 0 } if *source == wanted)
-        };
+        let asked = |wanted: MediaSource| move |event: &LinkEvent| matches!(event, LinkEvent::KeyframeRequested { source, layer: 0 } if *source == wanted);
         pair.until("requests for the screens", |ends| {
-            ends.iter().all(|end| end.count(asked(MediaSource::Screen)) > 0)
+            ends.iter()
+                .all(|end| end.count(asked(MediaSource::Screen)) > 0)
         })
         .await;
-        let of_cameras = pair.ends.iter().map(|end| end.count(asked(MediaSource::Camera)));
+        let of_cameras = pair
+            .ends
+            .iter()
+            .map(|end| end.count(asked(MediaSource::Camera)));
         assert_eq!(of_cameras.sum::<usize>(), 0);
         pair.close().await;
     }

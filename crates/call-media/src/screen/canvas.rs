@@ -46,7 +46,9 @@ impl Area {
     pub(crate) fn clipped(x: i64, y: i64, width: i64, height: i64, size: (u32, u32)) -> Self {
         let clip = |start: i64, len: i64, most: u32| {
             let from = start.clamp(0, i64::from(most));
-            let to = start.saturating_add(len.max(0)).clamp(from, i64::from(most));
+            let to = start
+                .saturating_add(len.max(0))
+                .clamp(from, i64::from(most));
             (from as u32, (to - from) as u32)
         };
         let (x, width) = clip(x, width, size.0);
@@ -92,7 +94,8 @@ impl Canvas {
         }
         self.size = size;
         self.bgrx.clear();
-        self.bgrx.resize(size.0 as usize * size.1 as usize * PIXEL, 0);
+        self.bgrx
+            .resize(size.0 as usize * size.1 as usize * PIXEL, 0);
         true
     }
 

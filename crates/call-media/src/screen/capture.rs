@@ -3,9 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use yuv::{
-    BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix,
-};
+use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
 
 use super::canvas::{Canvas, PIXEL};
 use super::pace::{Pace, Verdict};
@@ -151,6 +149,9 @@ mod tests {
         }
         lumas.dedup();
         // BT.601 limited range: white is 235, black 16.
-        assert!(lumas.len() > 1 && lumas.iter().all(|luma| [16, 235].contains(luma)), "{lumas:?}");
+        assert!(
+            lumas.len() > 1 && lumas.iter().all(|luma| [16, 235].contains(luma)),
+            "{lumas:?}"
+        );
     }
 }

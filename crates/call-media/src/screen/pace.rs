@@ -125,17 +125,26 @@ mod tests {
             let picture = ms.saturating_sub(1_000) * 24 / 1_000;
             std::mem::replace(&mut last, picture) != picture
         });
-        assert!(film[2..].iter().all(|rate| (22..=25).contains(rate)), "{film:?}");
+        assert!(
+            film[2..].iter().all(|rate| (22..=25).contains(rate)),
+            "{film:?}"
+        );
         // Everything moves: 30, and not more.
         let motion = rates(4, Duration::ZERO, |_| true);
-        assert!(motion[1..].iter().all(|rate| (29..=31).contains(rate)), "{motion:?}");
+        assert!(
+            motion[1..].iter().all(|rate| (29..=31).contains(rate)),
+            "{motion:?}"
+        );
         // Somebody types eight characters a second.
         let mut last = 0;
         let typing = rates(4, Duration::ZERO, |ms| {
             let typed = ms / 125;
             std::mem::replace(&mut last, typed) != typed
         });
-        assert!(typing[1..].iter().all(|rate| (8..=12).contains(rate)), "{typing:?}");
+        assert!(
+            typing[1..].iter().all(|rate| (8..=12).contains(rate)),
+            "{typing:?}"
+        );
     }
 
     #[test]

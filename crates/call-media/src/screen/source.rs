@@ -110,7 +110,15 @@ mod tests {
             assert_eq!(parsed, want);
             assert_eq!(parsed.to_string(), text);
         }
-        for text in ["", "screen:", "window", "window:", "none", "camera", "pattern:1x1@1"] {
+        for text in [
+            "",
+            "screen:",
+            "window",
+            "window:",
+            "none",
+            "camera",
+            "pattern:1x1@1",
+        ] {
             assert!(text.parse::<ShareSource>().is_err(), "{text}");
         }
     }

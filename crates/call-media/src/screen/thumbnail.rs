@@ -78,6 +78,9 @@ mod tests {
         let mut rgb = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut rgb).unwrap();
         assert_eq!((info.width, info.height), (256, 128));
-        assert_eq!((&rgb[..3], &rgb[rgb.len() - 3..]), (&[30, 20, 10][..], &[0; 3][..]));
+        assert_eq!(
+            (&rgb[..3], &rgb[rgb.len() - 3..]),
+            (&[30, 20, 10][..], &[0; 3][..])
+        );
     }
 }

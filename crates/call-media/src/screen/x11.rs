@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use x11rb::connection::Connection;
 use x11rb::errors::{ConnectError, ConnectionError, ReplyError};
+use x11rb::protocol::Event;
 use x11rb::protocol::composite::{self, ConnectionExt as _};
 use x11rb::protocol::damage::{self, ConnectionExt as _};
 use x11rb::protocol::randr::{self, ConnectionExt as _};
@@ -24,12 +25,11 @@ use x11rb::protocol::xfixes::ConnectionExt as _;
 use x11rb::protocol::xproto::{
     ChangeWindowAttributesAux, ConnectionExt as _, Drawable, EventMask, MapState, Window,
 };
-use x11rb::protocol::Event;
 use x11rb::rust_connection::RustConnection;
 
+use super::Grabber;
 use super::canvas::{Area, Canvas, Pointer};
 use super::source::ShareSource;
-use super::Grabber;
 use crate::video::capture::CaptureError;
 use fetch::Fetcher;
 pub(super) use listing::list;
@@ -53,7 +53,9 @@ impl Display {
         let screen = setup.roots.get(screen).ok_or(CaptureError::NotFound)?;
         let root = screen.root;
         let visuals = screen.allowed_depths.iter().flat_map(|it| &it.visuals);
-        let visual = visuals.into_iter().find(|it| it.visual_id == screen.root_visual);
+        let visual = visuals
+            .into_iter()
+            .find(|it| it.visual_id == screen.root_visual);
         let is_bgrx = setup.image_byte_order == x11rb::protocol::xproto::ImageOrder::LSB_FIRST
             && visual.is_some_and(|it| it.red_mask == 0x00ff_0000 && it.blue_mask == 0xff);
         if !is_bgrx {
@@ -99,7 +101,10 @@ pub(super) fn open(source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureErro
         ShareSource::Window { id } => {
             let id = id.strip_prefix("0x").unwrap_or(id);
             let window = u32::from_str_radix(id, 16).map_err(|_| CaptureError::NotFound)?;
-            Subject::Window { window, pixmap: None }
+            Subject::Window {
+                window,
+                pixmap: None,
+            }
         }
         ShareSource::Pattern { .. } => return Err(CaptureError::NotFound),
     };
@@ -160,7 +165,9 @@ impl X11Grabber {
                 let selected = connection.change_window_attributes(*window, &aux)?;
                 selected.check().map_err(|_| CaptureError::NotFound)?;
                 let kind = composite::Redirect::AUTOMATIC;
-                connection.composite_redirect_window(*window, kind)?.check()?;
+                connection
+                    .composite_redirect_window(*window, kind)?
+                    .check()?;
                 *window
             }
         };
@@ -319,7 +326,9 @@ impl X11Grabber {
         if !area.is_empty() {
             let connection = &self.display.connection;
             let (x, y) = (place.x, place.y);
-            let pixels = self.fetcher.fetch(connection, place.drawable, (x, y), area)?;
+            let pixels = self
+                .fetcher
+                .fetch(connection, place.drawable, (x, y), area)?;
             let is_different = canvas.put(area, pixels);
             if is_comparing && is_different && told.is_empty() && self.compared_at.is_some() {
                 tracing::debug!("the X server does not tell of all that changes");

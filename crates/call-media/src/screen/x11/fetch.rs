@@ -48,8 +48,7 @@ impl Fetcher {
     pub(super) fn new(connection: &RustConnection) -> Self {
         let version = connection.shm_query_version();
         let version = version.ok().and_then(|cookie| cookie.reply().ok());
-        let has_segments =
-            version.is_some_and(|it| (it.major_version, it.minor_version) >= (1, 2));
+        let has_segments = version.is_some_and(|it| (it.major_version, it.minor_version) >= (1, 2));
         Self {
             has_segments,
             segment: None,
@@ -76,14 +75,13 @@ impl Fetcher {
         self.prepare(connection, bytes);
         let format = ImageFormat::Z_PIXMAP;
         let Some(segment) = &self.segment else {
-            let image =
-                connection.get_image(format, drawable, x, y, width, height, ALL_PLANES)?;
+            let image = connection.get_image(format, drawable, x, y, width, height, ALL_PLANES)?;
             self.plain = image.reply()?.data;
             return Ok(&self.plain);
         };
         let (format, id) = (u8::from(format), segment.id);
-        let image = connection
-            .shm_get_image(drawable, x, y, width, height, ALL_PLANES, format, id, 0)?;
+        let image =
+            connection.shm_get_image(drawable, x, y, width, height, ALL_PLANES, format, id, 0)?;
         image.reply()?;
         Ok(segment.memory.get(..bytes).unwrap_or_default())
     }

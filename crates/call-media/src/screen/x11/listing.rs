@@ -30,7 +30,10 @@ pub(super) struct Screen {
 /// The monitors, the primary one first.
 pub(super) fn screens(display: &Display) -> Result<Vec<Screen>, CaptureError> {
     let Display { connection, root } = display;
-    let mut monitors = connection.randr_get_monitors(*root, true)?.reply()?.monitors;
+    let mut monitors = connection
+        .randr_get_monitors(*root, true)?
+        .reply()?
+        .monitors;
     monitors.sort_by_key(|monitor| !monitor.primary);
     let mut screens = Vec::new();
     for monitor in monitors {
