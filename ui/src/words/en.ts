@@ -1,5 +1,6 @@
 /**
- * Every English word the app shows. Another language is another module of type {@link Words}.
+ * Every English word the app shows. Another language is another module of type {@link Words}: what is
+ * added here is added there.
  */
 
 import type { Cause } from "../generated/Cause";
