@@ -77,9 +77,9 @@ fn two_share(topology: &str) {
         assert!(score.psnr_db > 34.0 && score.ssim > 0.95, "{score:?}");
         assert_eq!(score.out_of_order, 0);
     }
-    // The camera beside it is a picture of its own.
+    // The camera beside it is a picture of its own; the SFU begins with a small one.
     let (camera, _) = score_pictures(&paths[1].join("Ann.y4m"), "Ann", 15);
-    assert_eq!((camera.width, camera.height), (320, 180));
+    assert!(camera.marked > 0 && camera.width <= 320, "{camera:?}");
 }
 
 #[test]

@@ -140,17 +140,18 @@ mod tests {
         let size = (2_400, 1_500);
         let mut source = ScreenSource::new(Box::new(Blinking { looks: 0, size }));
         let mut lumas = Vec::new();
-        for _ in 0..3 {
+        // A screen that is slow to look at shows again what it showed before.
+        while lumas.len() < 3 {
             let picture = source.next_frame().unwrap();
             assert_eq!((picture.width(), picture.height()), SHARE_BOX_PX);
             lumas.push(picture.y()[picture.y().len() / 2]);
+            lumas.dedup();
             let grey = |plane: &[u8]| plane.iter().all(|value| (127..=129).contains(value));
             assert!(grey(picture.u()) && grey(picture.v()));
         }
-        lumas.dedup();
         // BT.601 limited range: white is 235, black 16.
         assert!(
-            lumas.len() > 1 && lumas.iter().all(|luma| [16, 235].contains(luma)),
+            lumas.iter().all(|luma| [16, 235].contains(luma)),
             "{lumas:?}"
         );
     }

@@ -32,7 +32,6 @@ use super::canvas::{Area, Canvas, Pointer};
 use super::source::ShareSource;
 use crate::video::capture::CaptureError;
 use fetch::Fetcher;
-pub(super) use listing::list;
 
 /// Between comparisons of everything. Shorter notices sooner what the server does not tell of; each
 /// costs some milliseconds.
@@ -42,13 +41,15 @@ const FAILURES: u32 = 30;
 
 /// A connection with the extensions needed, and its root window.
 struct Display {
+    /// As X names it; `None` is the one of the environment.
+    name: Option<String>,
     connection: RustConnection,
     root: Window,
 }
 
 impl Display {
-    fn open() -> Result<Self, CaptureError> {
-        let (connection, screen) = x11rb::connect(None)?;
+    fn open(name: Option<&str>) -> Result<Self, CaptureError> {
+        let (connection, screen) = x11rb::connect(name)?;
         let setup = connection.setup();
         let screen = setup.roots.get(screen).ok_or(CaptureError::NotFound)?;
         let root = screen.root;
@@ -65,7 +66,11 @@ impl Display {
         connection.damage_query_version(1, 1)?.reply()?;
         connection.composite_query_version(0, 4)?.reply()?;
         connection.randr_query_version(1, 5)?.reply()?;
-        Ok(Self { connection, root })
+        Ok(Self {
+            name: name.map(str::to_owned),
+            connection,
+            root,
+        })
     }
 }
 
@@ -93,9 +98,20 @@ impl From<x11rb::errors::ReplyOrIdError> for CaptureError {
     }
 }
 
+/// Everything that can be shared.
+pub(super) fn list() -> Result<Vec<super::Listed>, CaptureError> {
+    // Under Wayland an X server draws nothing on its root window.
+    let has_screens = std::env::var_os("WAYLAND_DISPLAY").is_none();
+    listing::list(&Display::open(None)?, has_screens)
+}
+
 /// Begins to look at a screen or window.
 pub(super) fn open(source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureError> {
-    let display = Display::open()?;
+    open_at(None, source)
+}
+
+fn open_at(display: Option<&str>, source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureError> {
+    let display = Display::open(display)?;
     let subject = match source {
         ShareSource::Screen { name } => Subject::Screen { name: name.clone() },
         ShareSource::Window { id } => {
@@ -153,7 +169,9 @@ struct X11Grabber {
 
 impl X11Grabber {
     fn new(display: Display, subject: Subject) -> Result<Self, CaptureError> {
-        let Display { connection, root } = &display;
+        let Display {
+            connection, root, ..
+        } = &display;
         let watched = match &subject {
             Subject::Screen { .. } => {
                 connection.randr_select_input(*root, randr::NotifyMask::SCREEN_CHANGE)?;
@@ -232,7 +250,9 @@ impl X11Grabber {
 
     /// Finds out where the pixels are now.
     fn find_place(&mut self) -> Result<(), CaptureError> {
-        let Display { connection, root } = &self.display;
+        let Display {
+            connection, root, ..
+        } = &self.display;
         self.place = match &mut self.subject {
             Subject::Screen { name } => {
                 let screens = listing::screens(&self.display)?;

@@ -29,7 +29,9 @@ pub(super) struct Screen {
 
 /// The monitors, the primary one first.
 pub(super) fn screens(display: &Display) -> Result<Vec<Screen>, CaptureError> {
-    let Display { connection, root } = display;
+    let Display {
+        connection, root, ..
+    } = display;
     let mut monitors = connection
         .randr_get_monitors(*root, true)?
         .reply()?
@@ -59,25 +61,23 @@ pub(super) fn screens(display: &Display) -> Result<Vec<Screen>, CaptureError> {
     Ok(screens)
 }
 
-/// Everything that can be shared.
-pub(in crate::screen) fn list() -> Result<Vec<Listed>, CaptureError> {
-    let display = Display::open()?;
+/// The screens, unless there are none to see, and the windows.
+pub(super) fn list(display: &Display, has_screens: bool) -> Result<Vec<Listed>, CaptureError> {
     let mut listed = Vec::new();
-    // Under Wayland an X server draws nothing on its root window.
-    if std::env::var_os("WAYLAND_DISPLAY").is_none() {
-        for screen in screens(&display)? {
+    if has_screens {
+        for screen in screens(display)? {
             let name = Some(screen.name.clone());
             listed.push(Listed {
                 source: ShareSource::Screen { name: name.clone() },
                 name: screen.name,
                 size: (screen.width.into(), screen.height.into()),
-                canvas: glimpse(Subject::Screen { name }),
+                canvas: glimpse(display, Subject::Screen { name }),
             });
         }
     }
-    for window in windows(&display)?.into_iter().take(MOST_WINDOWS) {
+    for window in windows(display)?.into_iter().take(MOST_WINDOWS) {
         // A window that was closed meanwhile is left out.
-        let Ok(Some((name, size))) = describe(&display, window) else {
+        let Ok(Some((name, size))) = describe(display, window) else {
             continue;
         };
         let id = format!("{window:x}");
@@ -85,19 +85,23 @@ pub(in crate::screen) fn list() -> Result<Vec<Listed>, CaptureError> {
             source: ShareSource::Window { id },
             name,
             size,
-            canvas: glimpse(Subject::Window {
-                window,
-                pixmap: None,
-            }),
+            canvas: glimpse(
+                display,
+                Subject::Window {
+                    window,
+                    pixmap: None,
+                },
+            ),
         });
     }
     Ok(listed)
 }
 
 /// What something shows now. On a connection of its own, with which its traces go.
-fn glimpse(subject: Subject) -> Option<Canvas> {
+fn glimpse(display: &Display, subject: Subject) -> Option<Canvas> {
     let mut canvas = Canvas::default();
-    let mut grabber = X11Grabber::new(Display::open().ok()?, subject).ok()?;
+    let mut grabber =
+        X11Grabber::new(Display::open(display.name.as_deref()).ok()?, subject).ok()?;
     let is_seen = grabber.grab(&mut canvas).ok()?;
     canvas.pointer = None;
     is_seen.then_some(canvas)
@@ -105,7 +109,9 @@ fn glimpse(subject: Subject) -> Option<Canvas> {
 
 /// The windows a window manager knows of, the topmost first; without one, all on the root window.
 fn windows(display: &Display) -> Result<Vec<Window>, CaptureError> {
-    let Display { connection, root } = display;
+    let Display {
+        connection, root, ..
+    } = display;
     for list in ["_NET_CLIENT_LIST_STACKING", "_NET_CLIENT_LIST"] {
         let property = atom(display, list)?;
         let value = connection
