@@ -77,13 +77,13 @@ pub(super) fn list(display: &Display, has_screens: bool) -> Result<Vec<Listed>, 
     }
     for window in windows(display)?.into_iter().take(MOST_WINDOWS) {
         // A window that was closed meanwhile is left out.
-        let Ok(Some((name, size))) = describe(display, window) else {
+        let Ok(Some(Described { title, size })) = describe(display, window) else {
             continue;
         };
         let id = format!("{window:x}");
         listed.push(Listed {
             source: ShareSource::Window { id },
-            name,
+            name: title,
             size,
             canvas: glimpse(
                 display,
@@ -126,11 +126,14 @@ fn windows(display: &Display) -> Result<Vec<Window>, CaptureError> {
     Ok(children.into_iter().rev().collect())
 }
 
-/// Title and size of a window that is worth sharing.
-fn describe(
-    display: &Display,
-    window: Window,
-) -> Result<Option<(String, (u32, u32))>, CaptureError> {
+/// A window that is worth sharing.
+struct Described {
+    title: String,
+    size: (u32, u32),
+}
+
+/// `None` for any other.
+fn describe(display: &Display, window: Window) -> Result<Option<Described>, CaptureError> {
     let connection = &display.connection;
     let attributes = connection.get_window_attributes(window)?.reply()?;
     let geometry = connection.get_geometry(window)?.reply()?;
@@ -149,7 +152,7 @@ fn describe(
             .value;
         let title = String::from_utf8_lossy(&value).trim().to_owned();
         if !title.is_empty() {
-            return Ok(Some((title, size)));
+            return Ok(Some(Described { title, size }));
         }
     }
     Ok(None)
