@@ -36,7 +36,8 @@ it("draws only the newest picture of a tile and closes all", () => {
   expect(newest.draw).toHaveBeenCalledWith(context, 0, 0, 640, 360);
   expect(old.close).toHaveBeenCalledTimes(1);
   expect(newest.close).toHaveBeenCalledTimes(1);
-  expect(states).toEqual([{ live: true, drawn_frames: 1 }]);
+  const size = { width: 1280, height: 720 };
+  expect(states).toEqual([{ live: true, drawn_frames: 1, size }]);
   expect(loop).toHaveLength(0);
 });
 
