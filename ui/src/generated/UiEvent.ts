@@ -7,6 +7,7 @@ import type { MemberId } from "./MemberId";
 import type { MemberLevel } from "./MemberLevel";
 import type { NetworkView } from "./NetworkView";
 import type { RecentRoomView } from "./RecentRoomView";
+import type { ShareOption } from "./ShareOption";
 
 /**
  * From the engine to the UI.
@@ -99,6 +100,13 @@ export type UiEvent =
       code: string;
     }
   | { type: "closing" }
+  | {
+      type: "shares";
+      /**
+       * Screens first; at most [`crate::limits::SHARES`]. Empty where the system lists nothing.
+       */
+      options: Array<ShareOption>;
+    }
   | {
       type: "network";
       /**

@@ -5,6 +5,7 @@ export type KeyAction =
   | "toggle_camera"
   | "toggle_chat"
   | "toggle_hand"
+  | "toggle_share"
   | "toggle_help"
   | "toggle_settings"
   | "close";
@@ -31,6 +32,8 @@ export function actionOf(press: KeyPress): KeyAction | null {
       return "toggle_camera";
     case "c":
       return "toggle_chat";
+    case "s":
+      return "toggle_share";
     case "h":
       return "toggle_hand";
     case ",":
