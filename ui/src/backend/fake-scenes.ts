@@ -94,9 +94,19 @@ export function fakeRooms(now_ms: number): RecentRoomView[] {
   const hours = 3_600_000;
   return [
     { code: FAKE_CODE, last_at_ms: now_ms - hours, hosted: false, met: ["Ada", "Ben Okafor"] },
-    { code: "9GNS-63PV-A0KE", last_at_ms: now_ms - 30 * hours, hosted: false, met: ["Chiara Russo"] },
+    {
+      code: "9GNS-63PV-A0KE",
+      last_at_ms: now_ms - 30 * hours,
+      hosted: false,
+      met: ["Chiara Russo"],
+    },
     { code: "T0WN-HA11-2026", last_at_ms: now_ms - 400 * hours, hosted: false, met: [] },
-    { code: "4444-5555-6666", last_at_ms: now_ms - 900 * hours, hosted: false, met: NAMES.slice(2) },
+    {
+      code: "4444-5555-6666",
+      last_at_ms: now_ms - 900 * hours,
+      hosted: false,
+      met: NAMES.slice(2),
+    },
   ];
 }
 
