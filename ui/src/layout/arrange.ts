@@ -5,11 +5,14 @@ export const MOST_TILES = 49;
 /** Width divided by height of every tile. */
 export const TILE_ASPECT = 16 / 9;
 
-export interface Rect {
-  x: number;
-  y: number;
+export interface Box {
   width: number;
   height: number;
+}
+
+export interface Rect extends Box {
+  x: number;
+  y: number;
 }
 
 export interface Arrangement {
@@ -75,23 +78,30 @@ export function arrangeSpeaker(
   const grid = arrange(count, width, height, gap);
   const n = grid.tiles.length;
   if (n < 2 || main < 0 || main >= n) return grid;
+  const { big, strip } = stripOf(width, height, gap);
+  const small = arrange(n - 1, strip.width, strip.height, gap);
+  // A window too small for a strip.
+  if (!big || big.width <= 0 || small.tiles.length === 0) return grid;
+  const tiles = small.tiles.map((tile) => ({ ...tile, x: tile.x + strip.x, y: tile.y + strip.y }));
+  tiles.splice(main, 0, big);
+  return { columns: small.columns, rows: small.rows, tiles };
+}
+
+/** Where the large tile goes and where the strip of small ones. */
+export function stripOf(
+  width: number,
+  height: number,
+  gap: number,
+): { big: Rect | undefined; strip: Rect } {
   const clamp = (px: number, scale: number) =>
     Math.round(Math.min(STRIP_PX.most * scale, Math.max(STRIP_PX.least * scale, px)));
   const stripHeight = clamp(height * STRIP_SHARE, 1);
   const stripWidth = clamp(width * STRIP_SHARE, TILE_ASPECT);
-  const beneath = arrange(1, width, height - stripHeight - gap, 0);
-  const beside = arrange(1, width - stripWidth - gap, height, 0);
-  const isBeneath = (beneath.tiles[0]?.width ?? 0) >= (beside.tiles[0]?.width ?? 0);
-  const big = (isBeneath ? beneath : beside).tiles[0];
-  const strip = isBeneath
-    ? arrange(n - 1, width, stripHeight, gap)
-    : arrange(n - 1, stripWidth, height, gap);
-  // A window too small for a strip.
-  if (!big || big.width <= 0 || strip.tiles.length === 0) return grid;
-  const [x, y] = isBeneath ? [0, height - stripHeight] : [width - stripWidth, 0];
-  const tiles = strip.tiles.map((tile) => ({ ...tile, x: tile.x + x, y: tile.y + y }));
-  tiles.splice(main, 0, big);
-  return { columns: strip.columns, rows: strip.rows, tiles };
+  const beneath = arrange(1, width, height - stripHeight - gap, 0).tiles[0];
+  const beside = arrange(1, width - stripWidth - gap, height, 0).tiles[0];
+  return (beneath?.width ?? 0) >= (beside?.width ?? 0)
+    ? { big: beneath, strip: { x: 0, y: height - stripHeight, width, height: stripHeight } }
+    : { big: beside, strip: { x: width - stripWidth, y: 0, width: stripWidth, height } };
 }
 
 /** A picture whose shape differs from its box by less fills it: bars of a pixel look like faults. */
