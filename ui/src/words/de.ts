@@ -246,6 +246,7 @@ export const de: Words = {
     pinned: "angeheftet",
   },
   stage: {
+    more: "Mehr",
     pages: "Seiten mit Personen",
     page: (page, pages) => `Seite ${String(page)} von ${String(pages)}`,
     previous: "Vorige Seite",

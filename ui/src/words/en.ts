@@ -281,6 +281,7 @@ export const en = {
     pinned: "pinned",
   },
   stage: {
+    more: "More",
     pages: "Pages of people",
     page: (page: number, pages: number) => `Page ${String(page)} of ${String(pages)}`,
     previous: "Previous page",
