@@ -19,6 +19,7 @@ import {
   endReaction,
   fitStage,
   initialState,
+  listShares,
   openChat,
   pinTile,
   postpone,
@@ -54,6 +55,8 @@ export class App {
   unheard: Unheard = $state.raw(unheard);
   /** Keys the person gave to actions. */
   readonly keys: ChosenKeys = {};
+  /** The person chooses what to share. */
+  picksShare = $state(false);
   readonly stage: Stage;
 
   readonly fullScreen = new FullScreen();
@@ -147,6 +150,32 @@ export class App {
 
   get talking(): boolean {
     return this.talk.held;
+  }
+
+  /** Ends what is shared, or lets the person choose. */
+  toggleShare(): void {
+    const call = this.state.view?.call;
+    if (!call) return;
+    if (call.share) {
+      this.stopShare();
+    } else if (!this.picksShare) {
+      this.state = listShares(this.state);
+      this.picksShare = true;
+      void this.dispatch({ type: "list_shares" });
+    }
+  }
+
+  closeSharePicker(): void {
+    this.picksShare = false;
+  }
+
+  startShare(id: string): void {
+    this.picksShare = false;
+    void this.dispatch({ type: "start_share", id });
+  }
+
+  stopShare(): void {
+    void this.dispatch({ type: "stop_share" });
   }
 
   toggleChat(): void {
@@ -251,6 +280,7 @@ export class App {
         if (event.view.call === null) {
           this.draft = "";
           this.people = false;
+          this.picksShare = false;
         }
         if (screenOf(event.view) !== "call") this.leaveCall();
         break;

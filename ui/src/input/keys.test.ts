@@ -63,9 +63,11 @@ it("follows the person's choices, a key never doing two things", () => {
   expect(bindingsOf({})).toEqual(BINDINGS);
 });
 
-it("leaves the space bar to a button, unless that was only clicked", () => {
-  document.body.innerHTML = "<button><span></span></button><p></p>";
-  const [button, span, text] = ["button", "span", "p"].map((one) => document.querySelector(one));
+it("leaves the space bar to a button, unless that was only clicked, and turning pages to lists", () => {
+  document.body.innerHTML = "<button><span></span></button><p></p><ul class='scrolls'></ul>";
+  const [button, span, text, list] = ["button", "span", "p", "ul"].map((one) =>
+    document.querySelector(one),
+  );
   const taken = (target: Element | null | undefined, pointed: Element | null, key = " ") => {
     let read = false;
     const listen = (event: KeyboardEvent) => (read = pressOf(event, pointed).taken);
@@ -78,6 +80,8 @@ it("leaves the space bar to a button, unless that was only clicked", () => {
   expect(taken(button, button ?? null)).toBe(false);
   expect(taken(button, null, "m")).toBe(false);
   expect(taken(text, null)).toBe(false);
+  expect(taken(text, null, "PageDown")).toBe(false);
+  expect(taken(list, null, "PageDown")).toBe(true);
 });
 
 it.each([

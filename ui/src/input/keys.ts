@@ -7,6 +7,7 @@ export type KeyAction =
   | "talk"
   | "toggle_mute"
   | "toggle_camera"
+  | "toggle_share"
   | "toggle_hand"
   | "toggle_chat"
   | "toggle_people"
@@ -34,6 +35,7 @@ export const BINDINGS: readonly Binding[] = [
   { action: "talk", key: " " },
   { action: "toggle_mute", key: "m", home: true },
   { action: "toggle_camera", key: "v", home: true },
+  { action: "toggle_share", key: "s" },
   { action: "toggle_hand", key: "h" },
   { action: "toggle_chat", key: "c" },
   { action: "toggle_people", key: "p" },
@@ -67,7 +69,7 @@ export interface KeyPress {
   modified: boolean;
   /** The person is typing into a field or choosing from a list. */
   editing: boolean;
-  /** The key means something to the control that has the focus, like space to a button. */
+  /** The key means something to what has the focus, like space to a button. */
   taken: boolean;
   /** The key is held down and repeats. */
   repeat: boolean;
@@ -103,11 +105,12 @@ export function pressOf(event: KeyboardEvent, pointed: EventTarget | null = null
   const target = event.target instanceof HTMLElement ? event.target : null;
   const control = target?.closest(PRESSED) ?? null;
   const presses = event.key === " " || event.key === "Enter";
+  const scrolls = event.key.startsWith("Page") && (target?.closest(".scrolls") ?? null) !== null;
   return {
     key: event.key,
     modified: event.ctrlKey || event.altKey || event.metaKey,
     editing: target !== null && (target.isContentEditable || FIELDS.includes(target.tagName)),
-    taken: presses && control !== null && control !== pointed,
+    taken: scrolls || (presses && control !== null && control !== pointed),
     repeat: event.repeat,
   };
 }

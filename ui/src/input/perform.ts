@@ -15,6 +15,9 @@ export function perform(app: App, action: Exclude<KeyAction, "toggle_help" | "cl
     case "toggle_camera":
       app.toggleCamera();
       break;
+    case "toggle_share":
+      app.toggleShare();
+      break;
     case "toggle_hand":
       app.toggleHand();
       break;

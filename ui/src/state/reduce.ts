@@ -4,6 +4,7 @@ import type { AppView } from "../generated/AppView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberId } from "../generated/MemberId";
 import type { MemberLevel } from "../generated/MemberLevel";
+import type { ShareOption } from "../generated/ShareOption";
 import type { UiEvent } from "../generated/UiEvent";
 import { emptyChat, receive, setOpen, type ChatState } from "./chat";
 import { record, type NetworkHistory } from "./network";
@@ -51,6 +52,8 @@ export interface State {
   seats: Seats;
   /** How the person likes the call window. */
   preferences: Preferences;
+  /** What can be shared, as last listed; `null` while it is being listed. */
+  shares: readonly ShareOption[] | null;
   /** The connection's last minute. */
   network: NetworkHistory;
   /** Whether files are held over the window. */
@@ -66,6 +69,7 @@ const freshCall = {
   chat: emptyChat,
   reactions: [],
   seats: emptySeats,
+  shares: null,
   network: [],
   dropped: [],
   postponed: new Set<string>(),
@@ -123,6 +127,8 @@ export function reduce(state: State, event: UiEvent): State {
       const reactions = [...state.reactions, { member, emoji, serial: reacted }];
       return { ...state, reacted, reactions: reactions.slice(-MOST_REACTIONS) };
     }
+    case "shares":
+      return { ...state, shares: event.options };
     case "network":
       return { ...state, network: record(state.network, event.view) };
     case "dragging":
@@ -175,6 +181,11 @@ export function pinTile(state: State, key: string): State {
 /** The person likes something else. */
 export function prefer(state: State, more: Partial<Preferences>): State {
   return { ...state, preferences: { ...state.preferences, ...more } };
+}
+
+/** What can be shared is being listed. */
+export function listShares(state: State): State {
+  return { ...state, shares: null };
 }
 
 /** The dropped files are offered, or the person thought better of it. */

@@ -8,6 +8,7 @@ import type { LinkView } from "../generated/LinkView";
 import type { MemberId } from "../generated/MemberId";
 import type { SoundTestState } from "../generated/SoundTestState";
 import type { State } from "./reduce";
+import { sharers } from "./shares";
 import { SELF_MEMBER } from "../video/header";
 import { tileKey } from "../video/tile";
 
@@ -125,7 +126,9 @@ export function callTiles(state: State): CallTiles {
   const shown = state.preferences.self_view ? selfTile(state) : null;
   const tiles = memberTiles(state);
   if (tiles.length === 0) return { others: [], self: selfTile(state), floating: null };
-  if (tiles.length === 1) return { others: tiles, self: null, floating: shown };
+  // Beside a shared screen there is no picture to float on.
+  if (tiles.length === 1 && sharers(state).length === 0)
+    return { others: tiles, self: null, floating: shown };
   const seats = new Map(state.seats.order.map((member, seat) => [member, seat]));
   const seatOf = (tile: TileView) => seats.get(tile.member) ?? tiles.length;
   const others = tiles.toSorted((a, b) => seatOf(a) - seatOf(b));
@@ -284,7 +287,13 @@ export function framesExpected(state: State): boolean {
   const screen = screenOf(view);
   if (screen !== "home" && screen !== "call") return false;
   if (view.camera_on && view.devices.camera.state.state === "running") return true;
-  return screen === "call" && (view.call?.members ?? []).some(deliversPicture);
+  if (screen !== "call") return false;
+  // A shared screen sends pictures also while nothing changes on it.
+  return (view.call?.members ?? []).some((one) => deliversPicture(one) || deliversScreen(one));
+}
+
+function deliversScreen(member: CallView["members"][number]): boolean {
+  return member.sharing && member.link === "connected";
 }
 
 function deliversPicture(member: CallView["members"][number]): boolean {

@@ -16,9 +16,11 @@ use crate::wire::TopologyMode;
 pub mod chat;
 pub mod frame;
 pub mod network;
+pub mod share;
 
 pub use chat::{ChatDelivery, ChatMessageView, TransferState, TransferView};
 pub use network::NetworkView;
+pub use share::{ShareKind, ShareOption, ShareView};
 
 /// Largest [`UiCommand::SetMemberVolume`]: twice the amplitude, +6 dB. More would only make the
 /// limiter work.
@@ -109,6 +111,16 @@ pub enum UiCommand {
         /// Whether the preview is wanted.
         on: bool,
     },
+    /// Lists what can be shared. Answered by [`UiEvent::Shares`].
+    ListShares,
+    /// Shows a screen or window to everybody, in place of what is shared so far.
+    StartShare {
+        /// As in [`ShareOption::id`]; `screen` alone is the first screen. A test picture,
+        /// `pattern:WxH@FPS`, is as good.
+        id: String,
+    },
+    /// Ends what was started.
+    StopShare,
     /// Tells which tiles are on screen and how large; nothing is sent for the others.
     SetVisibleTiles {
         /// The visible tiles.
@@ -313,6 +325,11 @@ pub enum UiEvent {
         /// Their paths.
         paths: Vec<String>,
     },
+    /// What can be shared, as asked for.
+    Shares {
+        /// Screens first; at most [`crate::limits::SHARES`]. Empty where the system lists nothing.
+        options: Vec<ShareOption>,
+    },
     /// How the connections of the call do, once a second.
     Network {
         /// Replaces the previous one.
@@ -507,6 +524,8 @@ pub struct CallView {
     /// Whether one's own picture is held back, because the path carries nothing but sound. The camera
     /// stays wanted, and the picture comes back by itself.
     pub sound_only: bool,
+    /// What one shares oneself.
+    pub share: Option<ShareView>,
     /// Files on their way, oldest first, until they are dismissed.
     pub transfers: Vec<TransferView>,
 }
@@ -553,6 +572,8 @@ pub struct MemberView {
     pub muted_here: bool,
     /// Whether their hand is raised.
     pub hand_raised: bool,
+    /// Whether they share a screen or window.
+    pub sharing: bool,
     /// Whether their picture is held back, because the path carries nothing but sound; only while
     /// their camera is on.
     pub sound_only: bool,
