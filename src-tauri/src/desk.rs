@@ -21,6 +21,7 @@ use tauri::{DragDropEvent, Manager, WebviewWindow};
 use url::Url;
 
 use crate::App;
+use crate::mini::Mini;
 use crate::notice;
 use crate::reveal::reveal;
 use crate::tray::Names;
@@ -35,6 +36,7 @@ pub(crate) struct Desk {
     engine: Engine,
     events: Arc<dyn UiSink>,
     dialog_is_up: Arc<AtomicBool>,
+    mini: Mini,
 }
 
 impl Desk {
@@ -43,6 +45,7 @@ impl Desk {
             engine,
             events,
             dialog_is_up: Arc::default(),
+            mini: Mini::default(),
         }
     }
 
@@ -122,6 +125,10 @@ impl Desk {
             UiCommand::AnswerClosing { close: false } => {
                 window.state::<App>().presence.handle_stay();
             }
+            UiCommand::SetMini { on } => self.mini.set(window, on).map_err(|error| {
+                tracing::warn!(%error, "the window does not change its size");
+                ErrorCode::NotSupported
+            })?,
             command => return Ok(Some(command)),
         }
         Ok(None)

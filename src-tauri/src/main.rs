@@ -18,6 +18,7 @@ mod desk;
 mod host;
 mod instance;
 mod invite;
+mod mini;
 mod notice;
 mod placement;
 mod platform;
@@ -143,7 +144,7 @@ fn open(
     let window = WebviewWindowBuilder::new(app, "main", WebviewUrl::default())
         .title("Visavis")
         .inner_size(1280.0, 800.0)
-        .min_inner_size(420.0, 480.0)
+        .min_inner_size(mini::LEAST_SIZE.width, mini::LEAST_SIZE.height)
         .center()
         // Each profile keeps its own web data, so that two windows never share a lock.
         .data_directory(profile_dir.join("web"))

@@ -80,7 +80,8 @@ impl Placement {
 
     /// The window moved or changed its size.
     pub(crate) fn handle_change(&self, window: &WebviewWindow) -> tauri::Result<()> {
-        if window.is_minimized()? || window.is_fullscreen()? {
+        // The mini window stays above the others, and is no place to come back to.
+        if window.is_minimized()? || window.is_fullscreen()? || window.is_always_on_top()? {
             return Ok(());
         }
         let maximized = window.is_maximized()?;

@@ -381,6 +381,7 @@ impl Session {
             | UiCommand::OpenLink { .. }
             | UiCommand::RevealFile { .. }
             | UiCommand::SaveReport { .. }
+            | UiCommand::SetMini { .. }
             | UiCommand::SetChoices { .. }
             | UiCommand::ForgetRoom { .. }
             | UiCommand::ForgetRooms

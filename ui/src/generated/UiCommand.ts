@@ -355,4 +355,11 @@ export type UiCommand =
        * Whether the call is left and the window closed.
        */
       close: boolean;
+    }
+  | {
+      type: "set_mini";
+      /**
+       * New state.
+       */
+      on: boolean;
     };

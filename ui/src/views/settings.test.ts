@@ -74,6 +74,32 @@ describe("settings", () => {
   });
 });
 
+describe("keys", () => {
+  it("are given to other actions, taken away and given back", async () => {
+    await show("call-4");
+    await press(",");
+    await click("tab-keys");
+    await press("x", get("key-toggle_mute"));
+    expect(sent("set_choices")).toEqual([]);
+    await click("key-toggle_mute");
+    expect(get("key-toggle_mute").textContent.trim()).toBe(en.settings.pressKey);
+    await press("X", get("key-toggle_mute"));
+    expect(get("key-toggle_mute").textContent.trim()).toBe("X");
+    await click("key-toggle_chat");
+    await press("Delete", get("key-toggle_chat"));
+    expect(get("key-toggle_chat").textContent.trim()).toBe(en.settings.noKey);
+    await press("Escape");
+    await press("m");
+    expect(sent("set_muted")).toEqual([]);
+    await press("x");
+    expect(sent("set_muted")).toHaveLength(1);
+    await press(",");
+    await click("tab-keys");
+    await click("reset-keys");
+    expect(get("key-toggle_mute").textContent.trim()).toBe("M");
+  });
+});
+
 describe("recent calls", () => {
   it("are joined again, and forgotten one by one or all", async () => {
     await show("rooms");

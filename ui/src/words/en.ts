@@ -13,6 +13,7 @@ import type { ShareKind } from "../generated/ShareKind";
 import type { VideoCodec } from "../generated/VideoCodec";
 import type { VoiceView } from "../generated/VoiceView";
 import type { Platform } from "../input/platform";
+import type { KeyAction } from "../input/keys";
 import type { Announcement } from "../state/announce";
 import type { TransferAction } from "../state/transfers";
 
@@ -278,6 +279,10 @@ export const en = {
     globalMute: "Mute from anywhere",
     globalMuteHint: (key: string) =>
       `${key} mutes and unmutes while you use another program. Wayland does not allow it.`,
+    keysHint: "Press a key’s button, then the new key. Delete takes it away.",
+    pressKey: "Press a key…",
+    noKey: "None",
+    resetKeys: "All as they were",
     lowData: "Picture",
     diagnostics: "Report about the connection",
     diagnosticsHint: "Figures of the last minute of a call. No names, codes or addresses.",
@@ -373,9 +378,38 @@ export const en = {
     percent: (percent: number) => `${String(percent)} %`,
     sound: (name: string) => `Volume of ${name}`,
     muteHere: (name: string) => `Mute ${name} for me`,
-    unmuteHere: (name: string) => `Hear ${name} again`,
     links,
-    more: (count: number) => `and ${String(count)} more`,
+    pinned: "pinned",
+  },
+  stage: {
+    more: "More",
+    pages: "Pages of people",
+    page: (page: number, pages: number) => `Page ${String(page)} of ${String(pages)}`,
+    previous: "Previous page",
+    next: "Next page",
+    menu: (name: string) => `Options for ${name}`,
+    ownMenu: "Options for your own picture",
+    pin: "Pin",
+    unpin: "Unpin",
+    muteHere: "Mute for me",
+    hearAgain: "Hear again",
+    hideSelf: "Hide my picture",
+    showSelf: "Show my picture",
+    moveSelf: "Move your picture with the arrow keys",
+    sealed: "End-to-end encrypted",
+    unheard: (mute: string | null, talk: string | null) =>
+      talk === null
+        ? `You are muted.${mute === null ? "" : ` Press ${mute} to speak.`}`
+        : `You are muted. Hold ${talk} to speak${mute === null ? "" : `, or press ${mute}`}.`,
+    fullScreen: "Full screen",
+    leaveFullScreen: "Leave full screen",
+    mini: "Mini window",
+    leaveMini: "Back to the large window",
+  },
+  people: {
+    title: "People",
+    count: (people: number) => (people === 1 ? "1 person" : `${String(people)} people`),
+    pin: (name: string) => `Pin ${name}`,
   },
   chat: {
     title: "Chat",
@@ -512,17 +546,30 @@ export const en = {
   announced,
   help: {
     title: "Keyboard shortcuts",
-    keys: [
-      ["M", "Mute or unmute"],
-      ["V", "Camera on or off"],
-      ["C", "Chat and files"],
-      ["H", "Raise or lower your hand"],
-      ["S", "Share a screen or window, or stop sharing"],
-      ["Enter", "Join with the code"],
-      ["Esc", "Close what is open"],
-      [",", "Settings"],
-      ["?", "This overview"],
-    ] as [string, string][],
+    actions: {
+      talk: "Hold to talk while muted",
+      toggle_mute: "Mute or unmute",
+      toggle_camera: "Camera on or off",
+      toggle_share: "Share a screen or window, or stop sharing",
+      toggle_hand: "Raise or lower your hand",
+      toggle_chat: "Chat and files",
+      toggle_people: "People",
+      toggle_layout: "Speaker view or everybody alike",
+      previous_page: "Previous page of people",
+      next_page: "Next page of people",
+      toggle_self_view: "Show or hide yourself",
+      toggle_full_screen: "Full screen",
+      toggle_mini: "Mini window",
+      toggle_settings: "Settings",
+      toggle_help: "This overview",
+      close: "Close what is open",
+    } satisfies Record<KeyAction, string> as Record<KeyAction, string>,
+    keyNames: {
+      " ": "Space",
+      Escape: "Esc",
+      PageUp: "Page Up",
+      PageDown: "Page Down",
+    },
   },
 };
 

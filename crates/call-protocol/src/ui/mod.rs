@@ -282,6 +282,12 @@ pub enum UiCommand {
         /// Whether the call is left and the window closed.
         close: bool,
     },
+    /// Makes the window small, above all others and in a corner of its screen, or as it was before.
+    /// Done by the shell.
+    SetMini {
+        /// New state.
+        on: bool,
+    },
 }
 
 /// How pictures of a tile reach the UI.
