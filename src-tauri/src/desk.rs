@@ -20,6 +20,7 @@ use rfd::AsyncFileDialog;
 use tauri::{DragDropEvent, WebviewWindow};
 use url::Url;
 
+use crate::mini::Mini;
 use crate::reveal::reveal;
 
 /// What a report is called unless the person says otherwise.
@@ -32,6 +33,7 @@ pub(crate) struct Desk {
     engine: Engine,
     events: Arc<dyn UiSink>,
     dialog_is_up: Arc<AtomicBool>,
+    mini: Mini,
 }
 
 impl Desk {
@@ -40,6 +42,7 @@ impl Desk {
             engine,
             events,
             dialog_is_up: Arc::default(),
+            mini: Mini::default(),
         }
     }
 
@@ -90,6 +93,10 @@ impl Desk {
                 }
                 self.save(window, text);
             }
+            UiCommand::SetMini { on } => self.mini.set(window, on).map_err(|error| {
+                tracing::warn!(%error, "the window does not change its size");
+                ErrorCode::NotSupported
+            })?,
             command => return Ok(Some(command)),
         }
         Ok(None)

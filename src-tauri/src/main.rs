@@ -14,6 +14,7 @@ mod args;
 mod bridge;
 mod desk;
 mod host;
+mod mini;
 mod platform;
 mod reveal;
 
@@ -97,7 +98,7 @@ fn main() -> anyhow::Result<()> {
             WebviewWindowBuilder::new(app, "main", WebviewUrl::default())
                 .title("Visavis")
                 .inner_size(1280.0, 800.0)
-                .min_inner_size(420.0, 480.0)
+                .min_inner_size(mini::LEAST_SIZE.width, mini::LEAST_SIZE.height)
                 .center()
                 // Each profile keeps its own web data, so that two windows never share a lock.
                 .data_directory(profile_dir.join("web"))

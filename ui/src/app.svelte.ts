@@ -8,6 +8,8 @@ import type { Backend, BackendSink } from "./backend/backend";
 import type { UiCommand } from "./generated/UiCommand";
 import type { UiEvent } from "./generated/UiEvent";
 import type { MemberId } from "./generated/MemberId";
+import type { ChosenKeys } from "./input/keys";
+import { notTalking, press, release, type Talk, type TalkStep } from "./input/talk";
 import { announcements, messageNews, type Announcement } from "./state/announce";
 import { newsOf } from "./state/chat";
 import { dropPlan } from "./state/drop";
@@ -15,16 +17,23 @@ import {
   clearDropped,
   dismissFailure,
   endReaction,
+  fitStage,
   initialState,
   listShares,
   openChat,
+  pinTile,
   postpone,
+  prefer,
   reduce,
+  showPage,
   type State,
 } from "./state/reduce";
-import { codeFailure, framesExpected, serverFailure } from "./state/select";
+import { loadPreferences, savePreferences, type Preferences } from "./state/preferences";
+import { codeFailure, framesExpected, screenOf, serverFailure } from "./state/select";
+import { listen, unheard, type Unheard } from "./state/unheard";
 import { Pump } from "./video/pump";
 import { Stage } from "./video/stage";
+import { FullScreen } from "./views/fullscreen.svelte";
 import { words } from "./words/words";
 
 const WATCH_MS = 500;
@@ -35,15 +44,26 @@ const REACTION_SHOWN_MS = 3_600;
 
 export class App {
   /** What the views show. */
-  state: State = $state.raw(initialState);
+  state: State = $state.raw({ ...initialState, preferences: loadPreferences() });
   /** The last thing worth saying to a screen reader. */
   announced = $state("");
   /** What is being written; it outlives the panel, not the call. */
   draft = $state("");
+  /** The list of people is open. */
+  people = $state(false);
+  /** Whether the person speaks without being heard. */
+  unheard: Unheard = $state.raw(unheard);
+  /** Keys the person gave to actions. */
+  readonly keys: ChosenKeys = {};
   /** The person chooses what to share. */
   picksShare = $state(false);
   readonly stage: Stage;
 
+  readonly fullScreen = new FullScreen();
+
+  private talk: Talk = notTalking;
+  /** The window is small because the person asked for it. */
+  private mini = false;
   private readonly pump: Pump;
   private readonly sink: BackendSink;
   private timers: ReturnType<typeof setInterval>[] = [];
@@ -77,6 +97,7 @@ export class App {
   /** Attaches to the backend; the returned function ends everything. */
   start(): () => void {
     document.addEventListener("visibilitychange", this.handleVisibility);
+    document.addEventListener("fullscreenchange", this.fullScreen.handleChange);
     this.timers = [
       setInterval(() => {
         this.watch();
@@ -89,6 +110,7 @@ export class App {
     this.handleVisibility();
     return () => {
       document.removeEventListener("visibilitychange", this.handleVisibility);
+      document.removeEventListener("fullscreenchange", this.fullScreen.handleChange);
       for (const timer of this.timers) clearInterval(timer);
       clearTimeout(this.failureTimer);
       for (const timer of this.reactionTimers) clearTimeout(timer);
@@ -113,6 +135,21 @@ export class App {
   toggleHand(): void {
     const call = this.state.view?.call;
     if (call) void this.dispatch({ type: "set_hand_raised", raised: !call.hand_raised });
+  }
+
+  /** The person holds the key to talk. */
+  startTalk(): void {
+    const view = this.state.view;
+    if (view && screenOf(view) === "call") this.carryOut(press(this.talk, view.muted, false));
+  }
+
+  /** They let it go, or it cannot be known any more whether they do. */
+  endTalk(): void {
+    this.carryOut(release(this.talk));
+  }
+
+  get talking(): boolean {
+    return this.talk.held;
   }
 
   /** Ends what is shared, or lets the person choose. */
@@ -145,8 +182,61 @@ export class App {
     this.openChat(!this.state.chat.open);
   }
 
+  /** Chat and people share one place. */
   openChat(open: boolean): void {
     this.state = openChat(this.state, open);
+    if (open) this.people = false;
+  }
+
+  openPeople(open: boolean): void {
+    this.people = open;
+    if (open) this.openChat(false);
+  }
+
+  /** The stage says what fits on it. */
+  fitStage(first: number, pages: number): void {
+    this.state = fitStage(this.state, first, pages);
+  }
+
+  showPage(page: number): void {
+    const before = this.state.seats.page;
+    this.state = showPage(this.state, page);
+    const { seats } = this.state;
+    if (seats.page !== before) this.announced = words.stage.page(seats.page + 1, seats.pages);
+  }
+
+  turnPage(by: number): void {
+    this.showPage(this.state.seats.page + by);
+  }
+
+  togglePin(key: string): void {
+    this.state = pinTile(this.state, key);
+  }
+
+  /** Everybody alike, or one large. Whoever is pinned is let go with it. */
+  toggleLayout(): void {
+    const { pinned } = this.state.seats;
+    if (pinned !== null) {
+      this.togglePin(pinned);
+      this.prefer({ layout: "grid" });
+    } else {
+      this.prefer({ layout: this.state.preferences.layout === "grid" ? "speaker" : "grid" });
+    }
+  }
+
+  /** Makes the window small and always on top, or as it was. */
+  setMini(on: boolean): void {
+    this.mini = on;
+    void this.dispatch({ type: "set_mini", on });
+  }
+
+  toggleSelfView(): void {
+    this.prefer({ self_view: !this.state.preferences.self_view });
+  }
+
+  prefer(more: Partial<Preferences>): void {
+    this.state = prefer(this.state, more);
+    savePreferences(this.state.preferences);
   }
 
   /** Offers files whose paths are known; `null` is everybody. */
@@ -189,9 +279,17 @@ export class App {
         this.announce(announcements(before.view, event.view));
         if (event.view.call === null) {
           this.draft = "";
+          this.people = false;
           this.picksShare = false;
         }
+        if (screenOf(event.view) !== "call") this.leaveCall();
         break;
+      case "levels": {
+        const view = this.state.view;
+        const muted = view !== null && view.muted && screenOf(view) === "call";
+        this.unheard = listen(this.unheard, this.state.microphone, muted, performance.now());
+        break;
+      }
       case "chat":
         this.announce(messageNews(newsOf(before.chat, event.messages)));
         break;
@@ -205,6 +303,17 @@ export class App {
         this.handleFailure();
         break;
     }
+  }
+
+  private leaveCall(): void {
+    this.endTalk();
+    this.unheard = unheard;
+    if (this.mini) this.setMini(false);
+  }
+
+  private carryOut({ talk, muted }: TalkStep): void {
+    this.talk = talk;
+    if (muted !== null) void this.dispatch({ type: "set_muted", muted });
   }
 
   private announce(news: readonly Announcement[]): void {
@@ -250,6 +359,7 @@ export class App {
 
   private readonly handleVisibility = (): void => {
     this.stage.setHidden(document.hidden);
+    if (document.hidden) this.endTalk();
     this.watch();
   };
 }

@@ -127,6 +127,7 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         | UiCommand::SetHandRaised { .. }
         | UiCommand::PickFiles { .. }
         | UiCommand::PasteFiles
+        | UiCommand::SetMini { .. }
         | UiCommand::StartCall
         | UiCommand::LeaveCall
         | UiCommand::SetMuted { .. }

@@ -380,7 +380,8 @@ impl Session {
             | UiCommand::PickFolder { .. }
             | UiCommand::OpenLink { .. }
             | UiCommand::RevealFile { .. }
-            | UiCommand::SaveReport { .. } => {
+            | UiCommand::SaveReport { .. }
+            | UiCommand::SetMini { .. } => {
                 self.refuse(ErrorCode::NotSupported, "the shell does this");
             }
             // A tile of a member who just left.

@@ -19,6 +19,7 @@ export const SCENES = [
   "call-4",
   "volumes",
   "call-9",
+  "call-49",
   "sound-only",
   "sound-only-2",
   "reconnecting",
@@ -99,11 +100,17 @@ export function homeView(): AppView {
   };
 }
 
+/** The same names again with an initial behind, for a crowd. */
+function nameOf(at: number): string {
+  const [name, round] = [NAMES[at % NAMES.length] ?? "", Math.floor(at / NAMES.length)];
+  return round === 0 ? name : `${name} ${String.fromCharCode(64 + round)}.`;
+}
+
 /** The `at`-th of the people the fake knows. */
 export function fakeMember(at: number, more: Partial<MemberView> = {}): MemberView {
   return {
     id: at + 2,
-    name: NAMES[at % NAMES.length] ?? "",
+    name: nameOf(at),
     muted: false,
     camera_on: true,
     link: "connected",
@@ -165,6 +172,12 @@ export function startOf(scene: Scene): SceneStart {
       members[3] = fakeMember(3, { camera_on: false });
       members[5] = fakeMember(5, { link: "connecting", codec: null });
       return { view: { ...home, call: callView(members) } };
+    }
+    case "call-49": {
+      const members = Array.from({ length: 48 }, (_, at) =>
+        fakeMember(at, { muted: at % 4 !== 0, camera_on: at % 11 !== 7 }),
+      );
+      return { view: { ...home, call: callView(members, { topology: "sfu" }) } };
     }
     case "sound-only": {
       const members = [fakeMember(0, { sound_only: true }), ...three.slice(1)];

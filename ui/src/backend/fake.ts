@@ -267,6 +267,7 @@ export class FakeBackend implements Backend {
       case "open_link":
       case "reveal_file":
       case "save_report":
+      case "set_mini":
         break;
     }
   }

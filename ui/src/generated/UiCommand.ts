@@ -302,4 +302,11 @@ export type UiCommand =
        * The report; at most [`crate::limits::REPORT_BYTES`].
        */
       text: string;
+    }
+  | {
+      type: "set_mini";
+      /**
+       * New state.
+       */
+      on: boolean;
     };

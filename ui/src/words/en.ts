@@ -12,6 +12,7 @@ import type { PathView } from "../generated/PathView";
 import type { ShareKind } from "../generated/ShareKind";
 import type { VideoCodec } from "../generated/VideoCodec";
 import type { VoiceView } from "../generated/VoiceView";
+import type { KeyAction } from "../input/keys";
 import type { Announcement } from "../state/announce";
 import type { TransferAction } from "../state/transfers";
 
@@ -304,9 +305,38 @@ export const en = {
     percent: (percent: number) => `${String(percent)} %`,
     sound: (name: string) => `Volume of ${name}`,
     muteHere: (name: string) => `Mute ${name} for me`,
-    unmuteHere: (name: string) => `Hear ${name} again`,
     links,
-    more: (count: number) => `and ${String(count)} more`,
+    pinned: "pinned",
+  },
+  stage: {
+    more: "More",
+    pages: "Pages of people",
+    page: (page: number, pages: number) => `Page ${String(page)} of ${String(pages)}`,
+    previous: "Previous page",
+    next: "Next page",
+    menu: (name: string) => `Options for ${name}`,
+    ownMenu: "Options for your own picture",
+    pin: "Pin",
+    unpin: "Unpin",
+    muteHere: "Mute for me",
+    hearAgain: "Hear again",
+    hideSelf: "Hide my picture",
+    showSelf: "Show my picture",
+    moveSelf: "Move your picture with the arrow keys",
+    sealed: "End-to-end encrypted",
+    unheard: (mute: string | null, talk: string | null) =>
+      talk === null
+        ? `You are muted.${mute === null ? "" : ` Press ${mute} to speak.`}`
+        : `You are muted. Hold ${talk} to speak${mute === null ? "" : `, or press ${mute}`}.`,
+    fullScreen: "Full screen",
+    leaveFullScreen: "Leave full screen",
+    mini: "Mini window",
+    leaveMini: "Back to the large window",
+  },
+  people: {
+    title: "People",
+    count: (people: number) => (people === 1 ? "1 person" : `${String(people)} people`),
+    pin: (name: string) => `Pin ${name}`,
   },
   chat: {
     title: "Chat",
@@ -443,16 +473,29 @@ export const en = {
   announced,
   help: {
     title: "Keyboard shortcuts",
-    keys: [
-      ["M", "Mute or unmute"],
-      ["V", "Camera on or off"],
-      ["C", "Chat and files"],
-      ["H", "Raise or lower your hand"],
-      ["S", "Share a screen or window, or stop sharing"],
-      ["Enter", "Join with the code"],
-      ["Esc", "Close what is open"],
-      ["?", "This overview"],
-    ] as [string, string][],
+    actions: {
+      talk: "Hold to talk while muted",
+      toggle_mute: "Mute or unmute",
+      toggle_camera: "Camera on or off",
+      toggle_share: "Share a screen or window, or stop sharing",
+      toggle_hand: "Raise or lower your hand",
+      toggle_chat: "Chat and files",
+      toggle_people: "People",
+      toggle_layout: "Speaker view or everybody alike",
+      previous_page: "Previous page of people",
+      next_page: "Next page of people",
+      toggle_self_view: "Show or hide yourself",
+      toggle_full_screen: "Full screen",
+      toggle_mini: "Mini window",
+      toggle_help: "This overview",
+      close: "Close what is open",
+    } satisfies Record<KeyAction, string> as Record<KeyAction, string>,
+    keyNames: {
+      " ": "Space",
+      Escape: "Esc",
+      PageUp: "Page Up",
+      PageDown: "Page Down",
+    },
   },
 };
 

@@ -34,6 +34,7 @@ export function tileText(tile: TileView): string {
   const heard = tile.volume_percent === 100 ? "" : words.call.volume(tile.volume_percent);
   return [
     tile.self && tile.name ? `${name} (${words.call.you})` : name,
+    tile.pinned && words.call.pinned,
     tile.hand_raised && words.call.handRaised,
     tile.muted && words.call.muted,
     tile.speaking && words.call.speaking,

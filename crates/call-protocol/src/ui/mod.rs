@@ -241,6 +241,12 @@ pub enum UiCommand {
         /// The report; at most [`crate::limits::REPORT_BYTES`].
         text: String,
     },
+    /// Makes the window small, above all others and in a corner of its screen, or as it was before.
+    /// Done by the shell.
+    SetMini {
+        /// New state.
+        on: bool,
+    },
 }
 
 /// How pictures of a tile reach the UI.
