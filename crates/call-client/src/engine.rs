@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use call_protocol::ui::{MOST_VOLUME_PERCENT, UiCommand};
+use call_protocol::ui::{MOST_VOLUME_PERCENT, NOTE_BYTES, UiCommand};
 use call_protocol::{ErrorCode, limits};
 use tokio::sync::{mpsc, watch};
 
@@ -112,6 +112,7 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         UiCommand::AcceptFiles { offer, folder, .. } => bounded(
             offer.len() <= TEXT_BYTES && folder.as_ref().is_none_or(|it| it.len() <= PATH_BYTES),
         ),
+        UiCommand::StartShare { id } => bounded(id.len() <= TEXT_BYTES),
         UiCommand::DeclineFiles { offer, .. }
         | UiCommand::PauseTransfer { offer, .. }
         | UiCommand::CancelTransfer { offer, .. }
@@ -120,10 +121,28 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         UiCommand::OpenLink { url } => bounded(url.len() <= PATH_BYTES),
         UiCommand::RevealFile { path } => bounded(path.len() <= PATH_BYTES),
         UiCommand::SaveReport { text } => bounded(text.len() <= limits::REPORT_BYTES),
+        UiCommand::SetChoices { choices } => bounded(choices.is_bounded()),
+        UiCommand::ForgetRoom { code } => bounded(code.len() <= TEXT_BYTES),
+        UiCommand::Notify { title, body } => bounded(title.len().max(body.len()) <= NOTE_BYTES),
+        UiCommand::NameTray {
+            show,
+            mute,
+            unmute,
+            leave,
+        } => bounded(
+            [show, mute, unmute, leave]
+                .iter()
+                .all(|it| it.len() <= NOTE_BYTES),
+        ),
         UiCommand::Refresh
+        | UiCommand::ForgetRooms
+        | UiCommand::AnswerClosing { .. }
+        | UiCommand::ListShares
+        | UiCommand::StopShare
         | UiCommand::SetHandRaised { .. }
         | UiCommand::PickFiles { .. }
         | UiCommand::PasteFiles
+        | UiCommand::SetMini { .. }
         | UiCommand::StartCall
         | UiCommand::LeaveCall
         | UiCommand::SetMuted { .. }

@@ -108,6 +108,7 @@ mod tests {
                 camera_on: false,
                 media_salt: String::new(),
                 hand_raised: false,
+                sharing: false,
                 sound_only: false,
                 sound_only_for: Vec::new(),
             };
@@ -135,6 +136,7 @@ mod tests {
                 camera_on: false,
                 media_salt: String::new(),
                 hand_raised: false,
+                sharing: false,
                 sound_only: false,
                 sound_only_for: Vec::new(),
             };
@@ -151,6 +153,7 @@ mod tests {
             camera_on: false,
             media_salt: String::new(),
             hand_raised: false,
+            sharing: false,
             sound_only: false,
             sound_only_for: Vec::new(),
         };

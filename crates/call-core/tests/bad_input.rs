@@ -40,6 +40,7 @@ fn profile(sealer: &mut SignalSealer, name: &str) -> String {
         camera_on: false,
         media_salt: String::new(),
         hand_raised: false,
+        sharing: false,
         sound_only: false,
         sound_only_for: Vec::new(),
     };
@@ -467,6 +468,7 @@ fn media_of_a_member_without_a_usable_salt_stays_closed() {
             camera_on: false,
             media_salt: media_salt.to_owned(),
             hand_raised: false,
+            sharing: false,
             sound_only: false,
             sound_only_for: Vec::new(),
         };

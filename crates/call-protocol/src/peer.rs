@@ -23,6 +23,9 @@ pub struct Profile {
     /// Whether the member's hand is raised.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hand_raised: bool,
+    /// Whether the member shares a screen or window.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sharing: bool,
     /// Whether the camera's picture is held back from everybody, because the path carries nothing
     /// but sound.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

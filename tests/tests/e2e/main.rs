@@ -6,6 +6,9 @@
 mod app;
 #[cfg(unix)]
 mod app_chat;
+mod app_home;
+#[cfg(target_os = "linux")]
+mod app_screen;
 mod calls;
 mod chat;
 #[cfg(target_os = "linux")]
@@ -31,5 +34,6 @@ mod quality;
 mod reconnect;
 mod relay;
 mod rooms;
+mod screen;
 mod server_loss;
 mod sound;

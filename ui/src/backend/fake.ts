@@ -5,9 +5,12 @@
 
 import type { AppView } from "../generated/AppView";
 import type { CallView } from "../generated/CallView";
+import type { ChoicesView } from "../generated/ChoicesView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberView } from "../generated/MemberView";
 import type { ChatMessageView } from "../generated/ChatMessageView";
+import type { RecentRoomView } from "../generated/RecentRoomView";
+import type { ShareView } from "../generated/ShareView";
 import type { SoundTestState } from "../generated/SoundTestState";
 import type { TransferView } from "../generated/TransferView";
 import type { UiCommand } from "../generated/UiCommand";
@@ -16,10 +19,12 @@ import type { MemberId } from "../generated/MemberId";
 import { checkCode } from "../input/code";
 import { nameOfPath } from "../state/drop";
 import { SELF_MEMBER } from "../video/header";
+import { tileKey, type TileId } from "../video/tile";
 import type { Backend, BackendSink } from "./backend";
 import { advance, commandTransfers, fakeMessage, fakeTransfer, ownMessage } from "./fake-chat";
 import { FakePictures } from "./fake-pictures";
-import { callView, fakeMember, SCENES, startOf, type Scene } from "./fake-scenes";
+import { callView, fakeChoices, fakeMember, SCENES, startOf, type Scene } from "./fake-scenes";
+import { FAKE_SHARES } from "./fake-shares";
 
 /** Joining this code finds no room. */
 export const UNKNOWN_CODE = "0000-0000-0000";
@@ -32,11 +37,13 @@ export class FakeBackend implements Backend {
   /** Commands received, newest last; the last 1000 of them. */
   readonly commands: UiCommand[] = [];
   private view: AppView;
+  private choices: ChoicesView;
+  private rooms: RecentRoomView[];
   private failure: ErrorCode | undefined;
   private events: UiEvent[];
   private sink: BackendSink | null = null;
   private epoch = 0;
-  private visible: number[] = [];
+  private visible: TileId[] = [];
   private preview = false;
   private readonly pictures: FakePictures;
   private levels: ReturnType<typeof setInterval> | undefined;
@@ -47,6 +54,8 @@ export class FakeBackend implements Backend {
   constructor(scene: Scene) {
     const start = startOf(scene);
     this.view = start.view;
+    this.choices = { ...fakeChoices, ...start.choices };
+    this.rooms = start.rooms ?? [];
     this.failure = start.failure;
     this.events = start.events ?? [];
     this.pictures = new FakePictures((message) => this.sink?.handleFrames(message));
@@ -132,6 +141,10 @@ export class FakeBackend implements Backend {
     const { devices, settings } = this.view;
     switch (command.type) {
       case "refresh":
+        this.send({ type: "choices", choices: this.choices });
+        this.send({ type: "rooms", rooms: this.rooms });
+        this.update({});
+        break;
       case "refresh_devices":
         this.update({});
         break;
@@ -204,17 +217,17 @@ export class FakeBackend implements Backend {
         this.aim();
         break;
       case "set_visible_tiles":
-        this.visible = command.tiles.map((tile) => tile.member);
+        this.visible = command.tiles.map(({ member, source }) => ({ member, source }));
         this.aim();
         break;
       case "frame_credit":
         this.pictures.credit(command.epoch, command.messages);
         break;
       case "need_keyframe":
-        this.pictures.keyframe(command.member);
+        this.pictures.keyframe(command);
         break;
       case "set_delivery":
-        if (command.delivery === "i420") this.pictures.deliverI420(command.member);
+        if (command.delivery === "i420") this.pictures.deliverI420(command);
         break;
       case "send_chat":
         this.answer(command.text);
@@ -229,6 +242,15 @@ export class FakeBackend implements Backend {
         if (this.view.call) {
           this.update({ call: { ...this.view.call, hand_raised: command.raised } });
         }
+        break;
+      case "list_shares":
+        this.send({ type: "shares", options: FAKE_SHARES });
+        break;
+      case "start_share":
+        this.setShare({ id: command.id, state: { state: "running" } });
+        break;
+      case "stop_share":
+        this.setShare(null);
         break;
       case "offer_files":
         this.offer(command.to, command.paths);
@@ -252,9 +274,27 @@ export class FakeBackend implements Backend {
         this.setTransfers(commandTransfers(this.view.call?.transfers ?? [], command));
         this.startFlow();
         break;
+      case "set_choices":
+        this.choices = command.choices;
+        if (!command.choices.keep_rooms) this.rooms = [];
+        this.send({ type: "choices", choices: this.choices });
+        this.send({ type: "rooms", rooms: this.rooms });
+        break;
+      case "forget_room":
+        this.rooms = this.rooms.filter((room) => room.code !== command.code);
+        this.send({ type: "rooms", rooms: this.rooms });
+        break;
+      case "forget_rooms":
+        this.rooms = [];
+        this.send({ type: "rooms", rooms: [] });
+        break;
+      case "answer_closing":
+      case "name_tray":
+      case "notify":
       case "open_link":
       case "reveal_file":
       case "save_report":
+      case "set_mini":
         break;
     }
   }
@@ -347,6 +387,10 @@ export class FakeBackend implements Backend {
     if (this.view.call) this.update({ call: { ...this.view.call, members } });
   }
 
+  private setShare(share: ShareView | null): void {
+    if (this.view.call) this.update({ call: { ...this.view.call, share } });
+  }
+
   private cancelScript(): void {
     for (const timer of this.script) clearTimeout(timer);
     this.script = [];
@@ -357,8 +401,14 @@ export class FakeBackend implements Backend {
     const { call, camera_on, devices } = this.view;
     const own = camera_on && devices.camera.state.state === "running" && (call ?? this.preview);
     const members = call?.members.filter((one) => one.camera_on && one.codec !== null) ?? [];
-    const sending = [...members.map((one) => one.id), ...(own ? [SELF_MEMBER] : [])];
-    this.pictures.setWanted(sending.filter((member) => this.visible.includes(member)));
+    const cameras = [...members.map((one) => one.id), ...(own ? [SELF_MEMBER] : [])];
+    const sharing = call?.members.filter((one) => one.sharing) ?? [];
+    const sending: TileId[] = [
+      ...cameras.map((member) => ({ member, source: "camera" as const })),
+      ...sharing.map((one) => ({ member: one.id, source: "screen" as const })),
+    ];
+    const visible = this.visible.map(tileKey);
+    this.pictures.setWanted(sending.filter((id) => visible.includes(tileKey(id))));
   }
 
   private sendLevels(): void {

@@ -2,6 +2,7 @@
 import type { CallPhase } from "./CallPhase";
 import type { MemberId } from "./MemberId";
 import type { MemberView } from "./MemberView";
+import type { ShareView } from "./ShareView";
 import type { TopologyMode } from "./TopologyMode";
 import type { TransferView } from "./TransferView";
 
@@ -42,6 +43,10 @@ export type CallView = {
    * stays wanted, and the picture comes back by itself.
    */
   sound_only: boolean;
+  /**
+   * What one shares oneself.
+   */
+  share: ShareView | null;
   /**
    * Files on their way, oldest first, until they are dismissed.
    */

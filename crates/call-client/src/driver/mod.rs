@@ -10,6 +10,8 @@
 //! * `network`: server connections, finding and hosting rooms, keys.
 //! * `links`: peer connections, members, their frames; `encoder`: one's own picture; `files`: which
 //!   link leads to whom for contents of files.
+//! * `kept`: choices and rooms that outlive the app.
+//! * `share`: what is shared of the screen.
 //! * `report`: levels ten times and figures once a second; `quality`: what the quality controller is
 //!   told four times a second, and what it wants done.
 
@@ -17,11 +19,13 @@ mod apply;
 mod chosen;
 mod encoder;
 mod files;
+mod kept;
 mod links;
 mod listing;
 mod network;
 mod quality;
 mod report;
+mod share;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -55,9 +59,11 @@ use crate::frames::FrameSink;
 use crate::frames::pump::{FramePump, PumpOutput};
 use crate::inbound::{Hub, Report};
 use crate::interfaces::{Addresses, InterfaceWatch};
+use crate::keep::Saver;
 use crate::lan::Announcement;
 use crate::outbound::Outlet;
 use crate::pictures::Pictures;
+use crate::recent_rooms::RecentRooms;
 use crate::settings::Settings;
 use crate::sleep::SleepWatch;
 use crate::sound_test::{SoundTest, SoundTestReport};
@@ -116,6 +122,7 @@ enum Answer {
     DeviceChange(DeviceChange),
     LinkStats(Vec<(LinkId, LinkStats)>),
     SoundTest(SoundTestReport),
+    Share(share::ShareReport),
 }
 
 struct Driver {
@@ -128,7 +135,8 @@ struct Driver {
     server_override: Option<String>,
     name_override: Option<String>,
     voice_override: Option<VoiceView>,
-    saver: Option<crate::settings::Saver>,
+    saver: Option<Saver<Settings>>,
+    rooms: kept::Rooms,
 
     session: Session,
     in_call: bool,
@@ -157,6 +165,7 @@ struct Driver {
     layers_wanted: [bool; LAYERS],
     /// What is encoded of the camera, as the session last said.
     picture_plan: Option<PicturePlan>,
+    sharing: share::Sharing,
     shortage: encoder::Shortage,
     /// What leaves of the camera's layers.
     sent_pictures: quality::SentRate,
@@ -205,13 +214,21 @@ pub(crate) async fn run(config: EngineConfig, mut requests: mpsc::Receiver<Reque
     let (file_events, mut disk_events) = mpsc::channel(FILE_EVENTS);
     let (states, mut states_changed) = watch::channel(DeviceStates::new());
     let profile = config.profile_dir.clone();
-    let settings = match profile {
-        None => Settings::default(),
-        Some(profile) => tokio::task::spawn_blocking(move || Settings::load(&profile))
-            .await
-            .unwrap_or_default(),
+    let (settings, recent) = match profile {
+        None => Default::default(),
+        Some(profile) => {
+            let load = move || (Settings::load(&profile), RecentRooms::load(&profile));
+            tokio::task::spawn_blocking(load).await.unwrap_or_default()
+        }
     };
-    let mut driver = Driver::new(config, settings, states, answers, reports, file_events);
+    let mut driver = Driver::new(
+        config,
+        (settings, recent),
+        states,
+        answers,
+        reports,
+        file_events,
+    );
     let pictures_ready = driver.pictures.ready();
     let mut interfaces = InterfaceWatch::start();
     driver.drain(Instant::now());
@@ -260,7 +277,7 @@ fn unix_ms() -> u64 {
 impl Driver {
     fn new(
         config: EngineConfig,
-        settings: Settings,
+        (settings, recent): (Settings, RecentRooms),
         states: watch::Sender<DeviceStates>,
         answers: mpsc::Sender<Answer>,
         reports: mpsc::Sender<Report>,
@@ -282,8 +299,8 @@ impl Driver {
                     .unwrap_or_else(|| settings.server.clone()),
                 voice,
                 low_data: settings.low_data,
-                muted: config.audio == AudioSourceConfig::None,
-                camera_on: !config.video.is_none(),
+                muted: settings.start_muted || config.audio == AudioSourceConfig::None,
+                camera_on: !settings.start_camera_off && !config.video.is_none(),
                 sealed_media: config.sealed_media,
                 topology_wish: config.topology,
             },
@@ -324,7 +341,8 @@ impl Driver {
             ui: config.ui,
             observer: config.observer,
             host: config.host,
-            saver: config.profile_dir.map(crate::settings::Saver::new),
+            rooms: kept::Rooms::new(recent, config.profile_dir.clone(), &settings),
+            saver: (config.profile_dir).map(|profile| Saver::new(profile, Settings::save)),
             settings,
             server_override: config.server,
             name_override: config.name,
@@ -350,6 +368,7 @@ impl Driver {
             sent_frames: Arc::default(),
             layers_wanted: [false; LAYERS],
             picture_plan: None,
+            sharing: share::Sharing::new(now, u32::from_le_bytes(random()), seed),
             shortage: encoder::Shortage::default(),
             sent_pictures: quality::SentRate::default(),
             files_limit_bps: None,
@@ -420,6 +439,10 @@ impl Driver {
         if command == UiCommand::Refresh && !self.devices_listed {
             self.list_devices();
         }
+        self.note_start(&command);
+        let Some(command) = self.take_kept(command) else {
+            return;
+        };
         if matches!(command, UiCommand::SendChat { .. }) {
             // The person's clock may have been set since the last message.
             let unix_ms = unix_ms();
@@ -519,8 +542,10 @@ impl Driver {
             sockets,
             mut background,
             saver,
+            rooms,
             watcher,
             sound_test,
+            mut sharing,
             ..
         } = self;
         drop((links, sockets, watcher));
@@ -531,10 +556,11 @@ impl Driver {
                 test.finish();
             }
             stop();
-            drop((encoder, pictures));
+            drop((encoder, sharing.end(), pictures));
             if let Some(saver) = saver {
                 saver.finish();
             }
+            rooms.finish();
         });
         if joined.await.is_err() {
             tracing::error!("a device thread panicked at the end");
