@@ -122,6 +122,7 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         UiCommand::SaveReport { text } => bounded(text.len() <= limits::REPORT_BYTES),
         UiCommand::Refresh
         | UiCommand::SetHandRaised { .. }
+        | UiCommand::Care { .. }
         | UiCommand::PickFiles { .. }
         | UiCommand::PasteFiles
         | UiCommand::StartCall

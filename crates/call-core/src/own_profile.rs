@@ -110,6 +110,7 @@ mod tests {
                 hand_raised: false,
                 sound_only: false,
                 sound_only_for: Vec::new(),
+                host: None,
             };
             let (out, seed, ids) = (&mut out, &mut seed, &mut ids);
             own.current(
@@ -137,6 +138,7 @@ mod tests {
                 hand_raised: false,
                 sound_only: false,
                 sound_only_for: Vec::new(),
+                host: None,
             };
             assert_eq!(own.due(&wanted), Some(now + INTERVAL));
             let current = Profile {
@@ -153,6 +155,7 @@ mod tests {
             hand_raised: false,
             sound_only: false,
             sound_only_for: Vec::new(),
+            host: None,
         };
         own.set_salt([1; 16]);
         assert_eq!(own.due(&current), Some(now + INTERVAL), "another salt");

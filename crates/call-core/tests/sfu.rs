@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkPeer, MediaOp};
+use call_protocol::care::Door;
 use call_protocol::peer::{PeerSignal, SdpKind};
 use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{TileSize, UiCommand};
@@ -268,6 +269,8 @@ fn a_seat_that_is_not_the_one_asked_for_gets_a_salt_of_its_own() {
             resumed: false,
             members: Vec::new(),
             topology: TopologyMode::Mesh,
+            host: None,
+            door: Door::Open,
             stun: Vec::new(),
             relay: None,
         },
@@ -310,6 +313,8 @@ fn a_resume_nobody_asked_for_is_a_new_seat() {
         resumed: true,
         members: Vec::new(),
         topology: TopologyMode::Mesh,
+        host: None,
+        door: Door::Open,
         stun: Vec::new(),
         relay: None,
     };

@@ -7,6 +7,7 @@ mod app;
 #[cfg(unix)]
 mod app_chat;
 mod calls;
+mod care;
 mod chat;
 #[cfg(target_os = "linux")]
 mod chat_loss;

@@ -13,6 +13,11 @@ export const SCENES = [
   "home",
   "sound-test",
   "connecting",
+  "knocking",
+  "knocks",
+  "mute-question",
+  "removed",
+  "call-ended",
   "call-1",
   "call-2",
   "call-4",
@@ -122,6 +127,7 @@ export function callView(members: MemberView[], more: Partial<CallView> = {}): C
     topology: "mesh",
     hand_raised: false,
     sound_only: false,
+    care: { host: 1, door: "open", knocks: [], asked_to_mute: false },
     transfers: [],
     ...more,
   };
@@ -148,6 +154,12 @@ export function startOf(scene: Scene): SceneStart {
       return {
         view: { ...home, call: callView([], { phase: { phase: "connecting" }, me: null }) },
       };
+    case "knocking":
+    case "knocks":
+    case "mute-question":
+    case "removed":
+    case "call-ended":
+      return { view: { ...home, call: careCall(scene, three) } };
     case "call-1":
       return { view: { ...home, call: callView([]) } };
     case "call-2":
@@ -286,6 +298,26 @@ export function startOf(scene: Scene): SceneStart {
       };
     default:
       return networkStart(scene, home, three);
+  }
+}
+
+function careCall(scene: string, members: MemberView[]): CallView {
+  const knocks = ["Ada", "Zoë", "Somebody with a rather long name", "Ben", "Cleo"].map(
+    (name, at) => ({ knock: at + 1, name }),
+  );
+  switch (scene) {
+    case "knocking":
+      return callView([], { phase: { phase: "knocking" }, me: null });
+    case "knocks":
+      return callView(members, { care: { host: 1, door: "knock", knocks, asked_to_mute: false } });
+    case "mute-question":
+      return callView(members, {
+        care: { host: 2, door: "locked", knocks: [], asked_to_mute: true },
+      });
+    default: {
+      const code = scene === "removed" ? "removed" : "call_ended";
+      return callView([], { phase: { phase: "ended", code }, me: null });
+    }
   }
 }
 

@@ -19,6 +19,7 @@ import { SELF_MEMBER } from "../video/header";
 import type { Backend, BackendSink } from "./backend";
 import { advance, commandTransfers, fakeMessage, fakeTransfer, ownMessage } from "./fake-chat";
 import { FakePictures } from "./fake-pictures";
+import { cared } from "./fake-care";
 import { callView, fakeMember, SCENES, startOf, type Scene } from "./fake-scenes";
 
 /** Joining this code finds no room. */
@@ -224,6 +225,9 @@ export class FakeBackend implements Backend {
         break;
       case "set_low_data":
         this.update({ settings: { ...settings, low_data: command.on } });
+        break;
+      case "care":
+        if (this.view.call) this.update({ call: cared(this.view.call, command.command) });
         break;
       case "set_hand_raised":
         if (this.view.call) {

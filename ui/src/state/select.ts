@@ -11,7 +11,7 @@ import type { State } from "./reduce";
 import { MOST_TILES } from "../layout/arrange";
 import { SELF_MEMBER } from "../video/header";
 
-export type Screen = "starting" | "home" | "connecting" | "call" | "ended";
+export type Screen = "starting" | "home" | "connecting" | "knocking" | "call" | "ended";
 
 /** Which screen is shown. */
 export function screenOf(view: AppView | null): Screen {
@@ -21,6 +21,8 @@ export function screenOf(view: AppView | null): Screen {
       return "home";
     case "connecting":
       return "connecting";
+    case "knocking":
+      return "knocking";
     case "ended":
       return "ended";
     default:
