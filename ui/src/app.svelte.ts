@@ -16,6 +16,7 @@ import {
   dismissFailure,
   endReaction,
   initialState,
+  listShares,
   openChat,
   postpone,
   reduce,
@@ -39,6 +40,8 @@ export class App {
   announced = $state("");
   /** What is being written; it outlives the panel, not the call. */
   draft = $state("");
+  /** The person chooses what to share. */
+  picksShare = $state(false);
   readonly stage: Stage;
 
   private readonly pump: Pump;
@@ -112,6 +115,32 @@ export class App {
     if (call) void this.dispatch({ type: "set_hand_raised", raised: !call.hand_raised });
   }
 
+  /** Ends what is shared, or lets the person choose. */
+  toggleShare(): void {
+    const call = this.state.view?.call;
+    if (!call) return;
+    if (call.share) {
+      this.stopShare();
+    } else if (!this.picksShare) {
+      this.state = listShares(this.state);
+      this.picksShare = true;
+      void this.dispatch({ type: "list_shares" });
+    }
+  }
+
+  closeSharePicker(): void {
+    this.picksShare = false;
+  }
+
+  startShare(id: string): void {
+    this.picksShare = false;
+    void this.dispatch({ type: "start_share", id });
+  }
+
+  stopShare(): void {
+    void this.dispatch({ type: "stop_share" });
+  }
+
   toggleChat(): void {
     this.openChat(!this.state.chat.open);
   }
@@ -158,7 +187,10 @@ export class App {
     switch (event.type) {
       case "view":
         this.announce(announcements(before.view, event.view));
-        if (event.view.call === null) this.draft = "";
+        if (event.view.call === null) {
+          this.draft = "";
+          this.picksShare = false;
+        }
         break;
       case "chat":
         this.announce(messageNews(newsOf(before.chat, event.messages)));

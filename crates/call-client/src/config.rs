@@ -10,7 +10,7 @@ use call_media::audio::{AudioSourceConfig, SpeakerConfig, VoiceOptions};
 use call_media::frame::I420Frame;
 use call_media::video::source_config::VideoSourceConfig;
 use call_protocol::ui::{UiEvent, VoiceView};
-use call_protocol::{ErrorCode, MemberId};
+use call_protocol::{ErrorCode, MediaSource, MemberId};
 use call_transport::LinkState;
 
 use crate::frames::FrameSink;
@@ -65,8 +65,9 @@ pub enum Observed {
         /// Round trip time in milliseconds, once measured.
         rtt_ms: Option<f64>,
     },
-    /// The first decoded picture of a member since they joined.
-    FirstFrame(MemberId),
+    /// The first decoded picture of a member's camera since they joined, or of what they share since
+    /// they share it.
+    FirstFrame(MemberId, MediaSource),
     /// The first decoded sound of a member since they joined.
     FirstAudio(MemberId),
     /// The state of a device changed for the worse.
@@ -83,8 +84,8 @@ pub enum Observed {
 pub trait CallObserver: Send + Sync + 'static {
     /// Something happened.
     fn observe(&self, observed: Observed);
-    /// A picture of a member was decoded.
-    fn picture(&self, member: MemberId, picture: &I420Frame);
+    /// A picture of a member's camera or screen was decoded.
+    fn picture(&self, member: MemberId, source: MediaSource, picture: &I420Frame);
     /// 10 ms of a member's sound were decoded: 48 kHz mono, full scale ±1.
     fn sound(&self, member: MemberId, samples: &[f32]);
     /// 10 ms are about to be played: all members together, with the volumes chosen here, or a

@@ -112,6 +112,7 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         UiCommand::AcceptFiles { offer, folder, .. } => bounded(
             offer.len() <= TEXT_BYTES && folder.as_ref().is_none_or(|it| it.len() <= PATH_BYTES),
         ),
+        UiCommand::StartShare { id } => bounded(id.len() <= TEXT_BYTES),
         UiCommand::DeclineFiles { offer, .. }
         | UiCommand::PauseTransfer { offer, .. }
         | UiCommand::CancelTransfer { offer, .. }
@@ -121,6 +122,8 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         UiCommand::RevealFile { path } => bounded(path.len() <= PATH_BYTES),
         UiCommand::SaveReport { text } => bounded(text.len() <= limits::REPORT_BYTES),
         UiCommand::Refresh
+        | UiCommand::ListShares
+        | UiCommand::StopShare
         | UiCommand::SetHandRaised { .. }
         | UiCommand::Care { .. }
         | UiCommand::PickFiles { .. }

@@ -153,9 +153,7 @@ impl Pictures {
         let scaled = LatestSlot::new();
         let failed = Arc::new(AtomicBool::new(false));
         let (wanted, slot, ready) = (Arc::clone(&size), scaled.clone(), Arc::clone(&self.ready));
-        // Observers watch cameras.
         let observer = self.observer.clone();
-        let observer = observer.filter(|_| source == MediaSource::Camera);
         let defect = Arc::clone(&failed);
         let mut first = true;
         let mut scaler = Scaler::new();
@@ -170,9 +168,9 @@ impl Pictures {
             };
             if let Some(observer) = &observer {
                 if std::mem::take(&mut first) {
-                    observer.observe(Observed::FirstFrame(member));
+                    observer.observe(Observed::FirstFrame(member, source));
                 }
-                observer.picture(member, &picture);
+                observer.picture(member, source, &picture);
             }
             let size = wanted.load(Ordering::Relaxed);
             if size != 0 {

@@ -31,8 +31,11 @@ pub struct CallStats {
 pub struct MemberStats {
     /// Who.
     pub member: MemberId,
-    /// Their picture.
+    /// Their camera's picture.
     pub video: VideoStats,
+    /// Their screen, while they share one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screen: Option<ScreenStats>,
     /// Their sound.
     pub audio: AudioStats,
 }
@@ -52,6 +55,30 @@ pub struct VideoStats {
     pub frozen_ms: u64,
     /// Packets given up since the start.
     pub lost: u64,
+}
+
+/// A shared screen. Its rate follows what happens on it, so nothing tells a freeze.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct ScreenStats {
+    /// Width in pixels, 0 before the first frame.
+    pub width: u32,
+    /// Height in pixels, 0 before the first frame.
+    pub height: u32,
+    /// Complete frames per second.
+    pub fps: f64,
+    /// Payload bits per second.
+    pub bitrate_bps: u64,
+}
+
+impl From<VideoStats> for ScreenStats {
+    fn from(stats: VideoStats) -> Self {
+        Self {
+            width: stats.width,
+            height: stats.height,
+            fps: stats.fps,
+            bitrate_bps: stats.bitrate_bps,
+        }
+    }
 }
 
 /// A sound that arrives.
@@ -74,7 +101,10 @@ pub struct AudioStats {
 pub struct UpStats {
     /// The encoded sizes; empty while no picture is sent.
     pub video_layers: Vec<LayerStats>,
-    /// Payload bits per second of all layers and the sound.
+    /// What is shared; absent while nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub screen: Option<ScreenStats>,
+    /// Payload bits per second of all layers, the screen and the sound.
     pub bitrate_bps: u64,
     /// From the capture of a sound packet's first sample to its sending: microphone, processing,
     /// and the packet's own 20 ms. In milliseconds, of the last packet.

@@ -21,7 +21,7 @@ use call_e2ee::{RoomCode, RoomKeys, SignalSealer};
 use call_protocol::channel::chat::AuthorId;
 use call_protocol::peer::{PeerSignal, Profile};
 use call_protocol::ui::LinkView;
-use call_protocol::ui::{CallPhase, CallView, UiEvent};
+use call_protocol::ui::{CallPhase, CallView, ShareView, UiEvent};
 use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MemberId};
 
@@ -179,7 +179,12 @@ impl Call {
         self.signalling.as_ref().is_some_and(Signalling::is_joined)
     }
 
-    pub(crate) fn view(&self, now: Instant, hand_raised: bool) -> CallView {
+    pub(crate) fn view(
+        &self,
+        now: Instant,
+        hand_raised: bool,
+        share: Option<ShareView>,
+    ) -> CallView {
         let phase = match self.phase {
             CallPhase::Joined | CallPhase::Reconnecting if self.is_offline() => CallPhase::Offline,
             phase => phase,
@@ -194,6 +199,7 @@ impl Call {
             hand_raised,
             sound_only: self.sound_only,
             care: self.care.view(),
+            share,
             transfers: self.files.views().to_vec(),
         }
     }

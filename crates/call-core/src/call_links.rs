@@ -66,6 +66,7 @@ impl Call {
                     member.shown.forget_told();
                 }
                 self.keyframes.request(ctx.now, MediaSource::Camera, 0);
+                self.keyframes.request(ctx.now, MediaSource::Screen, 0);
             }
             LinkPeer::Data(_) => {}
         }

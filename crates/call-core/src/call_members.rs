@@ -29,12 +29,16 @@ impl Call {
         if let Some(profile) = &profile {
             member.apply(profile, me);
         }
-        let sound_only = member.sound_only;
+        let (sound_only, sharing) = (member.sound_only, member.sharing);
         let name = member.name.clone();
         ctx.event(CallEvent::MemberJoined { member: id, name });
         if sound_only {
             let member = Some(id);
             ctx.event(CallEvent::SoundOnly { member, on: true });
+        }
+        if sharing {
+            let (member, on) = (id, true);
+            ctx.event(CallEvent::Sharing { member, on });
         }
         if let Some(profile) = &profile {
             self.chat.add_member(id);
@@ -56,12 +60,16 @@ impl Call {
             return;
         };
         let was_known = member.is_known;
-        let was_sound_only = member.sound_only;
+        let (was_sound_only, was_sharing) = (member.sound_only, member.sharing);
         member.apply(&profile, me);
-        let on = member.sound_only;
+        let (on, sharing) = (member.sound_only, member.sharing);
         if on != was_sound_only {
             let member = Some(id);
             ctx.event(CallEvent::SoundOnly { member, on });
+        }
+        if sharing != was_sharing {
+            let (member, on) = (id, sharing);
+            ctx.event(CallEvent::Sharing { member, on });
         }
         self.take_salt(ctx, id, &profile);
         if !was_known {

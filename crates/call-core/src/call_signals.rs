@@ -20,9 +20,9 @@ use call_protocol::wire::SfuTrack;
 /// Own signals kept while the connection to the server is lost. A link in setup makes about 20.
 pub(crate) const PENDING_SIGNALS: usize = 256;
 
-/// What the sending sections of an offer to the SFU carry: the microphone, then the camera's layers
-/// from the largest on.
-const TRACKS: [SfuTrack; 1 + limits::SFU_LAYERS] = [
+/// What the sending sections of an offer to the SFU carry: the microphone, the camera's layers from
+/// the largest on, the screen.
+const TRACKS: [SfuTrack; 2 + limits::SFU_LAYERS] = [
     SfuTrack {
         mline: 0,
         source: MediaSource::Microphone,
@@ -31,6 +31,11 @@ const TRACKS: [SfuTrack; 1 + limits::SFU_LAYERS] = [
     camera(0),
     camera(1),
     camera(2),
+    SfuTrack {
+        mline: 1 + limits::SFU_LAYERS as u16,
+        source: MediaSource::Screen,
+        layer: Some(0),
+    },
 ];
 
 const fn camera(layer: u8) -> SfuTrack {
@@ -69,7 +74,7 @@ impl Call {
                 width_px,
                 height_px,
             } => self.handle_shown(ctx, from, (width_px, height_px)),
-            // No other picture goes over direct links yet.
+            // A screen is sent as large as the path carries it: who looks at it may zoom in.
             PeerSignal::Shown { .. } => {}
             PeerSignal::Bye => self.handle_bye(ctx, from),
             PeerSignal::Data { signal } => self.handle_data_signal(ctx, from, *signal),
@@ -262,7 +267,9 @@ mod tests {
             .collect();
         let camera = |layer| (u16::from(layer) + 1, MediaSource::Camera, Some(layer));
         let microphone = (0, MediaSource::Microphone, None);
-        assert_eq!(tracks, [microphone, camera(0), camera(1), camera(2)]);
+        let screen = (4, MediaSource::Screen, Some(0));
+        let cameras = [camera(0), camera(1), camera(2)];
+        assert_eq!(tracks, [&[microphone][..], &cameras, &[screen]].concat());
         let sent = sfu_message(7, &candidate("candidate:1"));
         assert!(matches!(
             sent,

@@ -169,6 +169,13 @@ pub enum Input {
         /// How it is doing.
         state: DeviceState,
     },
+    /// How what is shared does.
+    Share {
+        /// As in [`crate::MediaOp::Share`]; news of an earlier share change nothing.
+        id: String,
+        /// Its state.
+        state: DeviceState,
+    },
     /// A sound test went on. The last report of every test is [`SoundTestState::Idle`].
     SoundTest {
         /// How it is doing.

@@ -52,8 +52,7 @@ impl Layers {
     pub(crate) fn poll(&mut self, direct: bool, sfu: bool) -> Option<MediaOp> {
         let all = [
             (&mut self.camera, MediaSource::Camera, direct),
-            // Only the camera goes over direct links so far.
-            (&mut self.screen, MediaSource::Screen, false),
+            (&mut self.screen, MediaSource::Screen, direct),
         ];
         for (picture, source, direct) in all {
             let mut wanted = if sfu { picture.sfu } else { Wanted::default() };
@@ -96,9 +95,7 @@ mod tests {
                         told = wanted;
                     }
                 }
-                if source == MediaSource::Camera || !direct {
-                    assert_eq!(told, want, "{sfu_wants:?} {direct} {sfu}");
-                }
+                assert_eq!(told, want, "{sfu_wants:?} {direct} {sfu}");
                 assert_eq!(layers.poll(direct, sfu), None, "told once");
             }
         }

@@ -62,6 +62,7 @@ mod refusal;
 mod roster;
 mod server_url;
 mod session;
+mod share;
 mod signalling;
 mod subscriptions;
 mod topology;

@@ -192,6 +192,13 @@ pub enum MediaOp {
     PlayTestTone,
     /// End the running test.
     StopSoundTest,
+    /// List what can be shared and tell the UI.
+    ListShares,
+    /// Capture this screen or window from now on; report by [`crate::Input::Share`]. `None`: nothing.
+    Share {
+        /// As in [`call_protocol::ui::UiCommand::StartShare`].
+        id: Option<String>,
+    },
     /// Encode the next picture of one of one's own layers as a keyframe.
     ForceKeyframe {
         /// Which picture.
@@ -215,9 +222,11 @@ pub enum MediaOp {
         /// How.
         plan: Option<PicturePlan>,
     },
-    /// Direct links to exactly these members get no picture: their paths carry only sound. Who is
-    /// not among them any more begins with a keyframe.
+    /// Direct links to exactly these members do not get this picture: their paths carry only sound. Who
+    /// is not among them any more begins with a keyframe.
     HoldPicture {
+        /// Which picture.
+        source: MediaSource,
         /// Whom, in order.
         members: Vec<MemberId>,
     },
@@ -373,6 +382,13 @@ pub enum CallEvent {
     SoundOnly {
         /// Whose picture; `None`: one's own, for everybody.
         member: Option<MemberId>,
+        /// Whether.
+        on: bool,
+    },
+    /// A member shares a screen or window, or no longer.
+    Sharing {
+        /// Who.
+        member: MemberId,
         /// Whether.
         on: bool,
     },

@@ -25,6 +25,7 @@ pub(crate) struct Member {
     pub(crate) muted: bool,
     pub(crate) camera_on: bool,
     pub(crate) hand_raised: bool,
+    pub(crate) sharing: bool,
     /// Whether their picture is held back from us, because a path carries only sound.
     pub(crate) sound_only: bool,
     pub(crate) codec: Option<VideoCodec>,
@@ -67,6 +68,7 @@ impl Member {
             muted: false,
             camera_on: false,
             hand_raised: false,
+            sharing: false,
             sound_only: false,
             codec: None,
             volume_percent: UNCHANGED_PERCENT,
@@ -116,6 +118,7 @@ impl Member {
         self.camera_on = profile.camera_on;
         self.hand_raised = profile.hand_raised;
         self.says_host = profile.host;
+        self.sharing = profile.sharing;
         self.sound_only = profile.sound_only || profile.sound_only_for.contains(&me);
     }
 }
@@ -186,6 +189,7 @@ impl Roster {
                 volume_percent: member.volume_percent,
                 muted_here: member.muted_here,
                 hand_raised: member.hand_raised,
+                sharing: member.sharing,
                 sound_only: member.sound_only && member.camera_on,
             })
             .collect()
@@ -224,6 +228,7 @@ mod tests {
             camera_on: true,
             media_salt: String::new(),
             hand_raised: true,
+            sharing: true,
             sound_only: false,
             host: None,
             sound_only_for: vec![MemberId(3), MemberId(4)],
@@ -233,7 +238,7 @@ mod tests {
         member.apply(&profile, MemberId(4));
         assert!(member.sound_only);
         assert!(member.name.starts_with("Eve x") && member.muted && member.camera_on);
-        assert!(member.hand_raised);
+        assert!(member.hand_raised && member.sharing);
         assert!(member.name.chars().count() <= limits::NAME_CHARS);
     }
 }

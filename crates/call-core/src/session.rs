@@ -31,6 +31,7 @@ use crate::input::{AttemptId, Input};
 use crate::output::{CallEvent, LocatePurpose, MediaOp, Output, Reason};
 use crate::quality::Quality;
 use crate::server_url::websocket_url;
+use crate::share::Share;
 use crate::view::{Devices, is_loss};
 
 /// Tiles the UI may show at once: camera and screen of everybody.
@@ -60,6 +61,7 @@ pub struct Session {
     /// What the wall clock said, and when.
     wall_clock: (Instant, u64),
     hand_raised: bool,
+    share: Share,
     out: VecDeque<Output>,
     run: Option<MediaOp>,
     view_stale: bool,
@@ -96,6 +98,7 @@ impl Session {
             now,
             wall_clock: (now, config.unix_ms),
             hand_raised: false,
+            share: Share::default(),
             out: VecDeque::from([Output::Media(MediaOp::SetMuted { muted })]),
             run: None,
             view_stale: true,
@@ -177,9 +180,13 @@ impl Session {
             }
             Input::WallClock { unix_ms } => self.wall_clock = (now, unix_ms),
             Input::SoundTest { state } => self.sound_test = state,
+            Input::Share { id, state } => self.handle_share(now, &id, state),
             Input::Timeout => self.with_call(now, |call, ctx| call.handle_timeout(ctx)),
         }
         self.hand_raised &= self.is_in_call();
+        if !self.is_in_call() {
+            self.stop_share();
+        }
         let files = self.call.as_mut().map(|call| &mut call.files);
         self.view_stale |= files.is_some_and(Files::take_changed);
         self.run_devices();
@@ -196,7 +203,7 @@ impl Session {
         let call = self
             .call
             .as_ref()
-            .map(|call| call.view(self.now, self.hand_raised));
+            .map(|call| call.view(self.now, self.hand_raised, self.share.view()));
         let view = self.devices.app_view(
             &self.settings,
             self.muted,
@@ -324,6 +331,12 @@ impl Session {
             }
             UiCommand::StopSoundTest => self.stop_sound_test(),
             UiCommand::RefreshDevices => self.media(MediaOp::RefreshDevices),
+            UiCommand::ListShares => self.media(MediaOp::ListShares),
+            UiCommand::StartShare { id } => self.start_share(now, id),
+            UiCommand::StopShare => {
+                self.stop_share();
+                self.refresh(now);
+            }
             UiCommand::SetVisibleTiles { mut tiles } => {
                 tiles.truncate(TILES);
                 tiles.retain(|tile| self.is_shown(tile.member));
@@ -478,6 +491,27 @@ impl Session {
         }
     }
 
+    fn start_share(&mut self, now: Instant, id: String) {
+        if !self.is_in_call() || id.is_empty() || id.len() > DEVICE_ID_BYTES {
+            return self.refuse(ErrorCode::BadState, "start_share");
+        }
+        let op = self.share.start(id);
+        self.media(op);
+        self.refresh(now);
+    }
+
+    fn stop_share(&mut self) {
+        self.share.stop().into_iter().for_each(|op| self.media(op));
+    }
+
+    fn handle_share(&mut self, now: Instant, id: &str, state: DeviceState) {
+        if let Some(code) = self.share.handle_state(id, state) {
+            self.stop_share();
+            self.refuse(code, "what was shared is not there any more");
+        }
+        self.refresh(now);
+    }
+
     fn is_shown(&self, member: MemberId) -> bool {
         let is_member = |call: &Call| call.roster.contains(member);
         member == SELF_MEMBER || self.call.as_ref().is_some_and(is_member)
@@ -551,6 +585,7 @@ impl Session {
             camera_on: self.camera_on && !self.devices.camera_failed(),
             media_salt: String::new(),
             hand_raised: self.hand_raised,
+            sharing: self.share.is_running(),
             sound_only: quality.is_some_and(Quality::is_sound_only),
             sound_only_for: quality.map(|it| it.held().to_vec()).unwrap_or_default(),
         }

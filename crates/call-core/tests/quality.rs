@@ -117,10 +117,11 @@ fn one_weak_member_of_a_mesh_costs_the_others_nothing() {
     report(&mut world, 0, 5, &[(1, 70), (2, 4_000)]);
     world.run(SECOND);
     let members = vec![world.me(1)];
+    let source = MediaSource::Camera;
     assert!(
         world.clients[0]
             .media
-            .contains(&MediaOp::HoldPicture { members })
+            .contains(&MediaOp::HoldPicture { source, members })
     );
     assert_eq!(encoded(&world, 0), Some(Some(1_280)));
     assert!(!world.call(0).sound_only);
@@ -131,7 +132,7 @@ fn one_weak_member_of_a_mesh_costs_the_others_nothing() {
     assert!(
         world.clients[0]
             .media
-            .contains(&MediaOp::HoldPicture { members })
+            .contains(&MediaOp::HoldPicture { source, members })
     );
     assert!(!shows_sound_only(&world, 1, 0));
 }

@@ -185,7 +185,13 @@ fn the_offer_names_its_tracks_and_candidates_follow() {
     let tracks: Vec<_> = tracks.iter().map(|it| (it.mline, it.layer)).collect();
     assert_eq!(
         tracks,
-        [(0, None), (1, Some(0)), (2, Some(1)), (3, Some(2))]
+        [
+            (0, None),
+            (1, Some(0)),
+            (2, Some(1)),
+            (3, Some(2)),
+            (4, Some(0))
+        ]
     );
 }
 

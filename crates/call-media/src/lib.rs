@@ -4,6 +4,7 @@
 //! * [`pool`]: buffers used again and again.
 //! * [`video`]: cameras and synthetic pictures, encoders and decoders, RTP payloads, send pipeline.
 //! * [`audio`]: microphones, speakers and synthetic sound, Opus, jitter buffer, mixer.
+//! * [`screen`]: screens and windows to share.
 //! * [`lip_sync`]: what keeps a person's picture and sound together.
 //! * [`watch`]: notices that devices come and go.
 //!
@@ -17,5 +18,6 @@ pub mod audio;
 pub mod frame;
 pub mod lip_sync;
 pub mod pool;
+pub mod screen;
 pub mod video;
 pub mod watch;

@@ -87,6 +87,12 @@ pub enum ErrorCode {
     SpeakerLost,
     /// Another application holds the speaker.
     SpeakerBusy,
+    /// There is no such screen or window, or no longer.
+    ShareNotFound,
+    /// The system denied access to the screen.
+    ShareDenied,
+    /// The shared screen or window stopped delivering pictures.
+    ShareLost,
     /// A codec failed to start or to process a frame.
     CodecFailed,
     /// A file could not be read or written.

@@ -37,6 +37,10 @@ pub const CHANNEL_PENDING_BYTES: usize = 1024 * 1024;
 pub const ENCODED_FRAME_BYTES: usize = 4 * 1024 * 1024;
 /// Largest picture width or height, in pixels.
 pub const PICTURE_PX: u32 = 4_096;
+/// Screens and windows offered for sharing at once; more are left out.
+pub const SHARES: usize = 24;
+/// Width and height a thumbnail of one fits into, in pixels.
+pub const THUMBNAIL_PX: (u32, u32) = (256, 160);
 /// Pictures one client may subscribe to at once.
 pub const SUBSCRIPTIONS: usize = 2 * ROOM_MEMBERS;
 /// Bytes of a description to or from the SFU; its sections outnumber those of a peer's.

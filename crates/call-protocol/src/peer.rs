@@ -27,6 +27,9 @@ pub struct Profile {
     /// another host while the one before is there and does not say so here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<MemberId>,
+    /// Whether the member shares a screen or window.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sharing: bool,
     /// Whether the camera's picture is held back from everybody, because the path carries nothing
     /// but sound.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

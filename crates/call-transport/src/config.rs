@@ -41,22 +41,27 @@ pub struct LinkConfig {
 /// for data channels always comes last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkShape {
-    /// To a member: one section for sound and, where there are codecs, one for pictures, both
-    /// directions in each.
+    /// To a member: one section for sound and, where there are codecs, one for pictures and one for a
+    /// shared screen, both directions in each. A screen is started and stopped without negotiating: its
+    /// section merely carries something or nothing.
     Peer {
         /// Whether we may send sound; receiving is always negotiated.
         send_audio: bool,
         /// Whether we may send pictures; receiving is always negotiated.
         send_video: bool,
+        /// Whether there is a section for screens.
+        screen: bool,
     },
     /// To a member, data channels only.
     Data,
-    /// To the SFU: m-line 0 for our sound and m-line 1 + n for layer n of our picture, each sending
-    /// only, then slots for what others send, each receiving only: sound, then pictures. Media ids
+    /// To the SFU: m-line 0 for our sound, m-line 1 + n for layer n of our picture and the next one for
+    /// our screen, each sending only, then slots for what others send, each receiving only: sound, then pictures. Media ids
     /// are the m-lines' numbers. Counts beyond the protocol's limits are cut.
     Sfu {
         /// Simulcast layers we send, layer 0 (largest) first; at most [`limits::SFU_LAYERS`].
         video_layers: u8,
+        /// Whether there is a section for our screen.
+        screen: bool,
         /// Sections for others' sound; at most [`limits::SFU_AUDIO_SLOTS`].
         audio_slots: u8,
         /// Sections for others' pictures; at most [`limits::SFU_VIDEO_SLOTS`].
@@ -75,6 +80,7 @@ impl Default for LinkConfig {
             shape: LinkShape::Peer {
                 send_audio: true,
                 send_video: true,
+                screen: false,
             },
             relay_only: false,
         }
@@ -105,6 +111,15 @@ impl LinkConfig {
             return 0;
         }
         wanted.min(limits::SFU_LAYERS)
+    }
+
+    /// Whether there is a section for a screen of ours.
+    pub(crate) fn has_screen(&self) -> bool {
+        let wanted = match self.shape {
+            LinkShape::Peer { screen, .. } | LinkShape::Sfu { screen, .. } => screen,
+            LinkShape::Data => false,
+        };
+        wanted && !self.video_codecs.is_empty()
     }
 
     /// Media sections that only receive.

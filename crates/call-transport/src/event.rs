@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Instant;
 
 use bytes::Bytes;
-use call_protocol::VideoCodec;
 use call_protocol::peer::PeerSignal;
+use call_protocol::{MediaSource, VideoCodec};
 
 /// Sound or picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -137,7 +137,9 @@ pub enum LinkEvent {
     /// The peer needs a keyframe (PLI, RFC 4585, or FIR, RFC 5104). Several requests at once are
     /// reported once.
     KeyframeRequested {
-        /// Of which of our layers, told by the SSRC the request names.
+        /// Of which of our pictures, told by the SSRC the request names.
+        source: MediaSource,
+        /// Of which of its layers.
         layer: u8,
     },
     /// The channel is open in both directions.

@@ -11,7 +11,7 @@
 //! hold the peer back. A peer's nonsense is logged at DEBUG and changes nothing.
 //!
 //! Not here: which members to connect to, sealing of signals and media, packetizing and decoding.
-//! Not yet: IPv6 host candidates, camera and screen in one link, simulcast by rid.
+//! Not yet: IPv6 host candidates, simulcast by rid.
 //!
 //! # Congestion control
 //!

@@ -50,6 +50,7 @@ pub struct Link {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) audio: Option<TrackOut>,
     pub(crate) layers: Vec<TrackOut>,
+    pub(crate) screen: Option<TrackOut>,
     pub(crate) channels: [ChannelOut; 3],
     pub(crate) bulk: Arc<dyn DataChannel>,
     pub(crate) shared: Arc<Shared>,
@@ -115,6 +116,14 @@ impl Link {
     /// `layer` is the simulcast layer; a peer gets layer 0 only, other layers are dropped.
     pub fn send_video(&self, layer: u8, codec: VideoCodec, packet: RtpOut) {
         match self.layers.get(usize::from(layer)) {
+            Some(track) => track.send(Codec::Video(codec), packet),
+            None => self.count_dropped(),
+        }
+    }
+
+    /// Sends one packet of a frame of the shared screen, or drops and counts it.
+    pub fn send_screen(&self, codec: VideoCodec, packet: RtpOut) {
+        match &self.screen {
             Some(track) => track.send(Codec::Video(codec), packet),
             None => self.count_dropped(),
         }

@@ -252,7 +252,7 @@ impl Negotiation {
             }
         }
         self.remote_ufrag = ufrag;
-        if self.sections.iter().any(|kind| !has_section(&sdp, kind)) {
+        if self.lacks_sections(&sdp) {
             self.wanted
                 .get_or_insert(Outstanding { restart_ice: false });
         }
@@ -266,6 +266,13 @@ impl Negotiation {
         steps.extend(self.admit_candidates());
         steps.extend(self.wanted_offer());
         steps
+    }
+
+    /// Whether an offer has fewer sections of a kind than we need.
+    fn lacks_sections(&self, sdp: &str) -> bool {
+        let needed = |kind| self.sections.iter().filter(|other| *other == kind).count();
+        let mut kinds = self.sections.iter();
+        kinds.any(|kind| count_sections(sdp, kind) < needed(kind))
     }
 
     fn handle_answer(&mut self, sdp: String) -> Vec<Step> {
@@ -330,9 +337,11 @@ fn ice_ufrag(sdp: &str) -> Option<String> {
         .map(|ufrag| ufrag.trim().to_owned())
 }
 
-fn has_section(sdp: &str, kind: &str) -> bool {
-    let mut media = sdp.lines().filter_map(|line| line.strip_prefix("m="));
-    media.any(|media| media.split(' ').next() == Some(kind))
+fn count_sections(sdp: &str, kind: &str) -> usize {
+    let media = sdp.lines().filter_map(|line| line.strip_prefix("m="));
+    media
+        .filter(|media| media.split(' ').next() == Some(kind))
+        .count()
 }
 
 #[cfg(test)]

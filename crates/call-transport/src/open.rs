@@ -88,6 +88,7 @@ pub(crate) async fn open(
 struct Parts {
     audio: Option<TrackOut>,
     layers: Vec<TrackOut>,
+    screen: Option<TrackOut>,
     channels: Channels,
     children: JoinSet<()>,
 }
@@ -115,11 +116,15 @@ async fn assemble(
     } else {
         add_receivers(MediaKind::Audio, config, connection).await?;
     }
+    // The stack would offer the one codec a track was announced with.
+    let codecs = Some(setup::video_parameters(&config.video_codecs));
     let mut layers = Vec::new();
     for track in TrackOut::video(&config.video_codecs, shared) {
-        // The stack would offer the one codec the track was announced with.
-        let codecs = Some(setup::video_parameters(&config.video_codecs));
-        layers.push(add_track(track, codecs, is_sfu, connection, &mut children).await?);
+        layers.push(add_track(track, codecs.clone(), is_sfu, connection, &mut children).await?);
+    }
+    let mut screen = None;
+    if let Some(track) = TrackOut::screen(&config.video_codecs, shared) {
+        screen = Some(add_track(track, codecs, is_sfu, connection, &mut children).await?);
     }
     if is_sfu {
         add_receivers(MediaKind::Audio, config, connection).await?;
@@ -129,6 +134,7 @@ async fn assemble(
     Ok(Parts {
         audio,
         layers,
+        screen,
         channels,
         children,
     })
@@ -268,6 +274,7 @@ fn start(
         commands,
         audio: parts.audio,
         layers: parts.layers,
+        screen: parts.screen,
         channels,
         bulk: parts.channels.bulk,
         shared,

@@ -37,6 +37,8 @@ pub(crate) struct OutStreams {
     pub(crate) audio: Option<u32>,
     /// Of the pictures and of their retransmissions, layer 0 first.
     pub(crate) layers: Vec<(u32, u32)>,
+    /// The same of the screen.
+    pub(crate) screen: Option<(u32, u32)>,
 }
 
 impl OutStreams {
@@ -58,6 +60,7 @@ impl OutStreams {
             layers: (0..config.video_layers())
                 .map(|_| (next(), next()))
                 .collect(),
+            screen: config.has_screen().then(|| (next(), next())),
         }
     }
 
@@ -65,6 +68,11 @@ impl OutStreams {
     pub(crate) fn layer(&self, ssrc: u32) -> Option<u8> {
         let layer = self.layers.iter().position(|(media, _)| *media == ssrc)?;
         Some(layer as u8)
+    }
+
+    /// Whether this is the SSRC of the screen.
+    pub(crate) fn is_screen(&self, ssrc: u32) -> bool {
+        self.screen.is_some_and(|(media, _)| media == ssrc)
     }
 }
 
@@ -106,6 +114,21 @@ impl TrackOut {
             Self::make(shared, (ssrc, Some(rtx)), codec, kind, label, VIDEO_PACKETS)
         };
         layers.map(track).collect()
+    }
+
+    /// The track of the screen; `None` if the link has none.
+    pub(crate) fn screen(codecs: &[VideoCodec], shared: &Arc<Shared>) -> Option<NewTrack> {
+        let (ssrc, rtx) = shared.streams.screen?;
+        let (codec, kind) = (bound_codec(codecs), RtpCodecKind::Video);
+        let label = "screen".to_owned();
+        Some(Self::make(
+            shared,
+            (ssrc, Some(rtx)),
+            codec,
+            kind,
+            label,
+            VIDEO_PACKETS,
+        ))
     }
 
     fn make(

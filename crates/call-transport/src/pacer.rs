@@ -78,8 +78,9 @@ pub(crate) struct Pacer {
     padding: Padding,
     running: Option<Running>,
     repairs: VecDeque<TaggedPacket>,
-    /// By layer; what leaves first is at the end.
-    queues: [VecDeque<TaggedPacket>; limits::SFU_LAYERS],
+    /// The screen, which waits for the camera because that keeps to its share of the budget, then the
+    /// camera by layer; what leaves first is at the end.
+    queues: [VecDeque<TaggedPacket>; 1 + limits::SFU_LAYERS],
     unpaced: BTreeSet<u32>,
     inbound: VecDeque<TaggedPacket>,
     outbound: VecDeque<TaggedPacket>,
@@ -271,8 +272,13 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Pacer {
             self.repair_bits += bits_of(&msg);
             self.repairs.push_back(msg);
         } else {
-            let layer = self.streams.layer(ssrc).map_or(0, usize::from);
-            self.queues[layer.min(limits::SFU_LAYERS - 1)].push_back(msg);
+            let queue = if self.streams.is_screen(ssrc) {
+                0
+            } else {
+                let layer = self.streams.layer(ssrc).map_or(0, usize::from);
+                1 + layer.min(limits::SFU_LAYERS - 1)
+            };
+            self.queues[queue].push_back(msg);
             self.begin_probe(now);
         }
         self.release(now, false);

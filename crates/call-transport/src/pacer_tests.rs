@@ -35,6 +35,7 @@ fn pacer_with(probes: Probes, padding: Padding) -> Pacer {
     let streams = OutStreams {
         audio: Some(AUDIO),
         layers: vec![(VIDEO, 12), (LAYER_1, 13)],
+        screen: None,
     };
     let budget = Arc::new(Budget::new(START_BPS));
     let mut pacer = Pacer::new(streams, budget, probes, padding);

@@ -311,13 +311,14 @@ pub(crate) fn configuration(config: &LinkConfig) -> RTCConfiguration {
         .build()
 }
 
-/// Kinds of media sections every description of ours has.
+/// Kinds of media sections every description of ours has, once for each at least.
 pub(crate) fn sections(config: &LinkConfig) -> Vec<&'static str> {
     let kinds = [(MediaKind::Audio, "audio"), (MediaKind::Video, "video")];
     kinds
         .into_iter()
         .filter(|(kind, _)| config.sends(*kind) || config.receiving_sections(*kind) > 0)
         .map(|(_, name)| name)
+        .chain(config.has_screen().then_some("video"))
         .chain(["application"])
         .collect()
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use call_protocol::MediaSource;
 use tokio::sync::Notify;
 
 use crate::arrivals::Arrivals;
@@ -19,6 +20,9 @@ use crate::tunnel::control::BulkControl;
 
 /// Assumed until the first measurement; between a LAN and another continent.
 const RTT_UNKNOWN_US: u32 = 100_000;
+
+/// The screen's among the bits of [`Shared::keyframe_layers`].
+const SCREEN_BIT: u8 = 7;
 
 /// One link's shared state.
 #[derive(Debug)]
@@ -43,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) is_connected: AtomicBool,
     /// Wakes the link's task when the peer asked for a keyframe.
     pub(crate) keyframe_wanted: Notify,
-    /// Of which layers: a bit each.
+    /// Of which layers of the camera: a bit each, the highest is the screen's.
     keyframe_layers: AtomicU8,
     /// PLI and FIR that arrived.
     pub(crate) keyframe_requests_in: AtomicU64,
@@ -116,18 +120,26 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner) = ids;
     }
 
-    /// The peer asks for a keyframe of a layer.
-    pub(crate) fn want_keyframe(&self, layer: u8) {
+    /// The peer asks for a keyframe of the stream with this SSRC; whether it is one of ours.
+    pub(crate) fn want_keyframe(&self, ssrc: u32) {
+        let bit = match self.streams.layer(ssrc) {
+            Some(layer) if layer < SCREEN_BIT => layer,
+            None if self.streams.is_screen(ssrc) => SCREEN_BIT,
+            _ => return,
+        };
         self.keyframe_requests_in.fetch_add(1, Ordering::Relaxed);
-        self.keyframe_layers
-            .fetch_or(1 << (layer & 7), Ordering::AcqRel);
+        self.keyframe_layers.fetch_or(1 << bit, Ordering::AcqRel);
         self.keyframe_wanted.notify_one();
     }
 
-    /// The layers asked for since the previous call.
-    pub(crate) fn take_wanted_keyframes(&self) -> impl Iterator<Item = u8> + use<> {
+    /// The pictures and layers asked for since the previous call.
+    pub(crate) fn take_wanted_keyframes(&self) -> impl Iterator<Item = (MediaSource, u8)> + use<> {
         let layers = self.keyframe_layers.swap(0, Ordering::AcqRel);
-        (0..8).filter(move |layer| layers & (1 << layer) != 0)
+        let asked = (0..=SCREEN_BIT).filter(move |layer| layers & (1 << layer) != 0);
+        asked.map(|layer| match layer {
+            SCREEN_BIT => (MediaSource::Screen, 0),
+            layer => (MediaSource::Camera, layer),
+        })
     }
 
     /// The NTP time our sender reports give for `now`.

@@ -59,8 +59,8 @@ impl Tap {
     }
 
     fn handle_keyframe_request(&self, ssrcs: impl Iterator<Item = u32>) {
-        for layer in ssrcs.filter_map(|ssrc| self.shared.streams.layer(ssrc)) {
-            self.shared.want_keyframe(layer);
+        for ssrc in ssrcs {
+            self.shared.want_keyframe(ssrc);
         }
     }
 

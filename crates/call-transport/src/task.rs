@@ -452,12 +452,11 @@ impl Task {
 
     fn handle_keyframes_wanted(&mut self) {
         for wanted in self.shared.take_wanted_keyframes() {
-            let is_waiting = self.outbox.iter().any(
-                |event| matches!(event, LinkEvent::KeyframeRequested { layer } if *layer == wanted),
-            );
-            if !is_waiting {
+            let is_wanted = |event: &LinkEvent| matches!(event, LinkEvent::KeyframeRequested { source, layer } if (*source, *layer) == wanted);
+            if !self.outbox.iter().any(is_wanted) {
+                let (source, layer) = wanted;
                 self.outbox
-                    .push_back(LinkEvent::KeyframeRequested { layer: wanted });
+                    .push_back(LinkEvent::KeyframeRequested { source, layer });
             }
         }
     }

@@ -111,6 +111,7 @@ async fn codecs_are_what_both_have_in_our_order() {
             shape: LinkShape::Peer {
                 send_audio: false,
                 send_video: true,
+                screen: false,
             },
             ..config(false, false)
         };

@@ -257,7 +257,7 @@ async fn the_server_asks_for_keyframes_of_one_layer() {
             stream.request_keyframe(KeyframeRequestKind::Pli);
         };
         served.sfu.call(ask).await;
-        let is_request = |event: &LinkEvent| matches!(event, LinkEvent::KeyframeRequested { layer: asked } if *asked == layer);
+        let is_request = |event: &LinkEvent| matches!(event, LinkEvent::KeyframeRequested { layer: asked, .. } if *asked == layer);
         served
             .until("the request", |end, _| end.count(is_request) > 0)
             .await;

@@ -39,6 +39,7 @@ pub(crate) fn sfu_config() -> LinkConfig {
     LinkConfig {
         shape: LinkShape::Sfu {
             video_layers: LAYERS,
+            screen: false,
             audio_slots: AUDIO_SLOTS,
             video_slots: VIDEO_SLOTS,
         },

@@ -4,10 +4,17 @@ use call_protocol::limits;
 use call_protocol::peer::{PeerSignal, SdpKind};
 use call_protocol::wire::{ClientMessage, SfuTrack};
 use call_protocol::{MediaSource, VideoCodec};
-use call_transport::{IceServer, LinkConfig, LinkEvent, LinkShape};
+use call_transport::{Codec, IceServer, LinkConfig, LinkEvent, LinkShape};
 
 use crate::sfu_peer::{AUDIO_SLOTS, LAYERS, VIDEO_SLOTS, sfu_config};
 use crate::support::{End, Pair, config, number_of, numbered};
+
+/// A link to a member with a section for screens.
+const SHARING: LinkShape = LinkShape::Peer {
+    send_audio: true,
+    send_video: true,
+    screen: true,
+};
 
 /// The first offer of a link.
 async fn offer(config: LinkConfig) -> String {
@@ -54,6 +61,19 @@ async fn sections_stand_in_the_promised_order() {
         sections(&offer(config(true, true)).await),
         ["audio sendrecv", "video sendrecv", "application sendrecv"]
     );
+    let sharing = LinkConfig {
+        shape: SHARING,
+        ..config(true, true)
+    };
+    assert_eq!(
+        sections(&offer(sharing).await),
+        [
+            "audio sendrecv",
+            "video sendrecv",
+            "video sendrecv",
+            "application sendrecv"
+        ]
+    );
     let shape = |shape| LinkConfig {
         shape,
         ..config(true, true)
@@ -65,6 +85,7 @@ async fn sections_stand_in_the_promised_order() {
     let silent = LinkShape::Peer {
         send_audio: false,
         send_video: false,
+        screen: false,
     };
     assert_eq!(
         sections(&offer(shape(silent)).await),
@@ -73,10 +94,11 @@ async fn sections_stand_in_the_promised_order() {
     // Counts beyond what a server takes are cut.
     let greedy = LinkShape::Sfu {
         video_layers: 9,
+        screen: true,
         audio_slots: 90,
         video_slots: 200,
     };
-    let full = 1 + limits::SFU_LAYERS + limits::SFU_AUDIO_SLOTS + limits::SFU_VIDEO_SLOTS + 1;
+    let full = 1 + limits::SFU_LAYERS + 1 + limits::SFU_AUDIO_SLOTS + limits::SFU_VIDEO_SLOTS + 1;
     assert_eq!(sections(&offer(shape(greedy)).await).len(), full);
 }
 
@@ -187,4 +209,57 @@ async fn a_member_gets_one_layer() {
     let stats = pair.ends[0].link.stats().await;
     assert!(stats.dropped_out >= 2 && stats.video_layers_out[1].packets == 0);
     pair.close().await;
+}
+
+/// Pictures of both ends and their screens, whoever offers, and two offers that cross; the streams are
+/// told apart by their payloads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_screen_flows_beside_the_camera_both_ways() {
+    for initiators in [[true, false], [false, true], [true, true]] {
+        let end = |polite: bool, initiator| LinkConfig {
+            shape: SHARING,
+            ..config(polite, initiator)
+        };
+        let ends = [end(true, initiators[0]), end(false, initiators[1])];
+        let mut pair = Pair::connected(ends).await;
+        let mut seen = [[false; 2]; 2];
+        let mut number = 0;
+        pair.until("cameras and screens", |ends| {
+            number += 1;
+            for end in ends.iter() {
+                let link = &end.link;
+                link.send_video(0, VideoCodec::Vp8, numbered(number, 100));
+                link.send_screen(VideoCodec::Vp9, numbered(number, 200));
+            }
+            for (end, seen) in ends.iter_mut().zip(&mut seen) {
+                while let Ok(packet) = end.media.try_recv() {
+                    let is_screen = packet.payload.len() == 200;
+                    let codec = if is_screen {
+                        VideoCodec::Vp9
+                    } else {
+                        VideoCodec::Vp8
+                    };
+                    assert_eq!(packet.codec, Codec::Video(codec));
+                    seen[usize::from(is_screen)] = true;
+                    if is_screen {
+                        end.link.request_keyframe(Some(packet.ssrc));
+                    }
+                }
+            }
+            seen == [[true; 2]; 2]
+        })
+        .await;
+        let asked = |wanted: MediaSource| move |event: &LinkEvent| matches!(event, LinkEvent::KeyframeRequested { source, layer: 0 } if *source == wanted);
+        pair.until("requests for the screens", |ends| {
+            ends.iter()
+                .all(|end| end.count(asked(MediaSource::Screen)) > 0)
+        })
+        .await;
+        let of_cameras = pair
+            .ends
+            .iter()
+            .map(|end| end.count(asked(MediaSource::Camera)));
+        assert_eq!(of_cameras.sum::<usize>(), 0);
+        pair.close().await;
+    }
 }

@@ -11,7 +11,7 @@ use call_client::{
 };
 use call_core::CallEvent;
 use call_media::frame::I420Frame;
-use call_protocol::{ErrorCode, MemberId};
+use call_protocol::{ErrorCode, MediaSource, MemberId};
 use call_server::{RunningServer, ServerConfig, serve};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::timeout;
@@ -39,7 +39,7 @@ impl CallObserver for Watcher {
         self.more.notify_one();
     }
 
-    fn picture(&self, _member: MemberId, _picture: &I420Frame) {}
+    fn picture(&self, _member: MemberId, _source: MediaSource, _picture: &I420Frame) {}
 
     fn sound(&self, _member: MemberId, _samples: &[f32]) {}
 }

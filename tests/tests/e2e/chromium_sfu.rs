@@ -155,6 +155,7 @@ impl Browser {
             camera_on: true,
             media_salt: String::new(),
             hand_raised: false,
+            sharing: false,
             sound_only: false,
             sound_only_for: Vec::new(),
         };

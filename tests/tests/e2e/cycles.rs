@@ -14,7 +14,7 @@ const CYCLES: usize = 200;
 const WARM: usize = 50;
 
 async fn first_frame(member: &Watched) {
-    let seen = |observed: &Observed| matches!(observed, Observed::FirstFrame(_)).then_some(());
+    let seen = |observed: &Observed| matches!(observed, Observed::FirstFrame(..)).then_some(());
     member.watcher.until("first frame", seen).await;
 }
 

@@ -53,7 +53,7 @@ async fn found_by_code() {
     })
     .await
     .expect("Bo joins");
-    let seen = |o: &Observed| matches!(o, Observed::FirstFrame(_)).then_some(());
+    let seen = |o: &Observed| matches!(o, Observed::FirstFrame(..)).then_some(());
     ann.watcher.until("Bo's picture", seen).await;
 
     // The host leaves and comes back to the room that goes on without them.

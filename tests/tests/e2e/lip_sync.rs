@@ -9,8 +9,8 @@ use call_client::{
 use call_media::audio::SAMPLE_RATE_HZ;
 use call_media::frame::I420Frame;
 use call_media::video::mark::{now_us, read_mark};
-use call_protocol::MemberId;
 use call_protocol::ui::UiCommand;
+use call_protocol::{MediaSource, MemberId};
 use call_server::{ServerConfig, serve};
 use visavis_tests::support::engine::{Watcher, eventually};
 use visavis_tests::support::headless::PATIENCE;
@@ -52,7 +52,7 @@ impl CallObserver for Delays {
         self.watcher.observe(observed);
     }
 
-    fn picture(&self, _member: MemberId, picture: &I420Frame) {
+    fn picture(&self, _member: MemberId, _source: MediaSource, picture: &I420Frame) {
         if let Some(mark) = read_mark(picture) {
             let delay_ms = mark.age_us(now_us()) as f64 / 1e3;
             self.measured().pictures_ms.push(delay_ms);

@@ -32,5 +32,6 @@ mod quality;
 mod reconnect;
 mod relay;
 mod rooms;
+mod screen;
 mod server_loss;
 mod sound;

@@ -10,10 +10,10 @@ use call_client::{
 use call_media::audio::test_tone::CHIME_HZ;
 use call_media::audio::tone_strength;
 use call_media::frame::I420Frame;
-use call_protocol::MemberId;
 use call_protocol::ui::{
     AppView, DeviceState, MemberLevel, SoundTestState, UiCommand, UiEvent, VoiceView,
 };
+use call_protocol::{MediaSource, MemberId};
 use call_server::{ServerConfig, serve};
 use visavis_tests::support::engine::eventually;
 use visavis_tests::support::in_real_time;
@@ -89,7 +89,7 @@ impl UiSink for Person {
 
 impl CallObserver for Person {
     fn observe(&self, _observed: Observed) {}
-    fn picture(&self, _member: MemberId, _picture: &I420Frame) {}
+    fn picture(&self, _member: MemberId, _source: MediaSource, _picture: &I420Frame) {}
     fn sound(&self, _member: MemberId, _samples: &[f32]) {}
     fn playout(&self, samples: &[f32]) {
         let mut heard = self.heard();

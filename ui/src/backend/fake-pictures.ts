@@ -5,6 +5,8 @@
 
 import type { MemberId } from "../generated/MemberId";
 import { SELF_MEMBER, writeFrame, type Frame } from "../video/header";
+import { tileKey, type TileId } from "../video/tile";
+import { drawScreen } from "./fake-shares";
 import { ENGINE_COLOUR } from "../video/picture";
 import { rgbaToI420 } from "../video/yuv";
 
@@ -27,23 +29,25 @@ const LOOKS = [
 class Person {
   private readonly canvas: OffscreenCanvas;
   private readonly context: OffscreenCanvasRenderingContext2D | null;
-  private readonly width = 480;
-  private readonly height = 270;
+  private readonly width: number;
+  private readonly height: number;
   private encoder: VideoEncoder | null = null;
   private sequence = 0;
   wantsKeyframe = true;
 
   constructor(
-    readonly member: MemberId,
+    readonly id: TileId,
     private readonly emit: (frame: Omit<Frame, "epoch">) => void,
   ) {
+    [this.width, this.height] = id.source === "screen" ? [1280, 720] : [480, 270];
     this.canvas = new OffscreenCanvas(this.width, this.height);
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
   }
 
   step(now_ms: number, encoded: boolean): void {
     if (!this.context) return;
-    draw(this.context, this.width, this.height, this.member, now_ms);
+    if (this.id.source === "screen") drawScreen(this.context, this.width, this.height, now_ms);
+    else draw(this.context, this.width, this.height, this.id.member, now_ms);
     if (encoded && typeof VideoEncoder === "function") this.encode(now_ms);
     else this.sendI420(now_ms);
   }
@@ -56,8 +60,8 @@ class Person {
   private header(now_ms: number) {
     this.sequence += 1;
     return {
-      member: this.member,
-      source: "camera" as const,
+      member: this.id.member,
+      source: this.id.source,
       discontinuity: false,
       width_px: this.width,
       height_px: this.height,
@@ -99,7 +103,7 @@ class Person {
         codec: "vp8",
         width: this.width,
         height: this.height,
-        bitrate: 600_000,
+        bitrate: this.id.source === "screen" ? 3_000_000 : 600_000,
         latencyMode: "realtime",
       });
       this.wantsKeyframe = true;
@@ -112,9 +116,9 @@ class Person {
 
 /** Sends the pictures of the wanted people until closed. */
 export class FakePictures {
-  private readonly people = new Map<MemberId, Person>();
-  private readonly asI420 = new Set<MemberId>();
-  private wanted: readonly MemberId[] = [];
+  private readonly people = new Map<string, Person>();
+  private readonly asI420 = new Set<string>();
+  private wanted: readonly TileId[] = [];
   private waiting: Uint8Array<ArrayBuffer>[] = [];
   private inFlight = 0;
   private epoch = 0;
@@ -134,12 +138,13 @@ export class FakePictures {
     }, FRAME_MS);
   }
 
-  setWanted(members: readonly MemberId[]): void {
-    this.wanted = members;
-    for (const [member, person] of this.people) {
-      if (members.includes(member)) continue;
+  setWanted(tiles: readonly TileId[]): void {
+    this.wanted = tiles;
+    const keys = tiles.map(tileKey);
+    for (const [key, person] of this.people) {
+      if (keys.includes(key)) continue;
       person.close();
-      this.people.delete(member);
+      this.people.delete(key);
     }
   }
 
@@ -147,13 +152,13 @@ export class FakePictures {
     if (epoch === this.epoch) this.inFlight = Math.max(0, this.inFlight - messages);
   }
 
-  keyframe(member: MemberId): void {
-    const person = this.people.get(member);
+  keyframe(id: TileId): void {
+    const person = this.people.get(tileKey(id));
     if (person) person.wantsKeyframe = true;
   }
 
-  deliverI420(member: MemberId): void {
-    this.asI420.add(member);
+  deliverI420(id: TileId): void {
+    this.asI420.add(tileKey(id));
   }
 
   close(): void {
@@ -163,16 +168,17 @@ export class FakePictures {
 
   private step(): void {
     const now = performance.now();
-    for (const member of this.wanted) {
-      const own = member === SELF_MEMBER;
-      let person = this.people.get(member);
+    for (const id of this.wanted) {
+      const own = id.member === SELF_MEMBER;
+      const key = tileKey(id);
+      let person = this.people.get(key);
       if (!person) {
-        person = new Person(member, (frame) => {
+        person = new Person(id, (frame) => {
           this.waiting.push(writeFrame({ ...frame, epoch: this.epoch }));
         });
-        this.people.set(member, person);
+        this.people.set(key, person);
       }
-      person.step(now, !own && !this.asI420.has(member));
+      person.step(now, !own && !this.asI420.has(key));
     }
     if (this.waiting.length === 0) return;
     if (this.inFlight >= MOST_IN_FLIGHT) {

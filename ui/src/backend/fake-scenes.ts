@@ -7,6 +7,7 @@ import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberView } from "../generated/MemberView";
 import type { UiEvent } from "../generated/UiEvent";
 import { CAUSES, networkView } from "./fake-network";
+import { FAKE_SHARES } from "./fake-shares";
 import { allTransfers, conversation, fakeMessage, offers } from "./fake-chat";
 
 export const SCENES = [
@@ -37,6 +38,9 @@ export const SCENES = [
   "files",
   "offers",
   "hands",
+  "screen",
+  "screen-2",
+  "screens",
   "drop",
   "drop-one",
   "drop-nobody",
@@ -112,6 +116,7 @@ export function fakeMember(at: number, more: Partial<MemberView> = {}): MemberVi
     volume_percent: 100,
     muted_here: false,
     hand_raised: false,
+    sharing: false,
     sound_only: false,
     ...more,
   };
@@ -128,6 +133,7 @@ export function callView(members: MemberView[], more: Partial<CallView> = {}): C
     hand_raised: false,
     sound_only: false,
     care: { host: 1, door: "open", knocks: [], asked_to_mute: false },
+    share: null,
     transfers: [],
     ...more,
   };
@@ -245,6 +251,20 @@ export function startOf(scene: Scene): SceneStart {
       };
     case "offers":
       return { view: { ...home, call: callView(three, { transfers: offers() }) } };
+    case "screen": {
+      const members = [fakeMember(0, { sharing: true }), ...three.slice(1)];
+      return { view: { ...home, call: callView(members) } };
+    }
+    case "screen-2":
+      return { view: { ...home, call: callView([fakeMember(0, { sharing: true })]) } };
+    case "screens": {
+      const members = three.map((one, at) => ({ ...one, sharing: at < 2 }));
+      const share = { id: "screen:DP-1", state: { state: "running" } } as const;
+      return {
+        view: { ...home, call: callView(members, { share }) },
+        events: [{ type: "shares", options: FAKE_SHARES }],
+      };
+    }
     case "hands": {
       const members = [fakeMember(0, { hand_raised: true }), ...three.slice(1)];
       return {

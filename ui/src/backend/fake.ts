@@ -8,6 +8,7 @@ import type { CallView } from "../generated/CallView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberView } from "../generated/MemberView";
 import type { ChatMessageView } from "../generated/ChatMessageView";
+import type { ShareView } from "../generated/ShareView";
 import type { SoundTestState } from "../generated/SoundTestState";
 import type { TransferView } from "../generated/TransferView";
 import type { UiCommand } from "../generated/UiCommand";
@@ -16,10 +17,12 @@ import type { MemberId } from "../generated/MemberId";
 import { checkCode } from "../input/code";
 import { nameOfPath } from "../state/drop";
 import { SELF_MEMBER } from "../video/header";
+import { tileKey, type TileId } from "../video/tile";
 import type { Backend, BackendSink } from "./backend";
 import { advance, commandTransfers, fakeMessage, fakeTransfer, ownMessage } from "./fake-chat";
 import { FakePictures } from "./fake-pictures";
 import { cared } from "./fake-care";
+import { FAKE_SHARES } from "./fake-shares";
 import { callView, fakeMember, SCENES, startOf, type Scene } from "./fake-scenes";
 
 /** Joining this code finds no room. */
@@ -37,7 +40,7 @@ export class FakeBackend implements Backend {
   private events: UiEvent[];
   private sink: BackendSink | null = null;
   private epoch = 0;
-  private visible: number[] = [];
+  private visible: TileId[] = [];
   private preview = false;
   private readonly pictures: FakePictures;
   private levels: ReturnType<typeof setInterval> | undefined;
@@ -205,17 +208,17 @@ export class FakeBackend implements Backend {
         this.aim();
         break;
       case "set_visible_tiles":
-        this.visible = command.tiles.map((tile) => tile.member);
+        this.visible = command.tiles.map(({ member, source }) => ({ member, source }));
         this.aim();
         break;
       case "frame_credit":
         this.pictures.credit(command.epoch, command.messages);
         break;
       case "need_keyframe":
-        this.pictures.keyframe(command.member);
+        this.pictures.keyframe(command);
         break;
       case "set_delivery":
-        if (command.delivery === "i420") this.pictures.deliverI420(command.member);
+        if (command.delivery === "i420") this.pictures.deliverI420(command);
         break;
       case "send_chat":
         this.answer(command.text);
@@ -233,6 +236,15 @@ export class FakeBackend implements Backend {
         if (this.view.call) {
           this.update({ call: { ...this.view.call, hand_raised: command.raised } });
         }
+        break;
+      case "list_shares":
+        this.send({ type: "shares", options: FAKE_SHARES });
+        break;
+      case "start_share":
+        this.setShare({ id: command.id, state: { state: "running" } });
+        break;
+      case "stop_share":
+        this.setShare(null);
         break;
       case "offer_files":
         this.offer(command.to, command.paths);
@@ -351,6 +363,10 @@ export class FakeBackend implements Backend {
     if (this.view.call) this.update({ call: { ...this.view.call, members } });
   }
 
+  private setShare(share: ShareView | null): void {
+    if (this.view.call) this.update({ call: { ...this.view.call, share } });
+  }
+
   private cancelScript(): void {
     for (const timer of this.script) clearTimeout(timer);
     this.script = [];
@@ -361,8 +377,14 @@ export class FakeBackend implements Backend {
     const { call, camera_on, devices } = this.view;
     const own = camera_on && devices.camera.state.state === "running" && (call ?? this.preview);
     const members = call?.members.filter((one) => one.camera_on && one.codec !== null) ?? [];
-    const sending = [...members.map((one) => one.id), ...(own ? [SELF_MEMBER] : [])];
-    this.pictures.setWanted(sending.filter((member) => this.visible.includes(member)));
+    const cameras = [...members.map((one) => one.id), ...(own ? [SELF_MEMBER] : [])];
+    const sharing = call?.members.filter((one) => one.sharing) ?? [];
+    const sending: TileId[] = [
+      ...cameras.map((member) => ({ member, source: "camera" as const })),
+      ...sharing.map((one) => ({ member: one.id, source: "screen" as const })),
+    ];
+    const visible = this.visible.map(tileKey);
+    this.pictures.setWanted(sending.filter((id) => visible.includes(tileKey(id))));
   }
 
   private sendLevels(): void {

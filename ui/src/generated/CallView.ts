@@ -3,6 +3,7 @@ import type { CallPhase } from "./CallPhase";
 import type { CareView } from "./CareView";
 import type { MemberId } from "./MemberId";
 import type { MemberView } from "./MemberView";
+import type { ShareView } from "./ShareView";
 import type { TopologyMode } from "./TopologyMode";
 import type { TransferView } from "./TransferView";
 
@@ -47,6 +48,10 @@ export type CallView = {
    * Who may come in, who waits, and who decides.
    */
   care: CareView;
+  /**
+   * What one shares oneself.
+   */
+  share: ShareView | null;
   /**
    * Files on their way, oldest first, until they are dismissed.
    */

@@ -44,6 +44,10 @@ export type MemberView = {
    */
   hand_raised: boolean;
   /**
+   * Whether they share a screen or window.
+   */
+  sharing: boolean;
+  /**
    * Whether their picture is held back, because the path carries nothing but sound; only while
    * their camera is on.
    */

@@ -114,6 +114,16 @@ export type UiCommand =
        */
       on: boolean;
     }
+  | { type: "list_shares" }
+  | {
+      type: "start_share";
+      /**
+       * As in [`ShareOption::id`]; `screen` alone is the first screen. A test picture,
+       * `pattern:WxH@FPS`, is as good.
+       */
+      id: string;
+    }
+  | { type: "stop_share" }
   | {
       type: "set_visible_tiles";
       /**

@@ -5,6 +5,7 @@ import type { ErrorCode } from "./ErrorCode";
 import type { MemberId } from "./MemberId";
 import type { MemberLevel } from "./MemberLevel";
 import type { NetworkView } from "./NetworkView";
+import type { ShareOption } from "./ShareOption";
 
 /**
  * From the engine to the UI.
@@ -74,6 +75,13 @@ export type UiEvent =
        * Their paths.
        */
       paths: Array<string>;
+    }
+  | {
+      type: "shares";
+      /**
+       * Screens first; at most [`crate::limits::SHARES`]. Empty where the system lists nothing.
+       */
+      options: Array<ShareOption>;
     }
   | {
       type: "network";

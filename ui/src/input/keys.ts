@@ -1,7 +1,13 @@
 /** Which key does what, apart from the DOM. */
 
 export type KeyAction =
-  "toggle_mute" | "toggle_camera" | "toggle_chat" | "toggle_hand" | "toggle_help" | "close";
+  | "toggle_mute"
+  | "toggle_camera"
+  | "toggle_chat"
+  | "toggle_hand"
+  | "toggle_share"
+  | "toggle_help"
+  | "close";
 
 export interface KeyPress {
   key: string;
@@ -25,6 +31,8 @@ export function actionOf(press: KeyPress): KeyAction | null {
       return "toggle_camera";
     case "c":
       return "toggle_chat";
+    case "s":
+      return "toggle_share";
     case "h":
       return "toggle_hand";
     case "?":

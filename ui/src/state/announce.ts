@@ -9,6 +9,8 @@ export type Announcement =
   | { kind: "member_joined" | "member_left" | "hand_raised"; name: string }
   | { kind: "muted" | "unmuted" | "camera_on" | "camera_off" }
   | { kind: "my_hand_raised" | "my_hand_lowered" }
+  | { kind: "share_started" | "share_ended"; name: string }
+  | { kind: "my_share_started" | "my_share_ended" }
   | { kind: "sound_only" | "picture_back" }
   | { kind: "knock" | "host"; name: string }
   | { kind: "my_host" | "mute_question" | "door_open" | "door_knock" | "door_locked" }
@@ -46,6 +48,9 @@ export function announcements(before: AppView | null, after: AppView): Announcem
       if (known && !known.hand_raised && member.hand_raised) {
         said.push({ kind: "hand_raised", name: member.name });
       }
+      if ((known?.sharing ?? false) !== member.sharing) {
+        said.push({ kind: member.sharing ? "share_started" : "share_ended", name: member.name });
+      }
     }
     for (const member of old) {
       if (!current.some((one) => one.id === member.id)) {
@@ -56,6 +61,10 @@ export function announcements(before: AppView | null, after: AppView): Announcem
     if (raised !== (before.call?.hand_raised ?? false)) {
       said.push({ kind: raised ? "my_hand_raised" : "my_hand_lowered" });
     }
+  }
+  const shares = after.call?.share?.state.state === "running";
+  if (is !== undefined && shares !== (before.call?.share?.state.state === "running")) {
+    said.push({ kind: shares ? "my_share_started" : "my_share_ended" });
   }
   if (is === "joined" && after.camera_on) {
     const held = after.call?.sound_only ?? false;

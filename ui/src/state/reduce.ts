@@ -4,6 +4,7 @@ import type { AppView } from "../generated/AppView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberId } from "../generated/MemberId";
 import type { MemberLevel } from "../generated/MemberLevel";
+import type { ShareOption } from "../generated/ShareOption";
 import type { UiEvent } from "../generated/UiEvent";
 import { emptyChat, receive, setOpen, type ChatState } from "./chat";
 import { record, type NetworkHistory } from "./network";
@@ -44,6 +45,8 @@ export interface State {
   reactions: readonly ShownReaction[];
   /** Reactions so far. */
   reacted: number;
+  /** What can be shared, as last listed; `null` while it is being listed. */
+  shares: readonly ShareOption[] | null;
   /** The connection's last minute. */
   network: NetworkHistory;
   /** Whether files are held over the window. */
@@ -58,6 +61,7 @@ export interface State {
 const freshCall = {
   chat: emptyChat,
   reactions: [],
+  shares: null,
   network: [],
   dropped: [],
   postponed: new Set<string>(),
@@ -110,6 +114,8 @@ export function reduce(state: State, event: UiEvent): State {
       const reactions = [...state.reactions, { member, emoji, serial: reacted }];
       return { ...state, reacted, reactions: reactions.slice(-MOST_REACTIONS) };
     }
+    case "shares":
+      return { ...state, shares: event.options };
     case "network":
       return { ...state, network: record(state.network, event.view) };
     case "dragging":
@@ -134,6 +140,11 @@ export function endReaction(state: State, serial: number): State {
 /** The person opened or closed the chat. */
 export function openChat(state: State, open: boolean): State {
   return { ...state, chat: setOpen(state.chat, open) };
+}
+
+/** What can be shared is being listed. */
+export function listShares(state: State): State {
+  return { ...state, shares: null };
 }
 
 /** The dropped files are offered, or the person thought better of it. */

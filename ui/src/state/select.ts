@@ -8,6 +8,7 @@ import type { LinkView } from "../generated/LinkView";
 import type { MemberId } from "../generated/MemberId";
 import type { SoundTestState } from "../generated/SoundTestState";
 import type { State } from "./reduce";
+import { sharers } from "./shares";
 import { MOST_TILES } from "../layout/arrange";
 import { SELF_MEMBER } from "../video/header";
 
@@ -108,7 +109,9 @@ export interface CallTiles {
 export function callTiles(state: State): CallTiles {
   const self = selfTile(state);
   const others = memberTiles(state);
-  if (others.length === 1) return { grid: others, floating: self, hidden: 0 };
+  // Beside a shared screen there is no picture to float on.
+  if (others.length === 1 && sharers(state).length === 0)
+    return { grid: others, floating: self, hidden: 0 };
   const shown = others.slice(0, MOST_TILES - 1);
   return { grid: [...shown, self], floating: null, hidden: others.length - shown.length };
 }
@@ -245,7 +248,13 @@ export function framesExpected(state: State): boolean {
   const screen = screenOf(view);
   if (screen !== "home" && screen !== "call") return false;
   if (view.camera_on && view.devices.camera.state.state === "running") return true;
-  return screen === "call" && (view.call?.members ?? []).some(deliversPicture);
+  if (screen !== "call") return false;
+  // A shared screen sends pictures also while nothing changes on it.
+  return (view.call?.members ?? []).some((one) => deliversPicture(one) || deliversScreen(one));
+}
+
+function deliversScreen(member: CallView["members"][number]): boolean {
+  return member.sharing && member.link === "connected";
 }
 
 function deliversPicture(member: CallView["members"][number]): boolean {

@@ -36,7 +36,8 @@ it("draws only the newest picture of a tile and closes all", () => {
   expect(newest.draw).toHaveBeenCalledWith(context, 0, 0, 640, 360);
   expect(old.close).toHaveBeenCalledTimes(1);
   expect(newest.close).toHaveBeenCalledTimes(1);
-  expect(states).toEqual([{ live: true, drawn_frames: 1 }]);
+  const size = { width: 1280, height: 720 };
+  expect(states).toEqual([{ live: true, drawn_frames: 1, size }]);
   expect(loop).toHaveLength(0);
 });
 
@@ -78,6 +79,7 @@ it("closes what it cannot draw", () => {
 });
 
 it("reports counters that moved and goes blank", () => {
+  const size = { width: 1280, height: 720 };
   for (let count = 0; count < 3; count += 1) {
     renderer.show("7/camera", picture());
     animate();
@@ -87,8 +89,17 @@ it("reports counters that moved and goes blank", () => {
   renderer.blank("7/camera");
   renderer.blank("7/camera");
   expect(states).toEqual([
-    { live: true, drawn_frames: 1 },
-    { live: true, drawn_frames: 3 },
-    { live: false, drawn_frames: 3 },
+    { live: true, drawn_frames: 1, size },
+    { live: true, drawn_frames: 3, size },
+    { live: false, drawn_frames: 3, size },
   ]);
+});
+
+it("tells at once when pictures have another size", () => {
+  renderer.show("7/camera", picture());
+  animate();
+  const small = { width: 640, height: 360 };
+  renderer.show("7/camera", { ...picture(), ...small });
+  animate();
+  expect(states.map((state) => state.size)).toEqual([{ width: 1280, height: 720 }, small]);
 });

@@ -13,6 +13,8 @@ export interface TileState {
   live: boolean;
   /** Pictures drawn since the tile is on screen. */
   drawn_frames: number;
+  /** Of the newest picture, in pixels; absent before the first. */
+  size?: { width: number; height: number };
 }
 
 interface Tile {
@@ -30,7 +32,7 @@ export class Renderer {
   private readonly tiles = new Map<string, Tile>();
   private scheduled = 0;
 
-  /** Puts a tile on screen. `onState` is called at the first picture and about once a second. */
+  /** Puts a tile on screen. `onState` is called whenever pictures begin or change their size, and about once a second. */
   add(key: string, canvas: HTMLCanvasElement, onState: (state: TileState) => void): void {
     this.remove(key);
     this.tiles.set(key, {
@@ -103,6 +105,7 @@ export class Renderer {
       const picture = tile.waiting;
       if (!picture) continue;
       tile.waiting = null;
+      const { width, height } = picture;
       try {
         this.drawTile(tile, picture);
       } catch {
@@ -112,8 +115,14 @@ export class Renderer {
         picture.close();
       }
       const wasLive = tile.state.live;
-      tile.state = { live: true, drawn_frames: tile.state.drawn_frames + 1 };
-      if (!wasLive) tile.onState(tile.state);
+      const { drawn_frames, size } = tile.state;
+      const resized = size?.width !== width || size.height !== height;
+      tile.state = {
+        live: true,
+        drawn_frames: drawn_frames + 1,
+        size: resized ? { width, height } : size,
+      };
+      if (!wasLive || resized) tile.onState(tile.state);
     }
   };
 

@@ -10,6 +10,7 @@ import type { Door } from "../generated/Door";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { LinkView } from "../generated/LinkView";
 import type { PathView } from "../generated/PathView";
+import type { ShareKind } from "../generated/ShareKind";
 import type { VideoCodec } from "../generated/VideoCodec";
 import type { VoiceView } from "../generated/VoiceView";
 import type { Announcement } from "../state/announce";
@@ -58,6 +59,9 @@ const errors: Record<ErrorCode, string> = {
   microphone_lost: "The microphone stopped. It starts again once it is back.",
   speaker_lost: "There is no working speaker. You cannot hear the others.",
   speaker_busy: "Another app is using the speaker. You hear the others once it is free.",
+  share_not_found: "What you wanted to share is not there any more.",
+  share_denied: "The system does not let Visavis see the screen. Allow it in the privacy settings.",
+  share_lost: "The shared screen or window cannot be seen any more. Sharing has ended.",
   codec_failed: "Video or sound could not be processed.",
   file_failed: "A file could not be read or written.",
   file_not_found: "A file or folder is not there any more.",
@@ -172,6 +176,10 @@ const announced: Record<Announcement["kind"], (name: string, more: string) => st
   hand_raised: (name) => `${name} raised a hand`,
   my_hand_raised: () => "Your hand is raised",
   my_hand_lowered: () => "Your hand is down",
+  share_started: (name) => `${name} shares a screen`,
+  share_ended: (name) => `${name} does not share a screen any more`,
+  my_share_started: () => "You are sharing",
+  my_share_ended: () => "You are not sharing any more",
   sound_only: () => "Low bandwidth: sound only",
   picture_back: () => "Your picture is sent again",
   message: (name, text) => `${name}: ${text}`,
@@ -264,6 +272,26 @@ export const en = {
     close: "Close",
     dismiss: "Dismiss",
     region: "Call controls",
+  },
+  share: {
+    start: "Share a screen or window",
+    stop: "Stop sharing",
+    title: "What do you want to share?",
+    hint: "Everybody in the call sees it, and your pointer. Its sound is not shared.",
+    kinds: { screen: "Screens", window: "Windows" } as Record<ShareKind, string>,
+    listing: "Looking for screens and windows…",
+    none: "This system shows Visavis no screen and no window.",
+    starting: "Sharing begins…",
+    sharing: (name: string | null) =>
+      name === null ? "You are sharing" : `You are sharing “${name}”`,
+    of: (name: string) => `${name}’s screen`,
+    waiting: "Waiting for the picture…",
+    choose: "Shared screens",
+    zoom: "Zoom",
+    closer: "Zoom in",
+    farther: "Zoom out",
+    fit: "Fit to the window",
+    actual: (percent: number) => `${String(percent)} %: show at actual size`,
   },
   invite: {
     copyCode: "Copy code",
@@ -468,6 +496,7 @@ export const en = {
       ["V", "Camera on or off"],
       ["C", "Chat and files"],
       ["H", "Raise or lower your hand"],
+      ["S", "Share a screen or window, or stop sharing"],
       ["Enter", "Join with the code"],
       ["Esc", "Close what is open"],
       ["?", "This overview"],

@@ -95,6 +95,12 @@ impl Driver {
                     encoder.request_keyframe(layer);
                 }
             }
+            MediaOp::ForceKeyframe {
+                source: MediaSource::Screen,
+                ..
+            } => self.sharing.request_keyframe(),
+            MediaOp::ListShares => self.list_shares(),
+            MediaOp::Share { id } => self.share(now, id),
             MediaOp::SetLayers { source, wanted } => {
                 tracing::debug!(?source, ?wanted, "wanted layers");
                 if source == MediaSource::Camera {
@@ -110,10 +116,14 @@ impl Driver {
                 self.picture_plan = plan;
                 self.update_encoder();
             }
-            MediaOp::HoldPicture { members } => self.hold_picture(&members),
+            MediaOp::EncodePicture {
+                source: MediaSource::Screen,
+                plan,
+            } => self.set_screen_plan(plan),
+            MediaOp::HoldPicture { source, members } => self.hold_picture(source, &members),
             MediaOp::EncodeSound { plan } => self.devices.set_sound_plan(plan),
             MediaOp::LimitFiles { limit_bps } => self.limit_files(limit_bps),
-            // No screen is shared from here yet.
+            // A microphone has neither.
             MediaOp::ForceKeyframe { .. } | MediaOp::EncodePicture { .. } => {}
             MediaOp::SealAs { member, salt } => self.seal_as(member, salt),
             MediaOp::Reseal { salt } => self.reseal(salt),

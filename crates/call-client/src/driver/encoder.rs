@@ -9,7 +9,7 @@ use call_media::video::codec::EncoderConfig;
 use call_media::video::layers::LayerTarget;
 use call_media::video::send::{VideoSender, VideoSenderConfig};
 use call_media::video::source_config::VideoSourceConfig;
-use call_protocol::VideoCodec;
+use call_protocol::{MediaSource, VideoCodec};
 use call_transport::{LinkState, PathKind};
 
 use super::Driver;
@@ -61,6 +61,7 @@ impl Shortage {
 impl Driver {
     /// Makes the encoder do what is wanted and possible now.
     pub(super) fn update_encoder(&mut self) {
+        self.update_screen_encoder();
         let codec = self.outlet.codec();
         let plan = self.picture_plan.filter(|plan| {
             let has_layers = plan.layers.iter().any(Option::is_some);
@@ -111,7 +112,7 @@ impl Driver {
                 meter.handle_frame(Instant::now(), frame.width, frame.height, frame.data.len());
             }
             drop(meters);
-            outlet.send_video(&frame);
+            outlet.send_video(MediaSource::Camera, &frame);
         };
         let on_error = |error| tracing::warn!(?error, "the picture was not encoded");
         match VideoSender::start(self.camera_out.clone(), config, on_frame, on_error) {
@@ -123,8 +124,8 @@ impl Driver {
         }
     }
 
-    /// Tells the session how the links do. `sent_bps`: what of the largest layer left in the last
-    /// second.
+    /// Tells the session how the links do. `sent_bps`: what of the largest layer, and of the screen,
+    /// left in the last second.
     pub(super) fn report_paths(&mut self, now: Instant, sent_bps: u64) {
         let is_relayed = |state| {
             let path = PathKind::Relay;
@@ -136,17 +137,24 @@ impl Driver {
         });
         let relayed = relayed.collect();
         let (width, height, fps) = picture_box(self.devices.video());
-        let worth_bps = single_picture_bps((width, height), fps);
+        let camera_bps = if self.devices.camera_runs() {
+            single_picture_bps((width, height), fps)
+        } else {
+            0
+        };
+        let worth_bps = u64::from(camera_bps) + self.sharing.worth_bps();
         let members_bps = self.outlet.targets().members_bps();
         let allowed_bps = self
             .picture_plan
             .and_then(|plan| plan.layers[0])
-            .map_or(0, |layer| u64::from(layer.bitrate_bps));
-        let is_short = self.devices.camera_runs()
-            && is_uplink_short(worth_bps, allowed_bps, sent_bps, &members_bps);
+            .map_or(0, |layer| u64::from(layer.bitrate_bps))
+            + self.sharing.allowed_bps();
+        let is_short =
+            worth_bps > 0 && is_uplink_short(worth_bps, allowed_bps, sent_bps, &members_bps);
         let uplink_short = self.shortage.note_uplink(is_short);
         let busy = self.encoder.as_ref().map(VideoSender::busy);
-        let cpu_short = self.shortage.note_busy(now, busy.unwrap_or_default());
+        let busy = busy.unwrap_or_default() + self.sharing.busy();
+        let cpu_short = self.shortage.note_busy(now, busy);
         self.session.handle_input(
             now,
             Input::PathReport {
@@ -158,13 +166,13 @@ impl Driver {
     }
 }
 
-/// Whether the direct links keep one's own picture below what it is worth, for everybody: together
+/// Whether the direct links keep one's own pictures below what they are worth, for everybody: together
 /// they carry less than three quarters of what is wanted, and the picture (`sent_bps`) fills what it
 /// may take (`allowed_bps`, 0: there is none). One that does not, because little moves, leaves
 /// estimates low without being short; and a single link is never: a server would not have to be sent
 /// less.
-fn is_uplink_short(worth_bps: u32, allowed_bps: u64, sent_bps: u64, members_bps: &[u64]) -> bool {
-    let wanted_bps = (u64::from(worth_bps) + SOUND_RESERVE_BPS) * members_bps.len() as u64;
+fn is_uplink_short(worth_bps: u64, allowed_bps: u64, sent_bps: u64, members_bps: &[u64]) -> bool {
+    let wanted_bps = (worth_bps + SOUND_RESERVE_BPS) * members_bps.len() as u64;
     let carried_bps: u64 = members_bps.iter().sum();
     let is_known = members_bps.iter().all(|target| *target > 0);
     let is_full = sent_bps * 5 >= allowed_bps * 4;

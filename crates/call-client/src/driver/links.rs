@@ -44,6 +44,8 @@ pub(super) struct LinkSlot {
 pub(super) struct MemberFigures {
     pub(super) codec: Option<VideoCodec>,
     pub(super) frames: FrameMeter,
+    /// Of their screen, while they share one.
+    pub(super) screen: Option<FrameMeter>,
     pub(super) sound: RateMeter,
     pub(super) concealed: ShareMeter,
     pub(super) sound_lost: ShareMeter,
@@ -150,6 +152,7 @@ impl Driver {
                 self.members.entry(*member).or_default();
             }
             CallEvent::MemberLeft { member, .. } => self.remove_member(*member),
+            CallEvent::Sharing { member, on } => self.follow_share(*member, *on),
             _ => {}
         }
     }
@@ -158,6 +161,16 @@ impl Driver {
         let known: Vec<_> = self.members.keys().copied().collect();
         for member in known {
             self.remove_member(member);
+        }
+    }
+
+    /// What a member shared before has nothing to do with what they share now.
+    fn follow_share(&mut self, member: MemberId, on: bool) {
+        if let Some(figures) = self.members.get_mut(&member) {
+            figures.screen = on.then(FrameMeter::default);
+        }
+        if !on {
+            self.pictures.remove((member, MediaSource::Screen));
         }
     }
 
@@ -236,8 +249,7 @@ impl Driver {
                 self.outlet.set_codecs(id, video);
                 self.update_encoder();
             }
-            LinkEvent::KeyframeRequested { layer } => {
-                let source = MediaSource::Camera;
+            LinkEvent::KeyframeRequested { source, layer } => {
                 self.tell_session(now, id, SessionEvent::KeyframeRequested { source, layer });
             }
             LinkEvent::ChannelMessage {
@@ -341,6 +353,8 @@ impl Driver {
                 figures.codec = Some(frame.codec);
                 self.tell_codec(now, member, frame.codec);
             }
+        } else if let Some(meter) = &mut figures.screen {
+            meter.handle_frame(now, frame.width, frame.height, frame.data.len());
         }
         let key = (member, source);
         let demand = self.pump.demand(key);
@@ -361,8 +375,7 @@ impl Driver {
         let raw = demand
             .filter(|(_, delivery)| *delivery == Delivery::I420)
             .map(|(size, _)| size);
-        let is_observed = self.pictures.observed() && source == MediaSource::Camera;
-        if raw.is_none() && !is_observed {
+        if raw.is_none() && !self.pictures.observed() {
             self.pictures.remove(key);
         } else if self.pictures.decode(key, frame, raw) == Decoding::NeedsKeyframe {
             self.hub.request_keyframe(now, member, source);
@@ -391,6 +404,7 @@ fn shape(peer: LinkPeer) -> LinkShape {
     match peer {
         LinkPeer::Sfu => LinkShape::Sfu {
             video_layers: slots(limits::SFU_LAYERS),
+            screen: true,
             audio_slots: slots(limits::SFU_AUDIO_SLOTS),
             video_slots: slots(limits::SFU_VIDEO_SLOTS),
         },
@@ -398,6 +412,7 @@ fn shape(peer: LinkPeer) -> LinkShape {
         LinkPeer::Member(_) => LinkShape::Peer {
             send_audio: true,
             send_video: true,
+            screen: true,
         },
     }
 }

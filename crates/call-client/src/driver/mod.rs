@@ -10,6 +10,7 @@
 //! * `network`: server connections, finding and hosting rooms, keys.
 //! * `links`: peer connections, members, their frames; `encoder`: one's own picture; `files`: which
 //!   link leads to whom for contents of files.
+//! * `share`: what is shared of the screen.
 //! * `report`: levels ten times and figures once a second; `quality`: what the quality controller is
 //!   told four times a second, and what it wants done.
 
@@ -22,6 +23,7 @@ mod listing;
 mod network;
 mod quality;
 mod report;
+mod share;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -116,6 +118,7 @@ enum Answer {
     DeviceChange(DeviceChange),
     LinkStats(Vec<(LinkId, LinkStats)>),
     SoundTest(SoundTestReport),
+    Share(share::ShareReport),
 }
 
 struct Driver {
@@ -157,6 +160,7 @@ struct Driver {
     layers_wanted: [bool; LAYERS],
     /// What is encoded of the camera, as the session last said.
     picture_plan: Option<PicturePlan>,
+    sharing: share::Sharing,
     shortage: encoder::Shortage,
     /// What leaves of the camera's layers.
     sent_pictures: quality::SentRate,
@@ -350,6 +354,7 @@ impl Driver {
             sent_frames: Arc::default(),
             layers_wanted: [false; LAYERS],
             picture_plan: None,
+            sharing: share::Sharing::new(now, u32::from_le_bytes(random()), seed),
             shortage: encoder::Shortage::default(),
             sent_pictures: quality::SentRate::default(),
             files_limit_bps: None,
@@ -521,6 +526,7 @@ impl Driver {
             saver,
             watcher,
             sound_test,
+            mut sharing,
             ..
         } = self;
         drop((links, sockets, watcher));
@@ -531,7 +537,7 @@ impl Driver {
                 test.finish();
             }
             stop();
-            drop((encoder, pictures));
+            drop((encoder, sharing.end(), pictures));
             if let Some(saver) = saver {
                 saver.finish();
             }

@@ -77,6 +77,7 @@ impl Driver {
             }
             Answer::Socket { socket, event } => self.handle_socket(now, socket, event),
             Answer::SoundTest(report) => self.handle_sound_test(now, report),
+            Answer::Share(report) => self.handle_share(now, report),
             Answer::DeviceList { kind, listed } => self.handle_device_list(now, kind, listed),
             Answer::DeviceChange(change) => self.handle_device_change(now, change),
             Answer::LinkStats(stats) => self.handle_link_stats(now, &stats),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use call_core::{Input, LinkFigures, LinkPeer, PictureFigures, QualityReport};
 use call_media::video::layers::layer_size;
-use call_protocol::MemberId;
+use call_protocol::{MediaSource, MemberId};
 
 use super::Driver;
 use super::encoder::picture_box;
@@ -59,8 +59,12 @@ impl Driver {
             }
         };
         let links = targets.links.iter().map(figures).collect();
-        let sent_bytes: u64 = self.outlet.sent().video_bytes.iter().sum();
-        let sent_bps = self.sent_pictures.sample_bps(now, sent_bytes);
+        let sent = self.outlet.sent();
+        let sent_bps = self
+            .sent_pictures
+            .sample_bps(now, sent.video_bytes.iter().sum());
+        let screen_bps = self.sharing.sent.sample_bps(now, sent.screen_bytes);
+        let screen = self.sharing.figures(screen_bps);
         let (width, height, fps) = picture_box(self.devices.video());
         let camera = self.devices.camera_runs().then(|| PictureFigures {
             layer_sizes: std::array::from_fn(|layer| layer_size((width, height), layer)),
@@ -70,16 +74,19 @@ impl Driver {
         let report = QualityReport {
             links,
             camera,
-            screen: None,
+            screen,
             encoder_busy: self.shortage.busy_share(),
         };
         self.session.handle_input(now, Input::Quality(report));
     }
 
-    pub(super) fn hold_picture(&mut self, members: &[MemberId]) {
-        if self.outlet.hold_picture(members)
-            && let Some(encoder) = &self.encoder
-        {
+    pub(super) fn hold_picture(&mut self, source: MediaSource, members: &[MemberId]) {
+        if !self.outlet.hold_picture(source, members) {
+            return;
+        }
+        if source == MediaSource::Screen {
+            self.sharing.request_keyframe();
+        } else if let Some(encoder) = &self.encoder {
             encoder.request_keyframe(0);
         }
     }

@@ -20,7 +20,7 @@ use super::{Answer, Driver};
 use crate::config::Observed;
 use crate::devices::NO_LEVEL_DBOV;
 use crate::stats::{
-    AudioStats, CallStats, LayerStats, MemberStats, RateMeter, UpStats, meter_level,
+    AudioStats, CallStats, LayerStats, MemberStats, RateMeter, ScreenStats, UpStats, meter_level,
 };
 
 /// Ten times a second is as fast as a meter is read.
@@ -177,7 +177,8 @@ impl Driver {
         figures.unopened = self.hub.dropped();
         figures.playout_delay_ms = self.devices.playout_delay().as_secs_f64() * 1e3;
         let largest = figures.up.video_layers.first();
-        let sent_bps = largest.map_or(0, |layer| layer.bitrate_bps);
+        let screen = figures.up.screen.map_or(0, |screen| screen.bitrate_bps);
+        let sent_bps = largest.map_or(0, |layer| layer.bitrate_bps) + screen;
         self.observe(Observed::Stats(Box::new(figures)));
         self.report_paths(now, sent_bps);
     }
@@ -217,9 +218,11 @@ impl Driver {
                 concealed: audio.concealed_ratio,
                 jitter_ms: audio.jitter_ms,
             });
+            let screen = meters.screen.as_mut().map(|frames| frames.sample(now, 0));
             stats.push(MemberStats {
                 member: *member,
                 video,
+                screen: screen.map(ScreenStats::from),
                 audio,
             });
         }
@@ -228,10 +231,11 @@ impl Driver {
 
     /// What each kind of link would be sent if it carried everything.
     fn wanted(&self) -> Wanted {
+        let others_bps = SOUND_RESERVE_BPS + self.sharing.worth_bps();
         if !self.devices.camera_runs() {
             return Wanted {
-                direct_bps: SOUND_RESERVE_BPS,
-                sfu_bps: SOUND_RESERVE_BPS,
+                direct_bps: others_bps,
+                sfu_bps: others_bps,
             };
         }
         let (width, height, fps) = picture_box(self.devices.video());
@@ -243,8 +247,8 @@ impl Driver {
             .map(|size| u64::from(layer_picture_bps(size, fps)))
             .sum();
         Wanted {
-            direct_bps: SOUND_RESERVE_BPS + picture_bps,
-            sfu_bps: SOUND_RESERVE_BPS + layers_bps,
+            direct_bps: others_bps + picture_bps,
+            sfu_bps: others_bps + layers_bps,
         }
     }
 
@@ -270,8 +274,11 @@ impl Driver {
                 });
             }
         }
+        let screen = self.sharing.stats(now, sent.screen_bytes);
+        bitrate_bps += screen.map_or(0, |screen| screen.bitrate_bps);
         UpStats {
             video_layers,
+            screen,
             bitrate_bps,
             audio_delay_ms: sent.audio_delay.as_secs_f64() * 1e3,
             target_bps: self.outlet.targets().least_bps(),

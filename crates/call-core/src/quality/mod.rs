@@ -160,7 +160,7 @@ pub(crate) struct Quality {
 struct Told {
     camera: Option<PicturePlan>,
     screen: Option<PicturePlan>,
-    held: Vec<MemberId>,
+    held: [Vec<MemberId>; 2],
     sound: Option<SoundPlan>,
     files_bps: Option<u64>,
 }
@@ -283,15 +283,16 @@ impl Quality {
                 LinkPeer::Member(member) => wanted.shown.get(&member).copied(),
                 LinkPeer::Sfu | LinkPeer::Data(_) => None,
             };
-            let share = |budget_bps| Share {
+            let share = |budget_bps, shown_px| Share {
                 link: figures.link,
                 shown_px,
                 target_bps: figures.target_bps,
                 budget_bps,
                 is_calm,
             };
-            camera.push(share(budget.camera_bps));
-            screen.push(share(budget.screen_bps));
+            camera.push(share(budget.camera_bps, shown_px));
+            // Who looks at a screen may zoom in.
+            screen.push(share(budget.screen_bps, None));
         }
         let pictures = [
             (&mut self.camera, report.camera, wanted.camera, camera),
@@ -320,7 +321,9 @@ impl Quality {
         let signal = sound::Signal {
             target_bps: known.filter(|target| *target > 0).min().unwrap_or(0),
             loss: links.iter().fold(0.0, largest),
-            has_picture: self.camera.plan().is_some() && !self.camera.is_sound_only(),
+            has_picture: [&self.camera, &self.screen]
+                .iter()
+                .any(|picture| picture.plan().is_some() && !picture.is_sound_only()),
             is_forwarded: links.iter().any(|it| it.link.peer == LinkPeer::Sfu),
         };
         self.sound.handle(now, signal);
@@ -329,10 +332,16 @@ impl Quality {
     /// The next thing the encoders must be told.
     pub(crate) fn poll(&mut self) -> Option<MediaOp> {
         let (camera, screen) = (self.camera.plan(), self.screen.plan());
-        if self.told.held != self.camera.held() {
-            let members = self.camera.held().to_vec();
-            self.told.held.clone_from(&members);
-            return Some(MediaOp::HoldPicture { members });
+        let pictures = [
+            (&self.camera, MediaSource::Camera),
+            (&self.screen, MediaSource::Screen),
+        ];
+        for ((picture, source), told) in pictures.into_iter().zip(&mut self.told.held) {
+            if told != picture.held() {
+                let members = picture.held().to_vec();
+                told.clone_from(&members);
+                return Some(MediaOp::HoldPicture { source, members });
+            }
         }
         if self.told.camera != camera {
             self.told.camera = camera;

@@ -93,7 +93,7 @@ impl World {
                 tracks,
                 ..
             } => {
-                assert_eq!(tracks.len(), 4);
+                assert_eq!(tracks.len(), 5);
                 let client = self.sfu.seats[&member];
                 let event = if self.sfu.refuses {
                     let code = ErrorCode::LinkFailed;

@@ -33,6 +33,8 @@ pub use super::source_config::VideoSourceConfig;
 use super::synthetic::PatternSource;
 use super::y4m::Y4mReader;
 use crate::frame::I420Frame;
+use crate::screen::source::ShareSource;
+use crate::screen::{self, SHARE_FPS, ScreenSource};
 
 /// First wait before a failed source is opened again. Shorter annoys a driver that is being
 /// closed elsewhere; longer delays a camera that comes back.
@@ -147,6 +149,20 @@ impl CaptureThread {
             return Ok(Self { control });
         }
         Self::start_with(move || open(&config, options), on_frame, on_state)
+    }
+
+    /// As [`Self::start`] for something to share.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start_share(
+        source: ShareSource,
+        options: CaptureOptions,
+        on_frame: impl FnMut(I420Frame) + Send + 'static,
+        on_state: impl FnMut(CaptureState) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let open = move || open_share(&source, options);
+        Self::start_with(open, on_frame, on_state)
     }
 
     fn start_with(
@@ -462,6 +478,16 @@ fn open(config: &VideoSourceConfig, options: CaptureOptions) -> Result<OpenedSou
             fps,
         } => camera::open(id.as_deref(), (*width, *height, *fps)),
     }
+}
+
+fn open_share(source: &ShareSource, options: CaptureOptions) -> Result<OpenedSource, CaptureError> {
+    if let ShareSource::Pattern { width, height, fps } = *source {
+        return open(&VideoSourceConfig::Pattern { width, height, fps }, options);
+    }
+    Ok(OpenedSource {
+        source: Box::new(ScreenSource::new(screen::open(source)?)),
+        fps: SHARE_FPS,
+    })
 }
 
 #[cfg(test)]

@@ -17,10 +17,12 @@ pub mod care;
 pub mod chat;
 pub mod frame;
 pub mod network;
+pub mod share;
 
 pub use care::{CareCommand, CareView, KnockView};
 pub use chat::{ChatDelivery, ChatMessageView, TransferState, TransferView};
 pub use network::NetworkView;
+pub use share::{ShareKind, ShareOption, ShareView};
 
 /// Largest [`UiCommand::SetMemberVolume`]: twice the amplitude, +6 dB. More would only make the
 /// limiter work.
@@ -111,6 +113,16 @@ pub enum UiCommand {
         /// Whether the preview is wanted.
         on: bool,
     },
+    /// Lists what can be shared. Answered by [`UiEvent::Shares`].
+    ListShares,
+    /// Shows a screen or window to everybody, in place of what is shared so far.
+    StartShare {
+        /// As in [`ShareOption::id`]; `screen` alone is the first screen. A test picture,
+        /// `pattern:WxH@FPS`, is as good.
+        id: String,
+    },
+    /// Ends what was started.
+    StopShare,
     /// Tells which tiles are on screen and how large; nothing is sent for the others.
     SetVisibleTiles {
         /// The visible tiles.
@@ -314,6 +326,11 @@ pub enum UiEvent {
         /// Their paths.
         paths: Vec<String>,
     },
+    /// What can be shared, as asked for.
+    Shares {
+        /// Screens first; at most [`crate::limits::SHARES`]. Empty where the system lists nothing.
+        options: Vec<ShareOption>,
+    },
     /// How the connections of the call do, once a second.
     Network {
         /// Replaces the previous one.
@@ -510,6 +527,8 @@ pub struct CallView {
     pub sound_only: bool,
     /// Who may come in, who waits, and who decides.
     pub care: CareView,
+    /// What one shares oneself.
+    pub share: Option<ShareView>,
     /// Files on their way, oldest first, until they are dismissed.
     pub transfers: Vec<TransferView>,
 }
@@ -558,6 +577,8 @@ pub struct MemberView {
     pub muted_here: bool,
     /// Whether their hand is raised.
     pub hand_raised: bool,
+    /// Whether they share a screen or window.
+    pub sharing: bool,
     /// Whether their picture is held back, because the path carries nothing but sound; only while
     /// their camera is on.
     pub sound_only: bool,

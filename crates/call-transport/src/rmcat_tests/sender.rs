@@ -111,6 +111,7 @@ impl Sender {
         let streams = OutStreams {
             audio: Some(AUDIO),
             layers: vec![(VIDEO, RTX)],
+            screen: None,
         };
         // What was sent last, as far as anybody looks at it.
         let padding = Box::new(|| Some(rtp_packet(RTX, u16::MAX, PAYLOAD_BYTES)));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use call_client::{AudioSourceConfig, SpeakerConfig, VideoSourceConfig};
 use call_e2ee::RoomCode;
+use call_media::screen::source::ShareSource;
 use call_protocol::channel::chat::clean_text;
 use call_protocol::{ErrorCode, limits};
 use clap::{Parser, ValueEnum};
@@ -67,9 +68,9 @@ pub(crate) struct Args {
     /// Say this in the chat once somebody else is in the room; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = saying)]
     pub(crate) say: Vec<String>,
-    /// Not supported yet
-    #[arg(long, value_name = "pattern:WxH@FPS")]
-    pub(crate) share: Option<String>,
+    /// Share pattern:WxH@FPS, screen, screen:NAME or window:ID, from joining on
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) share: Option<ShareSource>,
 }
 
 /// How media shall flow.
@@ -156,12 +157,9 @@ pub(crate) type Refusal = (ErrorCode, String);
 impl Args {
     /// What clap cannot check.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
-        let unsupported = [("--share", self.share.is_some())];
-        if let Some((flag, _)) = unsupported.into_iter().find(|(_, given)| *given) {
-            return Err((
-                ErrorCode::NotSupported,
-                format!("{flag} is not supported yet"),
-            ));
+        if self.share.is_some() && self.unsealed {
+            let detail = "what is shared is always sealed".to_owned();
+            return Err((ErrorCode::NotSupported, detail));
         }
         if self.send_file.len() > limits::OFFER_FILES {
             let detail = "more files than can be offered".to_owned();
@@ -227,9 +225,10 @@ mod tests {
                 None,
             ),
             (
-                format!("{server} --share pattern:640x360@5"),
+                format!("{server} --share screen --unsealed"),
                 Some(ErrorCode::NotSupported),
             ),
+            (format!("{server} --share pattern:640x360@5"), None),
             (
                 format!("{server} --topology sfu --tile 320x180 --tile none --tile Bo=640x360"),
                 None,
@@ -246,6 +245,7 @@ mod tests {
             "--speaker=",
             "--say=",
             "--video 1x",
+            "--share camera",
             "--tile 0x9",
             "--tile 640",
             "--tile 640x9000",

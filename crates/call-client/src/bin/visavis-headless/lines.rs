@@ -19,7 +19,7 @@ use call_protocol::channel::file::{Digest, OfferId};
 use call_protocol::ui::TransferState;
 use call_protocol::ui::network::{Cause, Severity};
 use call_protocol::wire::TopologyMode;
-use call_protocol::{ErrorCode, MemberId};
+use call_protocol::{ErrorCode, MediaSource, MemberId};
 use call_transport::LinkState;
 use serde::Serialize;
 
@@ -85,6 +85,15 @@ pub(crate) enum Line {
     Online,
     FirstFrame {
         member: MemberId,
+    },
+    /// The first picture of what a member shares.
+    FirstScreen {
+        member: MemberId,
+    },
+    /// A member shares something, or no longer.
+    Sharing {
+        member: MemberId,
+        on: bool,
     },
     FirstAudio {
         member: MemberId,
@@ -188,6 +197,7 @@ impl Line {
             Observed::Call(CallEvent::Link { .. }) => return None,
             Observed::Call(CallEvent::Topology { mode, reason }) => Self::Topology { mode, reason },
             Observed::Call(CallEvent::Chat { from, name, text }) => Self::Chat { from, name, text },
+            Observed::Call(CallEvent::Sharing { member, on }) => Self::Sharing { member, on },
             Observed::Call(CallEvent::SoundOnly { member, on }) => Self::SoundOnly { member, on },
             Observed::Call(CallEvent::FileOffer {
                 offer,
@@ -270,7 +280,8 @@ impl Line {
                     rtt_ms,
                 }
             }
-            Observed::FirstFrame(member) => Self::FirstFrame { member },
+            Observed::FirstFrame(member, MediaSource::Screen) => Self::FirstScreen { member },
+            Observed::FirstFrame(member, _) => Self::FirstFrame { member },
             Observed::FirstAudio(member) => Self::FirstAudio { member },
             Observed::DeviceFailed(code) => Self::Error {
                 code,
@@ -421,7 +432,12 @@ mod tests {
             sound_only,
             serde_json::json!({"event": "sound_only", "at_ms": 7, "member": null, "on": true})
         );
-        let first = line(Observed::FirstFrame(member));
+        let first = line(Observed::FirstFrame(member, MediaSource::Screen));
+        assert_eq!(
+            first,
+            serde_json::json!({"event": "first_screen", "at_ms": 7, "member": 3})
+        );
+        let first = line(Observed::FirstFrame(member, MediaSource::Camera));
         assert_eq!(
             first,
             serde_json::json!({"event": "first_frame", "at_ms": 7, "member": 3})

@@ -10,6 +10,7 @@ mod files;
 mod lines;
 mod record;
 mod sayings;
+mod share;
 mod tiles;
 
 use std::process::ExitCode;
@@ -24,12 +25,13 @@ use call_client::{
 use call_core::CallEvent;
 use call_media::frame::I420Frame;
 use call_protocol::ui::UiCommand;
-use call_protocol::{ErrorCode, MemberId};
+use call_protocol::{ErrorCode, MediaSource, MemberId};
 use clap::Parser;
 use files::Files;
 use lines::{Line, Lines};
 use record::Recorder;
 use sayings::Sayings;
+use share::Share;
 use tiles::Tiles;
 use tokio::sync::watch;
 
@@ -51,6 +53,7 @@ struct Reporter {
     tiles: Arc<Tiles>,
     sayings: Arc<Sayings>,
     files: Arc<Files>,
+    share: Arc<Share>,
     end: watch::Sender<End>,
 }
 
@@ -70,6 +73,7 @@ impl CallObserver for Reporter {
             self.tiles.handle(event);
             self.sayings.handle(event);
             self.files.handle(Instant::now(), event);
+            self.share.handle(event);
         }
         match &observed {
             Observed::Call(CallEvent::MemberJoined { member, name }) => {
@@ -90,8 +94,8 @@ impl CallObserver for Reporter {
         }
     }
 
-    fn picture(&self, member: MemberId, picture: &I420Frame) {
-        self.record(|recorder| recorder.picture(member, picture));
+    fn picture(&self, member: MemberId, source: MediaSource, picture: &I420Frame) {
+        self.record(|recorder| recorder.picture(member, source, picture));
     }
 
     fn sound(&self, member: MemberId, samples: &[f32]) {
@@ -155,12 +159,14 @@ async fn call(
     let tiles = Arc::new(Tiles::new(args.tile));
     let sayings = Arc::new(Sayings::new(args.say, Arc::clone(lines)));
     let files = Files::new(&args.send_file, args.accept_files.is_some());
+    let share = Arc::new(Share::new(args.share.map(|source| source.to_string())));
     let observer = Reporter {
         lines: Arc::clone(lines),
         recorder: Arc::clone(recorder),
         tiles: Arc::clone(&tiles),
         sayings: Arc::clone(&sayings),
         files: Arc::clone(&files),
+        share: Arc::clone(&share),
         end,
     };
     // Real devices are opened by choice only; nobody listens to a headless client.
@@ -189,6 +195,7 @@ async fn call(
     tiles.start(engine.clone());
     sayings.start(engine.clone());
     files.start(engine.clone());
+    share.start(engine.clone());
     if args.commands {
         commands::start(engine.clone(), Arc::clone(lines), tiles);
     }

@@ -1,4 +1,5 @@
-//! `--record`: decoded pictures as NAME.y4m, decoded sound as NAME.wav.
+//! `--record`: decoded pictures as NAME.y4m, of a shared screen as NAME-screen.y4m, decoded sound as
+//! NAME.wav.
 //!
 //! A y4m file has one size, that of the first picture; pictures of other sizes are scaled to it.
 //!
@@ -18,7 +19,7 @@ use call_media::audio::WavWriter;
 use call_media::frame::I420Frame;
 use call_media::video::scale::Scaler;
 use call_media::video::y4m::Y4mWriter;
-use call_protocol::MemberId;
+use call_protocol::{MediaSource, MemberId};
 
 /// Pictures waiting for the disk: one second of 720p, 42 MB.
 const PENDING_PICTURES: usize = 30;
@@ -102,12 +103,12 @@ impl Recorder {
     }
 
     /// Records a picture. Never waits.
-    pub(crate) fn picture(&self, member: MemberId, picture: &I420Frame) {
-        if self
-            .pictures
-            .try_send((self.stem(member), picture.clone()))
-            .is_err()
-        {
+    pub(crate) fn picture(&self, member: MemberId, source: MediaSource, picture: &I420Frame) {
+        let mut stem = self.stem(member);
+        if source == MediaSource::Screen {
+            stem.push_str("-screen");
+        }
+        if self.pictures.try_send((stem, picture.clone())).is_err() {
             self.dropped_pictures.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -351,11 +352,13 @@ mod tests {
         recorder.name(MemberId(1), "Ann");
         for scale in [1, 2, 1] {
             let picture = I420Frame::black(32 * scale, 16 * scale, Instant::now());
-            recorder.picture(MemberId(1), &picture);
+            recorder.picture(MemberId(1), MediaSource::Camera, &picture);
+            recorder.picture(MemberId(1), MediaSource::Screen, &picture);
             recorder.sound(MemberId(1), &[0.25; 480]);
         }
         let recorded = recorder.finish();
-        assert_eq!((recorded.files.len(), recorded.failed.len()), (2, 0));
+        assert_eq!((recorded.files.len(), recorded.failed.len()), (3, 0));
+        assert!(directory.path().join("new/Ann-screen.y4m").exists());
         assert_eq!(
             (recorded.dropped_pictures, recorded.dropped_sound_ms),
             (0, 0)

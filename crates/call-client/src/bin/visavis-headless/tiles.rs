@@ -2,7 +2,7 @@
 //!
 //! Tiles follow the members as they come and go, until a command sets others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use call_client::Engine;
@@ -22,6 +22,7 @@ pub(crate) struct Tiles {
 struct State {
     engine: Option<Engine>,
     names: BTreeMap<MemberId, String>,
+    sharing: BTreeSet<MemberId>,
     is_replaced: bool,
 }
 
@@ -50,9 +51,25 @@ impl Tiles {
                 self.change(|state| drop(state.names.insert(*member, name.clone())));
             }
             CallEvent::MemberLeft { member, .. } => {
-                self.change(|state| drop(state.names.remove(member)));
+                self.change(|state| {
+                    state.names.remove(member);
+                    state.sharing.remove(member);
+                });
             }
-            CallEvent::Joined { .. } => self.change(|state| state.names.clear()),
+            CallEvent::Sharing { member, on: true } => {
+                self.change(|state| {
+                    state.sharing.insert(*member);
+                });
+            }
+            CallEvent::Sharing { member, on: false } => {
+                self.change(|state| {
+                    state.sharing.remove(member);
+                });
+            }
+            CallEvent::Joined { .. } => self.change(|state| {
+                state.names.clear();
+                state.sharing.clear();
+            }),
             // A handle kept here would keep the engine.
             CallEvent::Left { .. } => self.change(|state| state.engine = None),
             _ => {}
@@ -65,24 +82,27 @@ impl Tiles {
         let Some(engine) = state.engine.as_ref().filter(|_| !state.is_replaced) else {
             return;
         };
-        let tiles = tiles(&self.sizes, &state.names);
+        let tiles = tiles(&self.sizes, &state);
         if let Err(code) = engine.dispatch(UiCommand::SetVisibleTiles { tiles }) {
             tracing::debug!(?code, "tiles not set");
         }
     }
 }
 
-fn tiles(sizes: &[Tile], names: &BTreeMap<MemberId, String>) -> Vec<TileSize> {
+fn tiles(sizes: &[Tile], state: &State) -> Vec<TileSize> {
     let tile = |(member, name): (&MemberId, &String)| {
         let (width_px, height_px) = tile_size(sizes, name)?;
-        Some(TileSize {
+        let of = |source| TileSize {
             member: *member,
-            source: MediaSource::Camera,
+            source,
             width_px,
             height_px,
-        })
+        };
+        let is_sharing = state.sharing.contains(member);
+        let screen = is_sharing.then(|| of(MediaSource::Screen));
+        Some([of(MediaSource::Camera)].into_iter().chain(screen))
     };
-    names.iter().filter_map(tile).collect()
+    state.names.iter().filter_map(tile).flatten().collect()
 }
 
 #[cfg(test)]
@@ -101,11 +121,16 @@ mod tests {
         }
         let (member, name) = (MemberId(4), "Di".to_owned());
         all.handle(&CallEvent::MemberLeft { member, name });
-        let shown = tiles(&all.sizes, &all.state.lock().unwrap().names);
+        for (id, on) in [(2, true), (3, true), (9, true)] {
+            let member = MemberId(id);
+            all.handle(&CallEvent::Sharing { member, on });
+        }
+        let shown = tiles(&all.sizes, &all.state.lock().unwrap());
         let shown: Vec<_> = shown
             .iter()
-            .map(|tile| (tile.member.0, tile.width_px, tile.height_px))
+            .map(|tile| (tile.member.0, tile.source, tile.width_px, tile.height_px))
             .collect();
-        assert_eq!(shown, [(2, 1_280, 720)]);
+        let of = |source| (2, source, 1_280, 720);
+        assert_eq!(shown, [of(MediaSource::Camera), of(MediaSource::Screen)]);
     }
 }

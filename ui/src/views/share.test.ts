@@ -1,0 +1,43 @@
+import { expect, it } from "vitest";
+import { words } from "../words/words";
+import { backend, click, find, get, press, sent, settle, show } from "./harness";
+
+it("shares what is chosen, says so, and stops", async () => {
+  await show("call-4");
+  await click("share-button");
+  expect(sent("list_shares")).toHaveLength(1);
+  const options = [...document.querySelectorAll<HTMLElement>('[data-testid="share-option"]')];
+  expect(options.map((one) => one.dataset["id"])).toContain("window:2a00007");
+  options[1]?.click();
+  await settle();
+  expect(sent("start_share")).toEqual([{ type: "start_share", id: "screen:HDMI-1" }]);
+  expect(find("share-dialog")).toBeNull();
+  expect(get("share-bar").textContent).toContain("HDMI-1");
+  expect(get("share-button").getAttribute("aria-pressed")).toBe("true");
+  await press("s");
+  expect(sent("stop_share")).toHaveLength(1);
+  expect(find("share-bar")).toBeNull();
+});
+
+it("says where nothing can be shared", async () => {
+  await show("call-2");
+  await press("s");
+  backend.send({ type: "shares", options: [] });
+  await settle();
+  expect(get("share-none").textContent).toBe(words.share.none);
+});
+
+it("shows a screen beside the people, and lets choose between several", async () => {
+  await show("screens");
+  expect(find("screen-3")).not.toBeNull();
+  expect(find("tile-2")).not.toBeNull();
+  const tabs = [...document.querySelectorAll<HTMLElement>(".tabs button")];
+  expect(tabs.map((tab) => tab.getAttribute("aria-pressed"))).toEqual(["false", "true"]);
+  tabs[0]?.click();
+  await settle();
+  expect(find("screen-2")).not.toBeNull();
+  expect(find("screen-3")).toBeNull();
+  await settle(1000);
+  const shown = sent("set_visible_tiles").at(-1);
+  expect(shown).toBeDefined();
+});
