@@ -36,7 +36,7 @@ impl Call {
             } else {
                 let is_back = |id| members.iter().any(|entry| entry.member == id);
                 self.miss_members(ctx.now, is_back);
-                self.care.take_seat();
+                self.care.start_over();
             }
             self.catch_up(ctx);
             self.set_topology(ctx, topology, reason);

@@ -38,6 +38,8 @@ pub(crate) struct Standing {
 #[derive(Debug, Default)]
 pub(crate) struct Care {
     host: Option<MemberId>,
+    /// Who was last told to be host.
+    told: Option<MemberId>,
     /// Who is host by the server's word.
     claimed: Option<MemberId>,
     /// To whom one hands the role on.
@@ -55,9 +57,17 @@ impl Care {
         self.host
     }
 
-    /// A new seat, or a server without memory: what was known of the host is void.
+    /// A new seat: nothing of the old one holds.
     pub(crate) fn take_seat(&mut self) {
         *self = Self::default();
+    }
+
+    /// The same seat at a server without memory: what was known of the host is void.
+    pub(crate) fn start_over(&mut self) {
+        *self = Self {
+            told: self.told,
+            ..Self::default()
+        };
     }
 
     /// What `joined` says.
@@ -104,7 +114,9 @@ impl Care {
         } else {
             self.knocks.clear();
         }
-        self.host
+        let is_news = self.told != self.host;
+        self.told = self.host;
+        self.host.filter(|_| is_news)
     }
 
     /// What one's own profile says of the host: nothing, unless one is or was it.
@@ -235,6 +247,7 @@ mod tests {
         for (index, (host, heir, claimed, anna, ben, want)) in cases.into_iter().enumerate() {
             let mut care = Care {
                 host,
+                told: host,
                 heir,
                 ..Care::default()
             };

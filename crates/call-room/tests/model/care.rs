@@ -41,11 +41,15 @@ impl RefRoom {
 
 impl Model {
     pub(super) fn moderate(&mut self, conn: u64) {
-        let member = MemberId(u32::try_from(self.random.below(6)).expect("small"));
-        let action = match self.random.below(4) {
-            0 => Moderation::Door { door: Door::Open },
-            1 => Moderation::Door { door: Door::Locked },
-            2 => Moderation::Host { member },
+        let at = usize::try_from(self.random.below(4)).expect("small");
+        let seated = self.seat_of(conn);
+        let members = seated.map(|(room, _)| &self.rooms[&room].order);
+        let member = members.and_then(|it| it.get(at)).copied();
+        let member = member.unwrap_or(MemberId(0));
+        let action = match self.random.below(8) {
+            0 | 1 => Moderation::Door { door: Door::Open },
+            2 => Moderation::Door { door: Door::Locked },
+            3 => Moderation::Host { member },
             _ => Moderation::Remove { member },
         };
         self.log.push(format!("  {action:?}"));
