@@ -389,8 +389,15 @@ impl Session {
             | UiCommand::PickFolder { .. }
             | UiCommand::OpenLink { .. }
             | UiCommand::RevealFile { .. }
-            | UiCommand::SaveReport { .. } => {
-                self.refuse(ErrorCode::NotSupported, "the shell does this");
+            | UiCommand::SaveReport { .. }
+            | UiCommand::SetMini { .. }
+            | UiCommand::SetChoices { .. }
+            | UiCommand::ForgetRoom { .. }
+            | UiCommand::ForgetRooms
+            | UiCommand::Notify { .. }
+            | UiCommand::NameTray { .. }
+            | UiCommand::AnswerClosing { .. } => {
+                self.refuse(ErrorCode::NotSupported, "the engine or the shell does this");
             }
             // A tile of a member who just left.
             UiCommand::NeedKeyframe { .. } | UiCommand::SetDelivery { .. } => {}

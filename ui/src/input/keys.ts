@@ -1,13 +1,69 @@
-/** Which key does what, apart from the DOM. */
+/**
+ * Which key does what, apart from the DOM: one table, which the key map (`Help`) and the settings
+ * are made from as well, so that they cannot lie.
+ */
 
 export type KeyAction =
+  | "talk"
   | "toggle_mute"
   | "toggle_camera"
-  | "toggle_chat"
-  | "toggle_hand"
   | "toggle_share"
+  | "toggle_hand"
+  | "toggle_chat"
+  | "toggle_people"
+  | "toggle_layout"
+  | "previous_page"
+  | "next_page"
+  | "toggle_self_view"
+  | "toggle_full_screen"
+  | "toggle_mini"
   | "toggle_help"
+  | "toggle_settings"
   | "close";
+
+export interface Binding {
+  action: KeyAction;
+  /** As `KeyboardEvent.key` names it, letters in lower case; empty when the action has no key. */
+  key: string;
+  /** Works on the home screen too. */
+  home?: boolean;
+  /** Works while typing, and cannot be given away. */
+  fixed?: boolean;
+}
+
+/** The table unless the person chose otherwise, in the order it is shown. */
+export const BINDINGS: readonly Binding[] = [
+  { action: "talk", key: " " },
+  { action: "toggle_mute", key: "m", home: true },
+  { action: "toggle_camera", key: "v", home: true },
+  { action: "toggle_share", key: "s" },
+  { action: "toggle_hand", key: "h" },
+  { action: "toggle_chat", key: "c" },
+  { action: "toggle_people", key: "p" },
+  { action: "toggle_layout", key: "g" },
+  { action: "previous_page", key: "PageUp" },
+  { action: "next_page", key: "PageDown" },
+  { action: "toggle_self_view", key: "o" },
+  { action: "toggle_full_screen", key: "f" },
+  { action: "toggle_mini", key: "w" },
+  { action: "toggle_settings", key: ",", home: true },
+  { action: "toggle_help", key: "?", home: true },
+  { action: "close", key: "Escape", home: true, fixed: true },
+];
+
+/** Keys the person gave to actions, by the action's name; empty takes it away. */
+export type ChosenKeys = Readonly<Record<string, string | undefined>>;
+
+/** The table with the person's choices in it. A chosen key is no other action's any more. */
+export function bindingsOf(chosen: ChosenKeys): Binding[] {
+  const own = (one: Binding) => (one.fixed ? undefined : chosen[one.action]);
+  const given = new Set(BINDINGS.flatMap((one) => own(one) ?? []).map(normal));
+  return BINDINGS.map((one) => {
+    const key = own(one);
+    if (key !== undefined) return { ...one, key: normal(key) };
+    return given.has(one.key) && !one.fixed ? { ...one, key: "" } : one;
+  });
+}
 
 export interface KeyPress {
   key: string;
@@ -15,44 +71,55 @@ export interface KeyPress {
   modified: boolean;
   /** The person is typing into a field or choosing from a list. */
   editing: boolean;
+  /** The key means something to what has the focus, like space to a button. */
+  taken: boolean;
   /** The key is held down and repeats. */
   repeat: boolean;
 }
 
-/** The action of a key press, or `null` when the key is not ours. */
-export function actionOf(press: KeyPress): KeyAction | null {
+/** The action of a key press on the home screen or in a call; `null` when the key is not ours. */
+export function actionOf(
+  press: KeyPress,
+  where: "home" | "call" = "call",
+  chosen: ChosenKeys = {},
+): KeyAction | null {
   if (press.modified || press.repeat) return null;
-  if (press.key === "Escape") return "close";
-  if (press.editing) return null;
-  switch (press.key.toLowerCase()) {
-    case "m":
-      return "toggle_mute";
-    case "v":
-      return "toggle_camera";
-    case "c":
-      return "toggle_chat";
-    case "s":
-      return "toggle_share";
-    case "h":
-      return "toggle_hand";
-    case "?":
-      return "toggle_help";
-    default:
-      return null;
-  }
+  const key = normal(press.key);
+  const found = bindingsOf(chosen).find((one) => one.key !== "" && one.key === key);
+  if (!found || (where === "home" && !found.home)) return null;
+  if ((press.editing || press.taken) && !found.fixed) return null;
+  return found.action;
 }
 
-/** Reads a DOM event. */
-export function pressOf(event: KeyboardEvent): KeyPress {
-  const target = event.target;
+/** Letters count whether or not Shift or Caps Lock makes them large. */
+function normal(key: string): string {
+  return key.length === 1 ? key.toLowerCase() : key;
+}
+
+const FIELDS = ["INPUT", "SELECT", "TEXTAREA"];
+const PRESSED = "button, a[href], summary, [role='button'], [role='switch'], [role='tab']";
+
+/**
+ * Reads a DOM event. `pointed` is what the person pressed with the pointer last: a button that has
+ * the focus only for having been clicked does not take the space bar from talking.
+ */
+export function pressOf(event: KeyboardEvent, pointed: EventTarget | null = null): KeyPress {
+  const target = event.target instanceof HTMLElement ? event.target : null;
+  const control = target?.closest(PRESSED) ?? null;
+  const presses = event.key === " " || event.key === "Enter";
+  const scrolls = event.key.startsWith("Page") && (target?.closest(".scrolls") ?? null) !== null;
   return {
     key: event.key,
     modified: event.ctrlKey || event.altKey || event.metaKey,
-    editing:
-      target instanceof HTMLElement &&
-      (target.isContentEditable || ["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName)),
+    editing: target !== null && (target.isContentEditable || FIELDS.includes(target.tagName)),
+    taken: scrolls || (presses && control !== null && control !== pointed),
     repeat: event.repeat,
   };
+}
+
+/** The control a pointer press goes to, for {@link pressOf}. */
+export function pointedAt(event: PointerEvent): EventTarget | null {
+  return event.target instanceof Element ? event.target.closest(PRESSED) : null;
 }
 
 /**

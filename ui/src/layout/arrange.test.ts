@@ -29,6 +29,9 @@ describe("arrange", () => {
     for (const [width, height] of [
       [1280, 720],
       [900, 480],
+      [480, 640],
+      [900, 600],
+      [1280, 800],
       [460, 560],
       [333, 777],
     ] as const) {
@@ -50,6 +53,37 @@ describe("arrange", () => {
           }
         }
       }
+    }
+  });
+
+  /** The best width, found without any grid: the largest of which enough fit side by side. */
+  function bestWidth(count: number, width: number, height: number, gap: number): number {
+    const fit = (tile: number) =>
+      Math.floor((width + gap) / (tile + gap)) *
+      Math.floor((height + gap) / ((tile * 9) / 16 + gap));
+    let [low, high] = [0, Math.max(width, height)];
+    for (let step = 0; step < 60; step += 1) {
+      const middle = (low + high) / 2;
+      if (fit(middle) >= count) low = middle;
+      else high = middle;
+    }
+    return low;
+  }
+
+  it.each([
+    ["a window of 1280×800", 1256, 690],
+    ["a window of 900×600", 876, 490],
+    ["a window of 480×640", 464, 480],
+    ["all of 1280×800", 1280, 800],
+    ["all of 900×600", 900, 600],
+    ["all of 480×640", 480, 640],
+  ])("gives each of 1 to 49 tiles nine tenths of the best area, in %s", (_, width, height) => {
+    for (let count = 1; count <= MOST_TILES; count += 1) {
+      const tile = arrange(count, width, height, 10).tiles[0];
+      const best = bestWidth(count, width, height, 10);
+      const share = ((tile?.width ?? 0) * (tile?.height ?? 0)) / ((best * best * 9) / 16);
+      expect(share, `${String(count)} tiles`).toBeGreaterThanOrEqual(0.9);
+      expect(share, `${String(count)} tiles`).toBeLessThanOrEqual(1);
     }
   });
 

@@ -5,11 +5,14 @@ export const MOST_TILES = 49;
 /** Width divided by height of every tile. */
 export const TILE_ASPECT = 16 / 9;
 
-export interface Rect {
-  x: number;
-  y: number;
+export interface Box {
   width: number;
   height: number;
+}
+
+export interface Rect extends Box {
+  x: number;
+  y: number;
 }
 
 export interface Arrangement {
@@ -75,23 +78,44 @@ export function arrangeSpeaker(
   const grid = arrange(count, width, height, gap);
   const n = grid.tiles.length;
   if (n < 2 || main < 0 || main >= n) return grid;
+  const { strip, beneath } = stripOf(width, height, gap);
+  const small = arrange(n - 1, strip.width, strip.height, gap);
+  // What small tiles leave of the strip goes to the large one.
+  const used = (one: number, count: number) => one * count + gap * (count - 1);
+  const { columns, rows, tiles: places } = small;
+  const wide = beneath ? strip.width : used(places[0]?.width ?? 0, columns);
+  const high = beneath ? used(places[0]?.height ?? 0, rows) : strip.height;
+  const big = beneath
+    ? arrange(1, width, height - high - gap, 0).tiles[0]
+    : arrange(1, width - wide - gap, height, 0).tiles[0];
+  // A window too small for a strip.
+  if (!big || big.width <= 0 || places.length === 0) return grid;
+  const left = width - wide - (strip.width - wide) / 2;
+  const top = height - high - (strip.height - high) / 2;
+  const tiles = places.map((tile) => ({
+    ...tile,
+    x: tile.x + Math.floor(left),
+    y: tile.y + Math.floor(top),
+  }));
+  tiles.splice(main, 0, big);
+  return { columns, rows, tiles };
+}
+
+/** Room for the small tiles beside a large one: beneath it, or else at its right. */
+export function stripOf(
+  width: number,
+  height: number,
+  gap: number,
+): { strip: Box; beneath: boolean } {
   const clamp = (px: number, scale: number) =>
     Math.round(Math.min(STRIP_PX.most * scale, Math.max(STRIP_PX.least * scale, px)));
   const stripHeight = clamp(height * STRIP_SHARE, 1);
   const stripWidth = clamp(width * STRIP_SHARE, TILE_ASPECT);
-  const beneath = arrange(1, width, height - stripHeight - gap, 0);
-  const beside = arrange(1, width - stripWidth - gap, height, 0);
-  const isBeneath = (beneath.tiles[0]?.width ?? 0) >= (beside.tiles[0]?.width ?? 0);
-  const big = (isBeneath ? beneath : beside).tiles[0];
-  const strip = isBeneath
-    ? arrange(n - 1, width, stripHeight, gap)
-    : arrange(n - 1, stripWidth, height, gap);
-  // A window too small for a strip.
-  if (!big || big.width <= 0 || strip.tiles.length === 0) return grid;
-  const [x, y] = isBeneath ? [0, height - stripHeight] : [width - stripWidth, 0];
-  const tiles = strip.tiles.map((tile) => ({ ...tile, x: tile.x + x, y: tile.y + y }));
-  tiles.splice(main, 0, big);
-  return { columns: strip.columns, rows: strip.rows, tiles };
+  const above = arrange(1, width, height - stripHeight - gap, 0).tiles[0];
+  const beside = arrange(1, width - stripWidth - gap, height, 0).tiles[0];
+  return (above?.width ?? 0) >= (beside?.width ?? 0)
+    ? { strip: { width, height: stripHeight }, beneath: true }
+    : { strip: { width: stripWidth, height }, beneath: false };
 }
 
 /** A picture whose shape differs from its box by less fills it: bars of a pixel look like faults. */

@@ -1,13 +1,18 @@
 /** What the UI knows, and how it changes. Pure: no DOM, no clock. */
 
 import type { AppView } from "../generated/AppView";
+import type { ChoicesView } from "../generated/ChoicesView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberId } from "../generated/MemberId";
 import type { MemberLevel } from "../generated/MemberLevel";
+import type { RecentRoomView } from "../generated/RecentRoomView";
 import type { ShareOption } from "../generated/ShareOption";
 import type { UiEvent } from "../generated/UiEvent";
 import { emptyChat, receive, setOpen, type ChatState } from "./chat";
 import { record, type NetworkHistory } from "./network";
+import { defaultPreferences, type Preferences } from "./preferences";
+import { dropPin, emptySeats, seat, togglePin, type Seats } from "./seats";
+import { SELF_MEMBER } from "../video/header";
 
 export interface Failure {
   code: ErrorCode;
@@ -29,6 +34,14 @@ export const MOST_REACTIONS = 40;
 export interface State {
   /** The engine's last view; `null` until the first arrives. */
   view: AppView | null;
+  /** The person's choices of the window; `null` until the first arrive. */
+  choices: ChoicesView | null;
+  /** Where the person was before, newest first. */
+  rooms: readonly RecentRoomView[];
+  /** The invite they opened elsewhere and are asked about. */
+  invited: string | null;
+  /** Whether they are asked if the window is to be closed in spite of the call. */
+  closing: boolean;
   /** One's own microphone, 0 to 1. */
   microphone: number;
   /** The others' sound; only of members in the call. */
@@ -45,6 +58,10 @@ export interface State {
   reactions: readonly ShownReaction[];
   /** Reactions so far. */
   reacted: number;
+  /** Who sits where. */
+  seats: Seats;
+  /** How the person likes the call window. */
+  preferences: Preferences;
   /** What can be shared, as last listed; `null` while it is being listed. */
   shares: readonly ShareOption[] | null;
   /** The connection's last minute. */
@@ -61,14 +78,19 @@ export interface State {
 const freshCall = {
   chat: emptyChat,
   reactions: [],
+  seats: emptySeats,
   shares: null,
   network: [],
   dropped: [],
+  closing: false,
   postponed: new Set<string>(),
 } satisfies Partial<State>;
 
 export const initialState: State = {
   view: null,
+  choices: null,
+  rooms: [],
+  invited: null,
   microphone: 0,
   levels: new Map(),
   active_speaker: null,
@@ -76,6 +98,7 @@ export const initialState: State = {
   failures: 0,
   reacted: 0,
   dragging: false,
+  preferences: defaultPreferences,
   ...freshCall,
 };
 
@@ -83,21 +106,25 @@ export const initialState: State = {
 export function reduce(state: State, event: UiEvent): State {
   switch (event.type) {
     case "view": {
-      const members = new Set(event.view.call?.members.map((member) => member.id));
+      const ids = (event.view.call?.members ?? []).map((member) => member.id);
+      const members = new Set(ids);
       const levels = new Map([...state.levels].filter(([id]) => members.has(id)));
       const active_speaker = members.has(state.active_speaker ?? -1) ? state.active_speaker : null;
       const entered = state.view !== null && state.view.call === null && event.view.call !== null;
       const failure = entered ? null : state.failure;
       const over = event.view.call === null ? freshCall : {};
+      const seats = dropPin(seat(state.seats, ids, active_speaker), ids, SELF_MEMBER);
       // A call that is joined again begins anew without having been left.
       const network = event.view.call?.phase.phase === "connecting" ? [] : state.network;
-      return { ...state, view: event.view, levels, active_speaker, failure, network, ...over };
+      const current = { view: event.view, levels, active_speaker, failure, network, seats };
+      return { ...state, ...current, ...over };
     }
     case "levels":
       return {
         ...state,
         microphone: unit(event.microphone),
         active_speaker: event.active_speaker,
+        seats: seat(state.seats, membersOf(state), event.active_speaker),
         levels: new Map(
           event.members.map((one) => [one.member, { ...one, level: unit(one.level) }]),
         ),
@@ -122,6 +149,14 @@ export function reduce(state: State, event: UiEvent): State {
       return { ...state, dragging: event.over };
     case "dropped":
       return { ...state, dragging: false, dropped: event.paths };
+    case "choices":
+      return { ...state, choices: event.choices };
+    case "rooms":
+      return { ...state, rooms: event.rooms };
+    case "invited":
+      return { ...state, invited: event.code };
+    case "closing":
+      return { ...state, closing: true };
     case "frame_epoch":
       return state;
   }
@@ -142,6 +177,34 @@ export function openChat(state: State, open: boolean): State {
   return { ...state, chat: setOpen(state.chat, open) };
 }
 
+/** The stage has room for `first` of the others on the first of `pages` pages. */
+export function fitStage(state: State, first: number, pages: number): State {
+  const { seats } = state;
+  if (seats.first === first && seats.pages === pages) return state;
+  const page = Math.min(seats.page, pages - 1);
+  const fitted = { ...seats, first, pages, page };
+  return { ...state, seats: seat(fitted, membersOf(state), state.active_speaker) };
+}
+
+/** The person wants another page; beyond the ends there is none. */
+export function showPage(state: State, page: number): State {
+  const { seats } = state;
+  return {
+    ...state,
+    seats: { ...seats, page: Math.max(0, Math.min(seats.pages - 1, page)) },
+  };
+}
+
+/** The person pins a tile, or lets it go. */
+export function pinTile(state: State, key: string): State {
+  return { ...state, seats: togglePin(state.seats, key) };
+}
+
+/** The person likes something else. */
+export function prefer(state: State, more: Partial<Preferences>): State {
+  return { ...state, preferences: { ...state.preferences, ...more } };
+}
+
 /** What can be shared is being listed. */
 export function listShares(state: State): State {
   return { ...state, shares: null };
@@ -152,9 +215,23 @@ export function clearDropped(state: State): State {
   return { ...state, dropped: [] };
 }
 
+/** The person answered the invite. */
+export function clearInvited(state: State): State {
+  return { ...state, invited: null };
+}
+
+/** The person said whether the window closes. */
+export function endClosing(state: State): State {
+  return { ...state, closing: false };
+}
+
 /** The person answers an offer later. */
 export function postpone(state: State, key: string): State {
   return { ...state, postponed: new Set([...state.postponed, key]) };
+}
+
+function membersOf(state: State): MemberId[] {
+  return (state.view?.call?.members ?? []).map((member) => member.id);
 }
 
 function unit(level: number): number {

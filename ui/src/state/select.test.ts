@@ -5,14 +5,16 @@ import type { CallView } from "../generated/CallView";
 import type { DeviceState } from "../generated/DeviceState";
 import type { SoundTestState } from "../generated/SoundTestState";
 import { SELF_MEMBER } from "../video/header";
-import { initialState, reduce, type State } from "./reduce";
+import { fitStage, initialState, pinTile, prefer, reduce, showPage, type State } from "./reduce";
 import {
   bannerOf,
   callTiles,
   codeFailure,
   framesExpected,
   initialsOf,
+  mainKey,
   memberTiles,
+  miniTile,
   previewNote,
   screenOf,
   selfTile,
@@ -73,14 +75,67 @@ describe("tiles", () => {
   it("shows oneself alone, floating beside one, in the grid among more", () => {
     const layout = (count: number) => {
       const members = Array.from({ length: count }, (_, at) => fakeMember(at));
-      const { grid, floating, hidden } = callTiles(seen(calling(members)));
-      return [grid.length, grid.at(-1)?.self ?? false, floating?.self ?? false, hidden];
+      const { others, self, floating } = callTiles(seen(calling(members)));
+      return [others.length, self?.self ?? false, floating?.self ?? false];
     };
-    expect(layout(0)).toEqual([1, true, false, 0]);
-    expect(layout(1)).toEqual([1, false, true, 0]);
-    expect(layout(2)).toEqual([3, true, false, 0]);
-    expect(layout(48)).toEqual([49, true, false, 0]);
-    expect(layout(49)).toEqual([49, true, false, 1]);
+    expect(layout(0)).toEqual([0, true, false]);
+    expect(layout(1)).toEqual([1, false, true]);
+    expect(layout(2)).toEqual([2, true, false]);
+    expect(layout(60)).toEqual([60, true, false]);
+  });
+
+  it("leaves out whoever does not want to see themselves, unless they are alone", () => {
+    const hidden = (count: number) => {
+      const members = Array.from({ length: count }, (_, at) => fakeMember(at));
+      return callTiles(prefer(seen(calling(members)), { self_view: false }));
+    };
+    expect(hidden(0).self).not.toBeNull();
+    expect(hidden(1)).toMatchObject({ self: null, floating: null });
+    expect(hidden(2)).toMatchObject({ self: null, floating: null });
+  });
+
+  it("sits people by seat, whoever has the floor on the first page", () => {
+    const members = Array.from({ length: 6 }, (_, at) => fakeMember(at));
+    const fitted = fitStage(seen(calling(members)), 3, 2);
+    const spoken = reduce(fitted, {
+      type: "levels",
+      microphone: 0,
+      active_speaker: 7,
+      members: [],
+    });
+    const order = (state: State) => callTiles(state).others.map((tile) => tile.member);
+    expect(order(fitted)).toEqual([2, 3, 4, 5, 6, 7]);
+    expect(order(spoken)).toEqual([2, 3, 7, 5, 6, 4]);
+    expect(memberTiles(spoken).map((tile) => tile.member)).toEqual([2, 3, 4, 5, 6, 7]);
+  });
+
+  it("turns pages within what there is", () => {
+    const state = fitStage(seen(calling()), 3, 4);
+    const page = (state: State, to: number) => showPage(state, to).seats.page;
+    expect([page(state, 1), page(state, 9), page(state, -1)]).toEqual([1, 3, 0]);
+    expect(fitStage(showPage(state, 3), 3, 2).seats.page).toBe(1);
+  });
+
+  it("shows large whom the person pinned, else who speaks if wanted", () => {
+    const three = seen(calling([fakeMember(0), fakeMember(1), fakeMember(2)]));
+    const speaker = prefer(three, { layout: "speaker" });
+    const floor = (state: State, active_speaker: number) =>
+      reduce(state, { type: "levels", microphone: 0, active_speaker, members: [] });
+    expect(mainKey(three)).toBeNull();
+    expect(mainKey(speaker)).toBe("2/camera");
+    expect(mainKey(floor(speaker, 4))).toBe("4/camera");
+    const pinned = pinTile(floor(speaker, 4), "3/camera");
+    expect(mainKey(pinned)).toBe("3/camera");
+    expect(mainKey(prefer(pinned, { layout: "grid" }))).toBe("3/camera");
+    expect(miniTile(pinned).member).toBe(3);
+    expect(miniTile(floor(three, 4)).member).toBe(4);
+    expect(memberTiles(pinned).map((tile) => tile.pinned)).toEqual([false, true, false]);
+    const left = reduce(pinned, { type: "view", view: calling([fakeMember(0), fakeMember(2)]) });
+    expect(mainKey(left)).toBe("4/camera");
+    const one = pinTile(seen(calling()), "2/camera");
+    expect(mainKey(one)).toBeNull();
+    expect(miniTile(one).member).toBe(2);
+    expect(miniTile(seen(calling([]))).self).toBe(true);
   });
 
   it("marks pictures that are held back, one's own only while the camera is wanted", () => {

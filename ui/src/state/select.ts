@@ -9,8 +9,8 @@ import type { MemberId } from "../generated/MemberId";
 import type { SoundTestState } from "../generated/SoundTestState";
 import type { State } from "./reduce";
 import { sharers } from "./shares";
-import { MOST_TILES } from "../layout/arrange";
 import { SELF_MEMBER } from "../video/header";
+import { tileKey } from "../video/tile";
 
 export type Screen = "starting" | "home" | "connecting" | "knocking" | "call" | "ended";
 
@@ -35,6 +35,8 @@ export function screenOf(view: AppView | null): Screen {
 const SPEAKING_LEVEL = 0.06;
 
 export interface TileView {
+  /** Names the tile, as `tileKey` does. */
+  key: string;
   member: MemberId;
   self: boolean;
   name: string;
@@ -52,6 +54,11 @@ export interface TileView {
   hand_raised: boolean;
   /** Their camera is on, but the network carries sound only. */
   sound_only: boolean;
+  /** Whether there is a choice of whom to show large, and whether the person chose this one. */
+  pinnable: boolean;
+  pinned: boolean;
+  /** Sound and pictures pass between the two ends only, sealed with the code. */
+  sealed: boolean;
 }
 
 /** One's own tile. */
@@ -60,7 +67,9 @@ export function selfTile(state: State): TileView {
   const name = view?.settings.name ?? "";
   const muted = view?.muted ?? true;
   const cameraOn = (view?.camera_on ?? false) && view?.devices.camera.state.state !== "failed";
+  const key = tileKey({ member: SELF_MEMBER, source: "camera" });
   return {
+    key,
     member: SELF_MEMBER,
     self: true,
     name,
@@ -74,6 +83,9 @@ export function selfTile(state: State): TileView {
     muted_here: false,
     hand_raised: view?.call?.hand_raised ?? false,
     sound_only: cameraOn && (view?.call?.sound_only ?? false),
+    pinnable: canPin(state),
+    pinned: state.seats.pinned === key,
+    sealed: false,
   };
 }
 
@@ -81,6 +93,7 @@ export function selfTile(state: State): TileView {
 export function memberTiles(state: State): TileView[] {
   const members = state.view?.call?.members ?? [];
   return members.map((member) => ({
+    key: tileKey({ member: member.id, source: "camera" }),
     member: member.id,
     self: false,
     name: member.name,
@@ -94,26 +107,34 @@ export function memberTiles(state: State): TileView[] {
     muted_here: member.muted_here,
     hand_raised: member.hand_raised,
     sound_only: member.sound_only,
+    pinnable: canPin(state),
+    pinned: state.seats.pinned === tileKey({ member: member.id, source: "camera" }),
+    // Media that is not sealed is neither sent nor played, so a connection is a sealed one.
+    sealed: member.link !== "connecting" && member.link !== "failed",
   }));
 }
 
 export interface CallTiles {
-  grid: TileView[];
+  /** The others, by seat. */
+  others: TileView[];
+  /** One's own tile among them; `null` when it floats or is hidden. */
+  self: TileView | null;
   /** One's own tile when it floats above the only other one. */
   floating: TileView | null;
-  /** Others who have no room on screen. */
-  hidden: number;
 }
 
-/** Which tile goes where. */
+/** Which tile goes where. Who is alone sees themselves in any case. */
 export function callTiles(state: State): CallTiles {
-  const self = selfTile(state);
-  const others = memberTiles(state);
+  const shown = state.preferences.self_view ? selfTile(state) : null;
+  const tiles = memberTiles(state);
+  if (tiles.length === 0) return { others: [], self: selfTile(state), floating: null };
   // Beside a shared screen there is no picture to float on.
-  if (others.length === 1 && sharers(state).length === 0)
-    return { grid: others, floating: self, hidden: 0 };
-  const shown = others.slice(0, MOST_TILES - 1);
-  return { grid: [...shown, self], floating: null, hidden: others.length - shown.length };
+  if (tiles.length === 1 && sharers(state).length === 0)
+    return { others: tiles, self: null, floating: shown };
+  const seats = new Map(state.seats.order.map((member, seat) => [member, seat]));
+  const seatOf = (tile: TileView) => seats.get(tile.member) ?? tiles.length;
+  const others = tiles.toSorted((a, b) => seatOf(a) - seatOf(b));
+  return { others, self: shown, floating: null };
 }
 
 /** Whose hands are raised, one's own last. */
@@ -124,13 +145,33 @@ export function raisedHands(state: State): TileView[] {
 /** Fewest others among whom one can be shown large. */
 const LEAST_OTHERS = 2;
 
-/** Whom a speaker view shows large: who has the floor, else who joined first. */
+/** Whether there is a choice of whom to show large. */
+export function canPin(state: State): boolean {
+  return (state.view?.call?.members.length ?? 0) >= LEAST_OTHERS;
+}
+
+/** Whom a speaker view shows large: who has the floor or had it last, else who joined first. */
 export function mainMember(state: State): MemberId | null {
-  const members = state.view?.call?.members ?? [];
-  if (members.length < LEAST_OTHERS) return null;
-  const shown = members.slice(0, MOST_TILES - 1);
-  const active = shown.find((member) => member.id === state.active_speaker);
-  return (active ?? shown[0])?.id ?? null;
+  if (!canPin(state)) return null;
+  const { spoke } = state.seats;
+  return state.active_speaker ?? spoke[0] ?? state.view?.call?.members[0]?.id ?? null;
+}
+
+/** The key of the tile shown large: the pinned one, else who speaks if that is wanted. */
+export function mainKey(state: State): string | null {
+  if (!canPin(state)) return null;
+  if (state.seats.pinned !== null) return state.seats.pinned;
+  const member = state.preferences.layout === "speaker" ? mainMember(state) : null;
+  return member === null ? null : tileKey({ member, source: "camera" });
+}
+
+/** The one tile there is room for in a small window: whom one would look at. */
+export function miniTile(state: State): TileView {
+  const self = selfTile(state);
+  const tiles = memberTiles(state);
+  const pinned = [...tiles, self].find((tile) => tile.pinned);
+  const speaks = tiles.find((tile) => tile.member === mainMember(state));
+  return pinned ?? speaks ?? tiles[0] ?? self;
 }
 
 /** One or two letters standing in for a face; empty when the name has none. */

@@ -27,7 +27,7 @@ describe("what others share", () => {
   it("leaves no room for a picture that floats", () => {
     expect(callTiles(calling([false])).floating).not.toBeNull();
     const beside = callTiles(calling([true]));
-    expect([beside.floating, beside.grid.length]).toEqual([null, 2]);
+    expect([beside.floating, beside.others.length, beside.self?.self]).toEqual([null, 1, true]);
   });
 
   it("makes frames expected, also while nothing changes on it", () => {

@@ -197,7 +197,7 @@ describe("call", () => {
   it("sets how loud a member is heard, and mutes them here only", async () => {
     await show("call-4");
     expect(find("heard-2")).toBeNull();
-    await click("sound-2");
+    await click("menu-2");
     const slider = get("volume-2") as HTMLInputElement;
     slider.value = "150";
     slider.dispatchEvent(new Event("input", { bubbles: true }));
@@ -214,7 +214,7 @@ describe("call", () => {
     await press("Escape");
     expect(find("volume-2")).toBeNull();
     expect(find("heard-2")).not.toBeNull();
-    expect(find("sound-self")).toBeNull();
+    expect(find("volume-self")).toBeNull();
   });
 
   it("shows who has the floor large, if wanted and among several", async () => {
@@ -227,10 +227,10 @@ describe("call", () => {
     expect(grid()).toBeUndefined();
     await click("speaker-view");
     expect(get("speaker-view").getAttribute("aria-pressed")).toBe("true");
-    expect(grid()).toBe("2");
+    expect(grid()).toBe("2/camera");
     backend.sendSpeakers([3], 3);
     await settle();
-    expect(grid()).toBe("3");
+    expect(grid()).toBe("3/camera");
     await click("speaker-view");
     expect(grid()).toBeUndefined();
   });

@@ -18,6 +18,7 @@ let stop: () => void;
 
 beforeEach(() => {
   vi.useFakeTimers();
+  localStorage.clear();
   // Nothing is laid out here; the grid needs a size to place tiles in.
   vi.spyOn(HTMLElement.prototype, "clientWidth", "get").mockReturnValue(1200);
   vi.spyOn(HTMLElement.prototype, "clientHeight", "get").mockReturnValue(700);
@@ -59,6 +60,10 @@ export async function type(testid: string, text: string) {
 }
 export async function press(key: string, target: EventTarget = document.body) {
   target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  await settle();
+}
+export async function letGo(key: string, target: EventTarget = document.body) {
+  target.dispatchEvent(new KeyboardEvent("keyup", { key, bubbles: true, cancelable: true }));
   await settle();
 }
 export const sent = (kind: UiCommand["type"]) =>
