@@ -314,7 +314,7 @@ fn a_renewed_sealer_goes_on_counting_and_opens_with_either_salt_until_the_new_on
         timestamp: 0,
         capture_us: None,
     };
-    let mut seal = |sealer: &mut MediaSealer| sealer.seal(stream, time, b"opus");
+    let seal = |sealer: &mut MediaSealer| sealer.seal(stream, time, b"opus");
     let [first, late] = [(); 2].map(|()| seal(&mut sealer));
     assert_eq!(opener.open(&first).map(|it| it.counter), Some(0));
     // Announced, not used yet, and announced once more.
