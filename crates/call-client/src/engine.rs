@@ -140,6 +140,7 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         | UiCommand::ListShares
         | UiCommand::StopShare
         | UiCommand::SetHandRaised { .. }
+        | UiCommand::Care { .. }
         | UiCommand::PickFiles { .. }
         | UiCommand::PasteFiles
         | UiCommand::SetMini { .. }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use call_core::{LinkId, LinkPeer};
-use call_e2ee::{MediaSealer, MediaStream, MediaTime};
+use call_e2ee::{MediaSealer, MediaStream, MediaTime, RoomKeys};
 use call_media::audio::EncodedAudio;
 use call_media::video::codec::{DEFAULT_VIDEO_CODEC, EncodedFrame};
 use call_media::video::layers::LAYERS;
@@ -191,6 +191,17 @@ impl Outlet {
             screen: out(LAYERS),
             sent: SentMedia::default(),
         })))
+    }
+
+    /// Seals from now on with another salt.
+    pub(crate) fn renew_sealer(&self, keys: &RoomKeys, salt: [u8; 16]) {
+        if let Sealing::On {
+            sealer: Some(sealer),
+            ..
+        } = &mut self.lock().sealing
+        {
+            sealer.renew(keys, salt);
+        }
     }
 
     /// Seals from now on with this.

@@ -10,7 +10,8 @@
 //! `call_members` who is there, `call_away` who is there without a seat, `call_links` their links and the
 //! SFU's, `call_data` the data links, `call_signals` what goes to members sealed, `call_topology` the
 //! switch between mesh and SFU, `call_sfu` what is said to and by the SFU, `call_quality` what is
-//! encoded, `call_chat` what is said and shown, `call_files` what is sent and received.
+//! encoded, `call_chat` what is said and shown, `call_care` who decides over the room and who waits before it,
+//! `call_files` what is sent and received.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use call_protocol::ui::{CallPhase, CallView, ShareView, UiEvent};
 use call_protocol::wire::{ClientMessage, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MemberId};
 
+use crate::care::Care;
 use crate::chat::Chat;
 use crate::config::TopologyWish;
 use crate::context::Ctx;
@@ -99,6 +101,11 @@ pub(crate) struct Call {
     /// What was told of the own picture.
     pub(crate) sound_only: bool,
     pub(crate) chat: Chat,
+    pub(crate) care: Care,
+    /// Questions of the host.
+    pub(crate) questions: Bucket,
+    /// When keys that were announced are used.
+    pub(crate) reseal_at: Option<Instant>,
     /// Own reactions.
     pub(crate) reactions: Bucket,
     pub(crate) files: Files,
@@ -155,6 +162,9 @@ impl Call {
             quality: Quality::default(),
             sound_only: false,
             chat: Chat::new(AuthorId::from_bytes(ctx.seed.draw())),
+            care: Care::default(),
+            questions: Bucket::default(),
+            reseal_at: None,
             reactions: Bucket::default(),
             files: Files::default(),
             folders: config.folders,
@@ -188,6 +198,7 @@ impl Call {
             topology: self.topology,
             hand_raised,
             sound_only: self.sound_only,
+            care: self.care.view(),
             share,
             transfers: self.files.views().to_vec(),
         }
@@ -299,6 +310,8 @@ impl Call {
                 resumed,
                 members,
                 topology,
+                host,
+                door,
                 stun,
                 relay,
             } if joining => {
@@ -307,7 +320,18 @@ impl Call {
                 self.ice_servers.set_relay(now, relay);
                 self.use_ice_servers(ctx);
                 self.handle_joined(ctx, member, resumed, &members, topology);
+                self.care.handle_joined(host, door);
             }
+            ServerMessage::Waiting if joining => {
+                signalling.handle_waiting(now);
+                self.handle_waiting(ctx);
+            }
+            ServerMessage::Knock { knock, profile } if joined => {
+                self.handle_knock(ctx, knock, &profile);
+            }
+            ServerMessage::KnockGone { knock } if joined => self.care.end_knock(knock),
+            ServerMessage::Door { door } if joined => self.handle_door(ctx, door),
+            ServerMessage::Host { member } if joined => self.care.handle_host(member),
             ServerMessage::MemberJoined { member, profile } if joined => {
                 self.add_member(ctx, member, &profile);
             }
@@ -346,7 +370,13 @@ impl Call {
                 tracing::debug!(?code, detail, fatal, "error from the server");
                 let step = signalling.step();
                 match signalling.handle_error(ctx, code, fatal) {
-                    Outcome::Note => ctx.event(CallEvent::Error { code, detail }),
+                    Outcome::Note => {
+                        if code == ErrorCode::RoomFull {
+                            // Whom one let in found no seat.
+                            ctx.out.push_back(Output::Ui(UiEvent::Failed { code }));
+                        }
+                        ctx.event(CallEvent::Error { code, detail });
+                    }
                     outcome => self.follow(ctx, outcome, step),
                 }
             }
@@ -362,6 +392,9 @@ impl Call {
                 self.phase = CallPhase::Reconnecting;
                 tracing::info!("connection to the server lost");
                 ctx.event(CallEvent::Reconnecting);
+            }
+            Outcome::Lost if self.phase == CallPhase::Knocking => {
+                self.phase = CallPhase::Connecting;
             }
             Outcome::Lost | Outcome::Note => {}
         }
@@ -383,7 +416,9 @@ impl Call {
             let profile = self.own_profile.due(profile);
             let profile = profile.map(|at| (at, Reason::Profile));
             let subscribe = self.subscribe_timeout().map(|at| (at, Reason::Subscribe));
+            let reseal = self.reseal_at.map(|at| (at, Reason::Reseal));
             let others = self.passage_timeouts().chain(self.away_timeouts());
+            let others = others.chain(reseal);
             others.chain(profile).chain(subscribe)
         });
         let trusted = signalling.is_trusted().then(|| {
@@ -416,7 +451,10 @@ impl Call {
         if self.is_joined() {
             self.care_for_away(ctx);
             self.move_on(ctx);
+            self.care_for_host(ctx);
             self.publish_profile(ctx);
+            self.hand_role_on(ctx);
+            self.care_for_keys(ctx);
         }
         self.use_ice_servers(ctx);
         self.set_layers(ctx);
@@ -444,7 +482,7 @@ impl Call {
             self.send_bye(ctx, link);
         }
         if let Some(signalling) = &self.signalling
-            && signalling.is_joined()
+            && (signalling.is_joined() || self.phase == CallPhase::Knocking)
         {
             signalling.send(ctx.out, ClientMessage::Leave);
         }

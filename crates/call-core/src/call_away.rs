@@ -23,7 +23,7 @@ use call_protocol::wire::{LeaveReason, TopologyMode};
 use crate::call::Call;
 use crate::context::Ctx;
 use crate::input::LinkPeer;
-use crate::output::Reason;
+use crate::output::{CallEvent, Reason};
 
 /// How long a member may take to come back. Longer than every wait between two attempts to reach the
 /// server and the attempts themselves; raising it shows people longer who left while it was down.
@@ -38,6 +38,11 @@ impl Call {
         let Some(member) = self.roster.get_mut(id) else {
             return;
         };
+        if reason == LeaveReason::Removed {
+            ctx.event(CallEvent::Removed { member: id });
+            self.change_keys(ctx);
+            return self.remove_member(ctx, id);
+        }
         let is_there = member.direct.connected_since().is_some();
         let timed_out = reason == LeaveReason::TimedOut;
         if timed_out && is_there && self.topology == TopologyMode::Mesh {

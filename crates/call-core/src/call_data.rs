@@ -74,7 +74,10 @@ impl Call {
                 self.pass_to_link(ctx, peer, signal);
             }
             PeerSignal::Candidate { .. } => self.pass_to_link(ctx, peer, signal),
-            PeerSignal::Settled { .. } | PeerSignal::Shown { .. } | PeerSignal::Data { .. } => {
+            PeerSignal::Settled { .. }
+            | PeerSignal::Shown { .. }
+            | PeerSignal::AskMute
+            | PeerSignal::Data { .. } => {
                 tracing::debug!(member = %from, "not about a data link");
             }
         }

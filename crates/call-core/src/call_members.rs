@@ -118,6 +118,7 @@ impl Call {
         }
         self.pending.retain(|(link, _)| link.member() != Some(id));
         self.reports.forget(id);
+        self.care.handle_gone(self.me, id);
         self.chat.remove_member(id);
         self.files.handle_left(ctx.now, id);
         ctx.media(MediaOp::ForgetMember { member: id });

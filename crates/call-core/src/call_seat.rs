@@ -36,12 +36,15 @@ impl Call {
             } else {
                 let is_back = |id| members.iter().any(|entry| entry.member == id);
                 self.miss_members(ctx.now, is_back);
+                self.care.start_over();
             }
             self.catch_up(ctx);
             self.set_topology(ctx, topology, reason);
         } else {
             // Ids of another lifetime of the room may mean other people.
             self.drop_everybody(ctx);
+            self.care.take_seat();
+            self.reseal_at = None;
             self.me = Some(member);
             self.chat.take_seat(ctx.now, member, !members.is_empty());
             if self.asked_to_resume {
@@ -66,7 +69,7 @@ impl Call {
 
     /// A salt no seat ever had: with the same salt and id, counters would start over under the same
     /// key.
-    fn draw_salt(&mut self, ctx: &mut Ctx<'_>) {
+    pub(crate) fn draw_salt(&mut self, ctx: &mut Ctx<'_>) {
         if self.sealed_media {
             self.own_profile.set_salt(ctx.seed.draw());
         }
@@ -104,7 +107,7 @@ impl Call {
     }
 
     /// One's own seat is a new one: nothing of the old one holds.
-    fn drop_everybody(&mut self, ctx: &mut Ctx<'_>) {
+    pub(crate) fn drop_everybody(&mut self, ctx: &mut Ctx<'_>) {
         for id in self.roster.ids() {
             self.remove_member(ctx, id);
         }

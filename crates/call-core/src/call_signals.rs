@@ -68,6 +68,7 @@ impl Call {
         };
         match signal {
             PeerSignal::Settled { mode } => self.handle_settled(from, mode),
+            PeerSignal::AskMute => self.handle_ask_mute(ctx, from),
             PeerSignal::Shown {
                 source: MediaSource::Camera,
                 width_px,
@@ -200,6 +201,7 @@ fn is_within_sfu_limits(signal: &PeerSignal) -> bool {
         }
         PeerSignal::Settled { .. }
         | PeerSignal::Shown { .. }
+        | PeerSignal::AskMute
         | PeerSignal::Bye
         | PeerSignal::Data { .. }
         | PeerSignal::Need { .. } => true,
@@ -232,6 +234,7 @@ fn sfu_message(link: u32, signal: &PeerSignal) -> Option<ClientMessage> {
         | PeerSignal::Candidate { .. }
         | PeerSignal::Settled { .. }
         | PeerSignal::Shown { .. }
+        | PeerSignal::AskMute
         | PeerSignal::Data { .. }
         | PeerSignal::Need { .. } => None,
     }

@@ -15,7 +15,8 @@
 //! server, `roster` who else is there, `peer_link` the policy for the connection to one of them or
 //! to the SFU, `topology` how a pair moves from one to the other. `subscriptions`, `layers` and
 //! `path_report` are what is said to and heard from the SFU, `quality` what is encoded over paths that
-//! carry little, `diagnosis` why a call is bad, `chat` the log that all members hold. [`ActiveSpeaker`]
+//! carry little, `diagnosis` why a call is bad, `chat` the log that all members hold,
+//! `care` who is host and who waits. [`ActiveSpeaker`]
 //! stands beside the
 //! session: it decides who has the floor from levels ten times a second. `backoff`, `refusal`,
 //! `keyframes`, `ice_servers` and `server_url` are the tables those decide by.
@@ -27,6 +28,7 @@ mod active_speaker;
 mod backoff;
 mod call;
 mod call_away;
+mod call_care;
 mod call_channels;
 mod call_chat;
 mod call_data;
@@ -39,6 +41,7 @@ mod call_seat;
 mod call_sfu;
 mod call_signals;
 mod call_topology;
+mod care;
 mod chat;
 mod config;
 mod context;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use call_e2ee::RoomCode;
+use call_protocol::care::Door;
 use call_protocol::channel::file::{Digest, OfferId};
 use call_protocol::peer::PeerSignal;
 use call_protocol::ui::network::Verdict;
@@ -247,7 +248,13 @@ pub enum MediaOp {
         /// As in one's own profile.
         salt: [u8; 16],
     },
-    /// A member's media opens with this from now on. Replaces what was known of the member.
+    /// One's own media is sealed with another salt from now on, in the same seat: counters go on.
+    Reseal {
+        /// As in one's own profile, for a while already.
+        salt: [u8; 16],
+    },
+    /// A member's media opens with this from now on. What they sealed before opens until they use
+    /// it, unless they were forgotten.
     OpenMember {
         /// Whom.
         member: MemberId,
@@ -313,6 +320,35 @@ pub enum CallEvent {
         member: MemberId,
         /// Their name.
         name: String,
+    },
+    /// One waits to be let in.
+    Waiting,
+    /// Somebody waits to be let in. To the host only.
+    Knock {
+        /// Names them.
+        knock: u32,
+        /// What they call themselves.
+        name: String,
+    },
+    /// Who is host now.
+    Host {
+        /// Who; may be oneself.
+        member: MemberId,
+    },
+    /// Others may come in now.
+    Door {
+        /// Who.
+        door: Door,
+    },
+    /// The host asks one to mute.
+    AskedToMute {
+        /// The host.
+        member: MemberId,
+    },
+    /// The host removed somebody, who is gone in the next step.
+    Removed {
+        /// Whom.
+        member: MemberId,
     },
     /// Somebody is gone.
     MemberLeft {
@@ -453,6 +489,8 @@ pub enum Reason {
     Profile,
     /// A keyframe may be encoded again.
     Keyframe,
+    /// Announced keys are to be used.
+    Reseal,
     /// A member's old path may be left.
     Passage,
     /// What is watched may be told again.

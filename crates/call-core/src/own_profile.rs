@@ -111,6 +111,7 @@ mod tests {
                 sharing: false,
                 sound_only: false,
                 sound_only_for: Vec::new(),
+                host: None,
             };
             let (out, seed, ids) = (&mut out, &mut seed, &mut ids);
             own.current(
@@ -139,6 +140,7 @@ mod tests {
                 sharing: false,
                 sound_only: false,
                 sound_only_for: Vec::new(),
+                host: None,
             };
             assert_eq!(own.due(&wanted), Some(now + INTERVAL));
             let current = Profile {
@@ -156,6 +158,7 @@ mod tests {
             sharing: false,
             sound_only: false,
             sound_only_for: Vec::new(),
+            host: None,
         };
         own.set_salt([1; 16]);
         assert_eq!(own.due(&current), Some(now + INTERVAL), "another salt");

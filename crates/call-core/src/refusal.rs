@@ -33,6 +33,10 @@ pub(crate) fn reaction(code: ErrorCode, seat: Seat, fatal: bool) -> Reaction {
         // Trying again would only take the seat back and forth.
         (ErrorCode::SeatTaken, _) => Reaction::End,
         (ErrorCode::BadVersion | ErrorCode::ServerAddressInvalid, _) => Reaction::End,
+        (ErrorCode::Removed | ErrorCode::CallEnded, _) => Reaction::End,
+        (ErrorCode::RoomLocked | ErrorCode::NotAdmitted, Seat::Wanted | Seat::Lost) => {
+            Reaction::End
+        }
         (
             ErrorCode::RoomAuthFailed | ErrorCode::RoomFull | ErrorCode::ServerFull,
             Seat::Wanted | Seat::Lost,
@@ -76,6 +80,15 @@ mod tests {
             (E::RateLimited, S::Wanted, true, R::End),
             (E::RateLimited, S::Lost, true, R::Retry),
             (E::RateLimited, S::Taken, false, R::Note),
+            (E::Removed, S::Taken, true, R::End),
+            (E::Removed, S::Lost, false, R::End),
+            (E::CallEnded, S::Taken, true, R::End),
+            (E::CallEnded, S::Lost, false, R::End),
+            (E::RoomLocked, S::Wanted, false, R::End),
+            (E::RoomLocked, S::Lost, false, R::End),
+            (E::NotAdmitted, S::Wanted, false, R::End),
+            (E::NotHost, S::Taken, false, R::Note),
+            (E::RoomFull, S::Taken, false, R::Note),
             (E::UnknownMember, S::Taken, false, R::Note),
             (E::NotSupported, S::Taken, false, R::Note),
             (E::MessageTooLarge, S::Taken, true, R::Retry),

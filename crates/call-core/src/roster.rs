@@ -33,6 +33,8 @@ pub(crate) struct Member {
     pub(crate) muted_here: bool,
     /// Whether a profile of theirs opened: it holds the session to seal for.
     pub(crate) is_known: bool,
+    /// Who they say is host.
+    pub(crate) says_host: Option<MemberId>,
     /// From which their media keys are derived.
     pub(crate) salt: Option<MediaSalt>,
     /// The link between the two of us that carries the call, in a mesh.
@@ -72,6 +74,7 @@ impl Member {
             volume_percent: UNCHANGED_PERCENT,
             muted_here: false,
             is_known: false,
+            says_host: None,
             salt: None,
             direct: PeerLink::new(initiator),
             away_until: None,
@@ -114,6 +117,7 @@ impl Member {
         self.muted = profile.muted;
         self.camera_on = profile.camera_on;
         self.hand_raised = profile.hand_raised;
+        self.says_host = profile.host;
         self.sharing = profile.sharing;
         self.sound_only = profile.sound_only || profile.sound_only_for.contains(&me);
     }
@@ -226,6 +230,7 @@ mod tests {
             hand_raised: true,
             sharing: true,
             sound_only: false,
+            host: None,
             sound_only_for: vec![MemberId(3), MemberId(4)],
         };
         member.apply(&profile, MemberId(5));

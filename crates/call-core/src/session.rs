@@ -367,6 +367,15 @@ impl Session {
                 self.hand_raised = raised;
                 self.refresh(now);
             }
+            UiCommand::Care { command } => {
+                let mut done = Err(ErrorCode::BadState);
+                self.with_call(now, |call, ctx| {
+                    done = call.handle_care_command(ctx, command);
+                });
+                if let Err(code) = done {
+                    self.refuse(code, "care");
+                }
+            }
             UiCommand::SendReaction { emoji } => self.react(now, emoji),
             UiCommand::SendChat { text } => self.say(now, &text),
             UiCommand::OfferFiles { .. }
@@ -575,7 +584,9 @@ impl Session {
     /// What the others shall see of one.
     fn profile(&self) -> Profile {
         let quality = self.call.as_ref().map(|call| &call.quality);
+        let host = self.call.as_ref().and_then(|call| call.care.says(call.me));
         Profile {
+            host,
             name: self.settings.name.clone(),
             muted: self.muted,
             camera_on: self.camera_on && !self.devices.camera_failed(),

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! Waiting ──► Opening ──► Greeting ──► Joining ──► Joined
-//!    ▲           │            │           │           │
+//!    ▲           │            │           │  ▲        │
+//!    │           │            │           ▼  │        │
+//!    │           │            │         Knocking      │
 //!    └───────────┴── lost ────┴───────────┴───────────┘
 //! ```
 //!
@@ -52,11 +54,30 @@ pub(crate) struct Signalling {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Waiting { until: Instant },
-    Opening { socket: SocketId, deadline: Instant },
-    Greeting { socket: SocketId, deadline: Instant },
-    Joining { socket: SocketId, deadline: Instant },
-    Joined { socket: SocketId, since: Instant },
+    Waiting {
+        until: Instant,
+    },
+    Opening {
+        socket: SocketId,
+        deadline: Instant,
+    },
+    Greeting {
+        socket: SocketId,
+        deadline: Instant,
+    },
+    Joining {
+        socket: SocketId,
+        deadline: Instant,
+    },
+    /// Somebody must let one in.
+    Knocking {
+        socket: SocketId,
+        since: Instant,
+    },
+    Joined {
+        socket: SocketId,
+        since: Instant,
+    },
 }
 
 /// What became of a connection or a request.
@@ -93,6 +114,7 @@ impl Signalling {
             State::Opening { socket, .. }
             | State::Greeting { socket, .. }
             | State::Joining { socket, .. }
+            | State::Knocking { socket, .. }
             | State::Joined { socket, .. } => Some(socket),
         }
     }
@@ -101,8 +123,9 @@ impl Signalling {
         matches!(self.state, State::Joined { .. })
     }
 
+    /// Whether `join` waits for its answer, perhaps for somebody's who lets one in.
     pub(crate) fn is_joining(&self) -> bool {
-        matches!(self.state, State::Joining { .. })
+        matches!(self.state, State::Joining { .. } | State::Knocking { .. })
     }
 
     /// Which step a failure interrupted, for logs.
@@ -111,6 +134,7 @@ impl Signalling {
             State::Waiting { .. } | State::Opening { .. } => "connecting to the server",
             State::Greeting { .. } => "greeting the server",
             State::Joining { .. } => "joining the room",
+            State::Knocking { .. } => "waiting to be let in",
             State::Joined { .. } => "in the room",
         }
     }
@@ -121,6 +145,7 @@ impl Signalling {
             State::Opening { deadline, .. }
             | State::Greeting { deadline, .. }
             | State::Joining { deadline, .. } => Some((deadline, Reason::Handshake)),
+            State::Knocking { .. } => None,
             State::Joined { .. } => self.doubted_until.map(|until| (until, Reason::Doubt)),
         }
     }
@@ -215,9 +240,16 @@ impl Signalling {
         Some(Outcome::Note)
     }
 
+    /// Somebody must let one in.
+    pub(crate) fn handle_waiting(&mut self, now: Instant) {
+        if let State::Joining { socket, .. } = self.state {
+            self.state = State::Knocking { socket, since: now };
+        }
+    }
+
     /// The seat is taken.
     pub(crate) fn handle_joined(&mut self, now: Instant, resume: String) {
-        if let State::Joining { socket, .. } = self.state {
+        if let State::Joining { socket, .. } | State::Knocking { socket, .. } = self.state {
             self.state = State::Joined { socket, since: now };
             self.had_seat = true;
             self.resume = Some(resume);
@@ -263,13 +295,13 @@ impl Signalling {
                 if code == ErrorCode::ResumeFailed {
                     self.resume = None;
                 }
-                if !self.had_seat && self.tries >= FIRST_TRIES {
-                    return Outcome::End(ErrorCode::ServerUnreachable);
-                }
-                if let State::Joined { since, .. } = self.state
+                if let State::Joined { since, .. } | State::Knocking { since, .. } = self.state
                     && ctx.now.duration_since(since) >= STABLE_AFTER
                 {
                     self.tries = 0;
+                }
+                if !self.had_seat && self.tries >= FIRST_TRIES {
+                    return Outcome::End(ErrorCode::ServerUnreachable);
                 }
                 let [jitter] = ctx.seed.draw();
                 let until = ctx.now + reconnect_delay(self.tries, jitter);

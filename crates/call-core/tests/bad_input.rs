@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use call_core::{Input, LinkOp, LinkPeer, MediaOp};
 use call_e2ee::SignalSealer;
+use call_protocol::care::Door;
 use call_protocol::limits;
 use call_protocol::peer::{PeerSignal, Profile, SdpKind};
 use call_protocol::ui::{LinkView, UiCommand};
@@ -43,6 +44,7 @@ fn profile(sealer: &mut SignalSealer, name: &str) -> String {
         sharing: false,
         sound_only: false,
         sound_only_for: Vec::new(),
+        host: None,
     };
     sealer
         .seal_profile(&serde_json::to_vec(&profile).unwrap())
@@ -254,6 +256,8 @@ fn a_roster_of_nonsense_is_bounded() {
             resumed: true,
             members: (0..2_000).map(entry).collect(),
             topology: TopologyMode::Sfu,
+            host: None,
+            door: Door::Open,
             relay: None,
             stun: vec![
                 "stun:203.0.113.5:3478".into(),
@@ -471,6 +475,7 @@ fn media_of_a_member_without_a_usable_salt_stays_closed() {
             sharing: false,
             sound_only: false,
             sound_only_for: Vec::new(),
+            host: None,
         };
         let plain = serde_json::to_vec(&profile).unwrap();
         let (member, profile) = (EVE, sealer.seal_profile(&plain).unwrap());

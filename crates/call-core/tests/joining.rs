@@ -46,6 +46,7 @@ fn two_people_meet_by_code() {
                 member: host,
                 members: vec![]
             },
+            CallEvent::Host { member: host },
             CallEvent::MemberJoined {
                 member: guest,
                 name: name.clone()

@@ -7,6 +7,7 @@ use call_core::{
     QualityReport, Session, SessionConfig, SocketId, TopologyWish,
 };
 use call_e2ee::SeedStream;
+use call_protocol::care::Door;
 use call_protocol::ui::{DeviceKind, DeviceState, TileSize, UiCommand, VoiceView};
 use call_protocol::wire::{
     LeaveReason, RelayGrant, RosterEntry, ServerMessage, SfuSlot, TopologyMode,
@@ -94,6 +95,8 @@ fn random_message(dice: &mut Dice) -> ServerMessage {
                 })
                 .collect(),
             topology: dice.mode(),
+            host: Some(dice.member()),
+            door: Door::Open,
             relay: None,
             stun: vec![
                 "stun:203.0.113.5:3478".into(),

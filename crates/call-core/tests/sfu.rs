@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkPeer, MediaOp};
+use call_protocol::care::Door;
 use call_protocol::peer::{PeerSignal, SdpKind};
 use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{TileSize, UiCommand};
@@ -274,6 +275,8 @@ fn a_seat_that_is_not_the_one_asked_for_gets_a_salt_of_its_own() {
             resumed: false,
             members: Vec::new(),
             topology: TopologyMode::Mesh,
+            host: None,
+            door: Door::Open,
             stun: Vec::new(),
             relay: None,
         },
@@ -293,7 +296,8 @@ fn a_seat_that_is_not_the_one_asked_for_gets_a_salt_of_its_own() {
         "the same key would seal with the same counters"
     );
     let told = |message: &&ClientMessage| matches!(message, ClientMessage::Update { .. });
-    assert_eq!(world.clients[0].sent.iter().filter(told).count(), 1);
+    // That one is host, and the new salt.
+    assert_eq!(world.clients[0].sent.iter().filter(told).count(), 2);
 }
 
 #[test]
@@ -316,6 +320,8 @@ fn a_resume_nobody_asked_for_is_a_new_seat() {
         resumed: true,
         members: Vec::new(),
         topology: TopologyMode::Mesh,
+        host: None,
+        door: Door::Open,
         stun: Vec::new(),
         relay: None,
     };

@@ -24,8 +24,8 @@
 //!
 //! * nothing but ciphertext leaves [`MediaSealer::seal`], and only authentic plaintext leaves
 //!   [`MediaOpener::open`]; everything else is dropped;
-//! * no nonce is used twice with a key: salts are random and new for every seat, counters only
-//!   grow;
+//! * no nonce is used twice with a key: salts are random and new for every seat and after every
+//!   removal, counters only grow;
 //! * member and stream are part of the key, so nothing opens under another member's name or as
 //!   another stream. Members share the room code, though: one who wants to can seal in another's
 //!   name.
@@ -34,7 +34,7 @@
 //! keeps its chunk of 32 KiB.
 //!
 //! Deliberately not here: replays (two paths carry the same packet on purpose; receivers
-//! deduplicate by counter) and group keys that change when somebody leaves.
+//! deduplicate by counter) and keys that nobody with the room code can derive from a new salt.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -149,8 +149,7 @@ impl MediaSealer {
         let mut base = base_key(&keys.media, &salt);
         let streams = (0..STREAMS as u8).map(|number| {
             let kid = kid(member, number);
-            let key = EncryptionKey::derive_from(SUITE, kid, base)
-                .expect("invariant: the lengths of an AES-128-GCM key are constant");
+            let key = sealing_key(kid, &base);
             Outgoing {
                 key,
                 kid,
@@ -164,6 +163,16 @@ impl MediaSealer {
             streams,
             chunk: BytesMut::new(),
         }
+    }
+
+    /// Seals with another salt from now on, as the same member. The counters go on, because receivers
+    /// order by them.
+    pub fn renew(&mut self, keys: &RoomKeys, salt: [u8; 16]) {
+        let mut base = base_key(&keys.media, &salt);
+        for outgoing in &mut self.streams {
+            outgoing.key = sealing_key(outgoing.kid, &base);
+        }
+        base.zeroize();
     }
 
     /// Seals one RTP payload; it grows by at most [`OVERHEAD_BYTES`]. `time.capture_us` may be
@@ -222,8 +231,17 @@ impl fmt::Debug for MediaSealer {
 /// Opens what the members of the room send. Replays of a packet open again.
 pub struct MediaOpener {
     media: [u8; 32],
-    members: BTreeMap<MemberId, Vec<DecryptionKey>>,
+    members: BTreeMap<MemberId, Incoming>,
     chunk: BytesMut,
+}
+
+/// What opens one member's media.
+struct Incoming {
+    keys: Vec<DecryptionKey>,
+    /// Whether the keys opened anything yet.
+    is_used: bool,
+    /// What the member sealed with before, until the new keys are used.
+    before: Option<Vec<DecryptionKey>>,
 }
 
 impl MediaOpener {
@@ -236,8 +254,8 @@ impl MediaOpener {
         }
     }
 
-    /// From now on opens what `member` seals with the salt of its profile, and nothing that it
-    /// sealed with an earlier one. Beyond [`limits::ROOM_MEMBERS`] members nothing is added.
+    /// From now on opens what `member` seals with the salt of its profile. What it sealed with the one
+    /// before opens until the new one is used: a member announces it a moment ahead. Beyond [`limits::ROOM_MEMBERS`] members nothing is added.
     pub fn set_member(&mut self, member: MemberId, salt: [u8; 16]) {
         if self.members.len() >= limits::ROOM_MEMBERS && !self.members.contains_key(&member) {
             return;
@@ -249,7 +267,19 @@ impl MediaOpener {
         });
         let keys = keys.collect();
         base.zeroize();
-        self.members.insert(member, keys);
+        let before = self.members.remove(&member).and_then(|known| {
+            if known.is_used {
+                Some(known.keys)
+            } else {
+                known.before
+            }
+        });
+        let incoming = Incoming {
+            keys,
+            is_used: false,
+            before,
+        };
+        self.members.insert(member, incoming);
     }
 
     /// Opens nothing of `member` any more.
@@ -267,20 +297,31 @@ impl MediaOpener {
         let member = MemberId(u32::try_from(kid >> 3).ok()?);
         let number = (kid & 7) as u8;
         let stream = MediaStream::from_number(number)?;
-        let key = self.members.get(&member)?.get(usize::from(number))?;
+        let incoming = self.members.get_mut(&member)?;
         let plain_bytes = (sealed.len() - bytes).checked_sub(TAG_BYTES)?;
 
         let chunk = &mut self.chunk;
-        make_room(chunk, sealed.len());
-        chunk.put_slice(sealed);
-        let (aad, data) = chunk.split_at_mut(bytes);
-        let opened = key.decrypt(DecryptionBufferView { aad, data }, counter);
-        let plain = &chunk[bytes..bytes + plain_bytes];
-        let trailer = opened.ok().and_then(|()| Trailer::parse(plain));
-        let Some(trailer) = trailer else {
-            chunk.clear();
-            return None;
+        let mut open = |keys: &[DecryptionKey]| {
+            let key = keys.get(usize::from(number))?;
+            make_room(chunk, sealed.len());
+            chunk.put_slice(sealed);
+            let (aad, data) = chunk.split_at_mut(bytes);
+            let opened = key.decrypt(DecryptionBufferView { aad, data }, counter);
+            let plain = &chunk[bytes..bytes + plain_bytes];
+            let trailer = opened.ok().and_then(|()| Trailer::parse(plain));
+            if trailer.is_none() {
+                chunk.clear();
+            }
+            trailer
         };
+        let trailer = if let Some(trailer) = open(&incoming.keys) {
+            incoming.is_used = true;
+            incoming.before = None;
+            trailer
+        } else {
+            open(incoming.before.as_deref()?)?
+        };
+        let chunk = &mut self.chunk;
         let mut payload = chunk.split().freeze();
         payload.advance(bytes);
         payload.truncate(plain_bytes - trailer.bytes);
@@ -319,6 +360,11 @@ fn base_key(media: &[u8; 32], salt: &[u8; 16]) -> [u8; 32] {
     hkdf.expand_multi_info(&[SENDER_LABEL, salt], &mut base)
         .expect("invariant: one block");
     base
+}
+
+fn sealing_key(kid: u64, base: &[u8; 32]) -> EncryptionKey {
+    EncryptionKey::derive_from(SUITE, kid, base)
+        .expect("invariant: the lengths of an AES-128-GCM key are constant")
 }
 
 /// Room for one packet, in the present chunk or a new one.

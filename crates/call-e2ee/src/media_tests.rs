@@ -299,3 +299,38 @@ fn test_vectors_hold() {
     let picture = sealer.seal(CAMERA, at(93_000), b"picture");
     assert_eq!(hex(&picture), value("media_picture_sealed"));
 }
+
+#[test]
+fn a_renewed_sealer_goes_on_counting_and_opens_with_either_salt_until_the_new_one_is_used() {
+    let keys = RoomKeys::from_root([9; 32]);
+    let mut sealer = MediaSealer::new(&keys, A, salt(0));
+    let mut opener = MediaOpener::new(&keys);
+    opener.set_member(A, salt(0));
+    let stream = MediaStream {
+        source: MediaSource::Microphone,
+        layer: 0,
+    };
+    let time = MediaTime {
+        timestamp: 0,
+        capture_us: None,
+    };
+    let seal = |sealer: &mut MediaSealer| sealer.seal(stream, time, b"opus");
+    let [first, late] = [(); 2].map(|()| seal(&mut sealer));
+    assert_eq!(opener.open(&first).map(|it| it.counter), Some(0));
+    // Announced, not used yet, and announced once more.
+    opener.set_member(A, salt(1));
+    opener.set_member(A, salt(2));
+    assert_eq!(opener.open(&late).map(|it| it.counter), Some(1));
+    sealer.renew(&keys, salt(2));
+    let fresh = seal(&mut sealer);
+    assert_eq!(opener.open(&fresh).map(|it| it.counter), Some(2));
+    assert_eq!(opener.open(&late), None, "the old one is over");
+    // Who was not told opens nothing.
+    let mut removed = MediaOpener::new(&keys);
+    removed.set_member(A, salt(0));
+    assert!(removed.open(&first).is_some() && removed.open(&fresh).is_none());
+    // Nothing is left of who was forgotten.
+    opener.remove_member(A);
+    opener.set_member(A, salt(3));
+    assert_eq!(opener.open(&fresh), None);
+}

@@ -196,6 +196,16 @@ impl SignalSealer {
         Ok(plain)
     }
 
+    /// Opens the profile of somebody who is no member yet. Pins nothing and remembers nothing: a server
+    /// can show one it relayed before.
+    ///
+    /// # Errors
+    /// Too long, malformed, or not of this room.
+    pub fn read_profile(&self, text: &str) -> Result<Vec<u8>, SealError> {
+        let sealed = Sealed::parse(text, limits::SEALED_PROFILE_CHARS)?;
+        sealed.decrypt(&self.profile, PROFILE_LABEL)
+    }
+
     /// Whether this is a profile of the room, but of another session than the one pinned for the
     /// member: somebody else has their id now.
     pub fn introduces_another(&self, from: MemberId, text: &str) -> bool {

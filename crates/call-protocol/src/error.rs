@@ -41,6 +41,16 @@ pub enum ErrorCode {
     TooSlow,
     /// Known, but not built yet.
     NotSupported,
+    /// The host lets nobody in any more.
+    RoomLocked,
+    /// The host did not let one in, or everybody left meanwhile.
+    NotAdmitted,
+    /// Only the host may do this.
+    NotHost,
+    /// The host removed one from the room.
+    Removed,
+    /// The host ended the call for everybody.
+    CallEnded,
 
     /// The text is not a room code: wrong length or a character outside the alphabet.
     CodeInvalid,

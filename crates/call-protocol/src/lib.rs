@@ -12,6 +12,7 @@
 //! Deliberately not here: behaviour. Nothing in this crate opens a socket or reads a clock; it
 //! parses, validates and serialises.
 
+pub mod care;
 pub mod channel;
 pub mod dependency_descriptor;
 pub mod error;

@@ -19,6 +19,8 @@ pub const STUN_URL_CHARS: usize = 256;
 pub const NAME_CHARS: usize = 64;
 /// Most members of one room.
 pub const ROOM_MEMBERS: usize = 50;
+/// Most people who wait to be let into one room; more are sent away.
+pub const WAITING: usize = 20;
 /// Interval of WebSocket pings from the server, in milliseconds.
 pub const PING_INTERVAL_MS: u64 = 5_000;
 /// A connection silent for this long is dropped, in milliseconds.

@@ -23,6 +23,10 @@ pub struct Profile {
     /// Whether the member's hand is raised.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hand_raised: bool,
+    /// Of the host, or of who handed the role on: who is host. Nobody takes a server's word for
+    /// another host while the one before is there and does not say so here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<MemberId>,
     /// Whether the member shares a screen or window.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sharing: bool,
@@ -70,6 +74,8 @@ pub enum PeerSignal {
         /// Height in pixels, likewise.
         height_px: u32,
     },
+    /// The host asks one to mute oneself. Nothing but the person's own action ever does.
+    AskMute,
     /// The sender hangs up this link; nothing follows.
     Bye,
     /// About the data link between the two, which has nothing to do with what carries the call.
@@ -109,11 +115,11 @@ impl PeerSignal {
                 height_px,
                 ..
             } => *width_px.max(height_px) <= limits::PICTURE_PX,
-            Self::Settled { .. } | Self::Bye | Self::Need { .. } => true,
+            Self::Settled { .. } | Self::AskMute | Self::Bye | Self::Need { .. } => true,
             Self::Data { signal } => {
                 let is_of_call = matches!(
                     **signal,
-                    Self::Data { .. } | Self::Settled { .. } | Self::Shown { .. }
+                    Self::Data { .. } | Self::Settled { .. } | Self::Shown { .. } | Self::AskMute
                 );
                 !is_of_call && signal.is_within_limits()
             }
@@ -200,6 +206,7 @@ mod tests {
                 r#"{"type":"shown","source":"camera","width_px":1,"height_px":1}"#.to_owned(),
                 false,
             ),
+            (r#"{"type":"ask_mute"}"#.to_owned(), false),
             (
                 r#"{"type":"data","signal":{"type":"bye"}}"#.to_owned(),
                 false,

@@ -10,6 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::care::{Door, Moderation};
 use crate::error::ErrorCode;
 use crate::ids::{MediaSource, MemberId, RoomId};
 use crate::limits;
@@ -60,8 +61,12 @@ pub enum ClientMessage {
         /// At most [`limits::SUBSCRIPTIONS`]; a picture that is not listed is not sent.
         tiles: Vec<Subscription>,
     },
-    /// Reserved: room care by the host.
-    Moderate,
+    /// Room care by the host.
+    Moderate {
+        /// What to do.
+        #[serde(flatten)]
+        action: Moderation,
+    },
     /// An offer to the SFU. Only clients offer; a second offer on the same link renegotiates it,
     /// a new link replaces the older one.
     SfuOffer {
@@ -148,6 +153,12 @@ pub enum ServerMessage {
         members: Vec<RosterEntry>,
         /// How media flows in this room.
         topology: TopologyMode,
+        /// Who the server takes as host.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<MemberId>,
+        /// Who else may come in.
+        #[serde(default, skip_serializing_if = "Door::is_open")]
+        door: Door,
         /// STUN servers (`stun:host:port`, RFC 7064) that tell a member its public address; more
         /// than [`limits::STUN_SERVERS`] or longer than [`limits::STUN_URL_CHARS`] are ignored.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -155,6 +166,30 @@ pub enum ServerMessage {
         /// A relay for whoever reaches somebody in no other way.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         relay: Option<RelayGrant>,
+    },
+    /// One waits to be let in; `joined` or an error follows.
+    Waiting,
+    /// Somebody waits to be let in. To the host only.
+    Knock {
+        /// Names them while they wait.
+        knock: u32,
+        /// Their sealed profile.
+        profile: String,
+    },
+    /// Somebody does not wait any more, let in or not. To the host only.
+    KnockGone {
+        /// As in `knock`.
+        knock: u32,
+    },
+    /// Others may come in from now on.
+    Door {
+        /// Who.
+        door: Door,
+    },
+    /// Who the server takes as host from now on.
+    Host {
+        /// Who.
+        member: MemberId,
     },
     /// New credentials for the relay, before the old ones expire.
     Relay {
@@ -337,9 +372,14 @@ pub const CLIENT_TYPES: [&str; 11] = [
 ];
 
 /// Every `type` the server may send.
-pub const SERVER_TYPES: [&str; 13] = [
+pub const SERVER_TYPES: [&str; 18] = [
     "hello",
     "joined",
+    "waiting",
+    "knock",
+    "knock_gone",
+    "door",
+    "host",
     "member_joined",
     "member_left",
     "member_updated",
@@ -363,7 +403,7 @@ impl ClientMessage {
             Self::Update { .. } => "update",
             Self::Leave => "leave",
             Self::Subscribe { .. } => "subscribe",
-            Self::Moderate => "moderate",
+            Self::Moderate { .. } => "moderate",
             Self::SfuOffer { .. } => "sfu_offer",
             Self::SfuCandidate { .. } => "sfu_candidate",
             Self::SfuClose { .. } => "sfu_close",
@@ -442,7 +482,9 @@ impl ClientMessage {
                 bounded(mid.as_deref().unwrap_or_default(), limits::MID_CHARS, "mid")
             }
             Self::Report { relayed, .. } => few(relayed.len(), limits::ROOM_MEMBERS, "relayed"),
-            Self::Hello { .. } | Self::Leave | Self::Moderate | Self::SfuClose { .. } => Ok(()),
+            Self::Hello { .. } | Self::Leave | Self::Moderate { .. } | Self::SfuClose { .. } => {
+                Ok(())
+            }
         }
     }
 }
@@ -453,6 +495,11 @@ impl ServerMessage {
         match self {
             Self::Hello { .. } => "hello",
             Self::Joined { .. } => "joined",
+            Self::Waiting => "waiting",
+            Self::Knock { .. } => "knock",
+            Self::KnockGone { .. } => "knock_gone",
+            Self::Door { .. } => "door",
+            Self::Host { .. } => "host",
             Self::MemberJoined { .. } => "member_joined",
             Self::MemberLeft { .. } => "member_left",
             Self::MemberUpdated { .. } => "member_updated",
@@ -522,6 +569,19 @@ mod tests {
                 "{\"type\":\"join\",\"room\":\"zz\",\"auth\":\"\",\"profile\":\"\"}",
                 ErrorCode::BadMessage,
             ),
+            ("{\"type\":\"moderate\"}", ErrorCode::BadMessage),
+            (
+                "{\"type\":\"moderate\",\"action\":\"dance\"}",
+                ErrorCode::BadMessage,
+            ),
+            (
+                "{\"type\":\"moderate\",\"action\":\"door\",\"door\":\"ajar\"}",
+                ErrorCode::BadMessage,
+            ),
+            (
+                "{\"type\":\"moderate\",\"action\":\"admit\",\"knock\":-1}",
+                ErrorCode::BadMessage,
+            ),
             (&huge, ErrorCode::MessageTooLarge),
             (&fat_profile, ErrorCode::MessageTooLarge),
         ];
@@ -548,7 +608,17 @@ mod tests {
                     height_px: 360,
                 }],
             },
-            ClientMessage::Moderate,
+            ClientMessage::Moderate {
+                action: Moderation::End,
+            },
+            ClientMessage::Moderate {
+                action: Moderation::Door { door: Door::Knock },
+            },
+            ClientMessage::Moderate {
+                action: Moderation::Remove {
+                    member: MemberId(2),
+                },
+            },
             ClientMessage::SfuOffer {
                 link: 1,
                 sdp: "v=0".to_owned(),

@@ -52,6 +52,7 @@ fn kind(signal: &PeerSignal) -> &'static str {
         PeerSignal::Candidate { .. } => "candidate",
         PeerSignal::Settled { .. } => "settled",
         PeerSignal::Shown { .. } => "shown",
+        PeerSignal::AskMute => "ask_mute",
         PeerSignal::Bye => "bye",
         PeerSignal::Data { .. } => "data",
         PeerSignal::Need { .. } => "need",
@@ -125,6 +126,7 @@ fn every_example_is_what_its_heading_says_and_every_message_has_one() {
         "description",
         "settled",
         "shown",
+        "ask_mute",
         "need",
     ];
     assert_eq!(peer, all.into());

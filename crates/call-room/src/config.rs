@@ -53,6 +53,9 @@ pub struct RoomsConfig {
     pub address_join_rate: Rate,
     /// Joins to one room, refused ones included. Bounds how fast a roster can be made to flicker.
     pub room_join_rate: Rate,
+    /// Knocks at one room's door. Bounds how often its host is disturbed; lower keeps out who comes
+    /// with many others.
+    pub knock_rate: Rate,
 }
 
 impl Default for RoomsConfig {
@@ -75,6 +78,10 @@ impl Default for RoomsConfig {
             address_connect_rate: Rate::per_second(100, 5),
             address_join_rate: Rate::per_second(100, 5),
             room_join_rate: Rate::per_second(400, 10),
+            knock_rate: Rate {
+                burst: 20,
+                refill: Duration::from_secs(3),
+            },
         }
     }
 }

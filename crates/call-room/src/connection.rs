@@ -1,4 +1,4 @@
-//! One connection: `AwaitingHello → Lobby ⇄ Seated → Closed`.
+//! One connection: `AwaitingHello → Lobby ⇄ Waiting, Seated → Closed`.
 //!
 //! `Closed` means the client was told so and the shell has been asked to close; the entry remains
 //! until the shell reports `Disconnected`, and everything else it reports is ignored.
@@ -16,9 +16,19 @@ pub struct ConnId(pub u64);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {
-    AwaitingHello { due: Instant },
+    AwaitingHello {
+        due: Instant,
+    },
     Lobby,
-    Seated { room: RoomId, member: MemberId },
+    /// Somebody must let it in.
+    Waiting {
+        room: RoomId,
+        knock: u32,
+    },
+    Seated {
+        room: RoomId,
+        member: MemberId,
+    },
     Closed,
 }
 

@@ -30,6 +30,8 @@ pub struct Occupancy {
     pub rooms: usize,
     /// Seats over all rooms, those waiting for a resume included.
     pub members: usize,
+    /// Connections that wait to be let into a room.
+    pub waiting: usize,
     /// Connections, seated or not.
     pub connections: usize,
 }

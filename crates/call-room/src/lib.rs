@@ -14,6 +14,7 @@
 //! * [`sfu`]: forwarding, one value for each room at the SFU.
 
 mod address;
+mod care;
 mod config;
 mod connection;
 mod counters;

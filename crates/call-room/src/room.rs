@@ -16,6 +16,7 @@ use std::time::Instant;
 use call_protocol::MemberId;
 use call_protocol::wire::{RosterEntry, ServerMessage, TopologyMode};
 
+use crate::care::Care;
 use crate::connection::ConnId;
 use crate::rate::Bucket;
 use crate::token::{AuthKey, ResumeToken, claimed_member};
@@ -126,6 +127,8 @@ pub(crate) struct Seat {
     pub(crate) uses_sfu: bool,
     /// When its relay grant is renewed.
     pub(crate) relay_due: Option<Instant>,
+    /// Orders seats by when they were taken first.
+    order: u64,
 }
 
 impl Seat {
@@ -137,6 +140,15 @@ impl Seat {
             report: PathReport::default(),
             uses_sfu: false,
             relay_due: None,
+            order: 0,
+        }
+    }
+
+    /// What is to be ended with the seat: its connection, or when it would have expired.
+    pub(crate) fn presence_ends(&self) -> (Option<ConnId>, Option<Instant>) {
+        match self.presence {
+            Presence::Here(conn) => (Some(conn), None),
+            Presence::Lost { expires, .. } => (None, Some(expires)),
         }
     }
 }
@@ -145,6 +157,9 @@ pub(crate) struct Room {
     pub(crate) auth: AuthKey,
     pub(crate) joins: Bucket,
     pub(crate) topology: Topology,
+    pub(crate) care: Care,
+    /// Seats taken so far.
+    taken: u64,
     seats: BTreeMap<MemberId, Seat>,
     /// Before the id of the first newcomer, and the one of the last.
     before_newcomers: u32,
@@ -163,6 +178,9 @@ impl Room {
             auth,
             joins: Bucket::default(),
             topology: Topology::default(),
+            // Until the first seat is taken, which it is at once.
+            care: Care::new(MemberId(0)),
+            taken: 0,
             seats: BTreeMap::new(),
             before_newcomers: last_newcomer,
             last_newcomer,
@@ -216,8 +234,33 @@ impl Room {
     }
 
     /// Adds a seat under an id of [`next_member`](Self::next_member) or [`claim`](Self::claim).
-    pub(crate) fn add(&mut self, member: MemberId, seat: Seat) {
+    /// Who takes the first one is host.
+    pub(crate) fn add(&mut self, member: MemberId, mut seat: Seat) {
+        if self.seats.is_empty() {
+            self.care.host = member;
+        }
+        self.taken += 1;
+        seat.order = self.taken;
         self.seats.insert(member, seat);
+    }
+
+    /// Whether the token is of a seat whose time was over.
+    pub(crate) fn had_seat(&self, token: &str) -> bool {
+        self.expired
+            .iter()
+            .fold(false, |found, (_, issued)| found | issued.matches(token))
+    }
+
+    /// Who has had a seat for longest; whose connection is lost counts last.
+    pub(crate) fn longest_present(&self) -> Option<MemberId> {
+        let rank = |seat: &Seat| (matches!(seat.presence, Presence::Lost { .. }), seat.order);
+        let longest = self.seats.iter().min_by_key(|(_, seat)| rank(seat));
+        longest.map(|(member, _)| *member)
+    }
+
+    /// Everybody with a seat.
+    pub(crate) fn members(&self) -> Vec<MemberId> {
+        self.seats.keys().copied().collect()
     }
 
     /// A seat's time was over: it may be taken again.

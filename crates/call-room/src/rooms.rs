@@ -7,6 +7,7 @@
 //! Deliberately not here: transport liveness (the shell pings and reports [`Input::Silent`]) and
 //! queues towards clients (the shell bounds them and reports [`Input::Overflowed`]).
 
+mod care;
 mod join;
 mod seats;
 mod sfu;
@@ -43,6 +44,8 @@ pub struct Rooms {
     relay: RelaySecret,
     /// Relay grants given so far.
     grants: u64,
+    /// Rooms a host ended, and until when that is remembered.
+    ended: VecDeque<(Instant, RoomId)>,
     started: (Instant, u64),
 }
 
@@ -67,6 +70,7 @@ impl Rooms {
             is_draining: false,
             relay: RelaySecret::new(seed),
             grants: 0,
+            ended: VecDeque::new(),
             started,
         }
     }
@@ -115,6 +119,11 @@ impl Rooms {
         Occupancy {
             rooms: self.rooms.len(),
             members: self.rooms.values().map(Room::len).sum(),
+            waiting: self
+                .rooms
+                .values()
+                .map(|room| room.care.waiting().count())
+                .sum(),
             connections: self.connections.len(),
         }
     }
@@ -220,8 +229,18 @@ impl Rooms {
                 self.vacate(now, &room, member, LeaveReason::Left);
                 Ok(())
             }
-            (_, ClientMessage::Moderate) => Err((ErrorCode::NotSupported, "reserved")),
-            (Phase::Lobby, _) => Err((ErrorCode::NotJoined, "join first")),
+            (Phase::Seated { room, member }, ClientMessage::Moderate { action }) => {
+                self.handle_moderate(now, &room, member, action)
+            }
+            (Phase::Waiting { .. }, ClientMessage::Join { .. }) => {
+                Err((ErrorCode::AlreadyJoined, "this connection waits"))
+            }
+            (Phase::Waiting { room, knock }, ClientMessage::Leave) => {
+                self.set_phase(conn, Phase::Lobby);
+                self.stop_waiting(&room, knock);
+                Ok(())
+            }
+            (Phase::Lobby | Phase::Waiting { .. }, _) => Err((ErrorCode::NotJoined, "join first")),
             (Phase::Seated { room, member }, message) => {
                 self.handle_media_message(now, room, member, message)
             }
@@ -319,6 +338,7 @@ impl Rooms {
             self.close(now, conn, ErrorCode::ServerClosing, "shutting down".into());
         }
         self.rooms.clear();
+        self.ended.clear();
         self.timers.clear();
     }
 
@@ -338,6 +358,7 @@ impl Rooms {
         match std::mem::replace(&mut connection.phase, Phase::Closed) {
             Phase::Closed => return false,
             Phase::Lobby => {}
+            Phase::Waiting { room, knock } => self.stop_waiting(&room, knock),
             Phase::AwaitingHello { due } => {
                 self.timers.remove(&(due, Reason::HelloDue(conn)));
             }

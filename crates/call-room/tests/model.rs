@@ -6,12 +6,14 @@
 //! what its members report; the forwarding unit hears of every seat it knows that it ended. A failure
 //! prints its seed.
 
+mod care;
 mod media;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use call_protocol::care::Door;
 use call_protocol::limits::RESUME_GRACE_MS;
 use call_protocol::wire::{ClientMessage, ServerMessage};
 use call_protocol::{ErrorCode, MemberId, RoomId};
@@ -50,7 +52,7 @@ struct RefSeat {
     uplink_short: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct RefRoom {
     auth: &'static str,
     seats: BTreeMap<MemberId, RefSeat>,
@@ -59,6 +61,12 @@ struct RefRoom {
     last: u32,
     /// By token.
     expired: BTreeMap<String, MemberId>,
+    /// Members with a seat, in the order in which they took it.
+    order: Vec<MemberId>,
+    host: MemberId,
+    door: Door,
+    /// Tokens of who was removed.
+    banned: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +91,8 @@ struct Model {
     /// Under the same id, after the seat's time was over.
     returns: usize,
     at_sfu: usize,
+    removals: usize,
+    heirs: usize,
     /// Seats the forwarding unit knows.
     sfu: BTreeSet<(RoomId, MemberId)>,
     log: Vec<String>,
@@ -110,6 +120,8 @@ impl Model {
             takeovers: 0,
             returns: 0,
             at_sfu: 0,
+            removals: 0,
+            heirs: 0,
             sfu: BTreeSet::new(),
             log: Vec::new(),
         }
@@ -163,6 +175,7 @@ impl Model {
                 self.forget(id);
                 self.zombies.insert(conn);
             }
+            (Some(conn), 90..93) => self.moderate(conn),
             (Some(conn), _) => {
                 self.forget(id);
                 self.lose(conn);
@@ -175,11 +188,17 @@ impl Model {
         self.server.advance(duration);
         let now = self.server.now;
         for room in self.rooms.values_mut() {
-            let expired = room
+            let mut over: Vec<(Instant, MemberId)> = room
                 .seats
-                .extract_if(.., |_, seat| seat.expires.is_some_and(|at| at <= now));
-            let expired = expired.map(|(member, seat)| (seat.token, member));
-            room.expired.extend(expired);
+                .iter()
+                .filter_map(|(member, seat)| Some((seat.expires.filter(|at| *at <= now)?, *member)))
+                .collect();
+            over.sort();
+            for (_, member) in over {
+                let seat = room.seats.remove(&member).expect("a seat that is over");
+                room.expired.insert(seat.token, member);
+                self.heirs += room.succeed();
+            }
         }
         self.rooms.retain(|_, room| !room.seats.is_empty());
     }
@@ -234,6 +253,8 @@ impl Model {
                     resumed,
                     members,
                     topology,
+                    host,
+                    door,
                     ..
                 },
             ) => {
@@ -247,6 +268,8 @@ impl Model {
                     member,
                     others: others.collect(),
                     topology,
+                    host: host.expect("a room has a host"),
+                    door,
                 };
                 let state = self.rooms.get_mut(&room).expect("open room");
                 state
@@ -277,6 +300,10 @@ impl Model {
         }
         if self.rooms.get(&room).is_some_and(|room| room.auth != auth) {
             return Err(ErrorCode::RoomAuthFailed);
+        }
+        let state = self.rooms.get(&room);
+        if token.is_some_and(|token| state.is_some_and(|it| it.banned.contains(token))) {
+            return Err(ErrorCode::Removed);
         }
         let mine = RefSeat {
             profile: profile.to_owned(),
@@ -310,10 +337,14 @@ impl Model {
             }
         }
         let is_new = !self.rooms.contains_key(&room);
-        let state = self.rooms.entry(room).or_insert_with(|| RefRoom {
-            auth,
-            ..RefRoom::default()
-        });
+        let state = self.rooms.entry(room).or_insert_with(|| RefRoom::new(auth));
+        if state.door == Door::Locked {
+            match token {
+                None => return Err(ErrorCode::RoomLocked),
+                Some(token) if state.expired.contains_key(token) => {}
+                Some(_) => return Err(ErrorCode::ResumeFailed),
+            }
+        }
         if state.seats.len() >= SEATS {
             return Err(ErrorCode::RoomFull);
         }
@@ -339,6 +370,10 @@ impl Model {
             }
         };
         state.used.insert(member.0);
+        if state.seats.is_empty() {
+            state.host = member;
+        }
+        state.order.push(member);
         state.seats.insert(member, mine);
         Ok(member)
     }
@@ -388,6 +423,7 @@ impl Model {
         };
         let state = self.rooms.get_mut(&room).expect("open room");
         state.seats.remove(&member);
+        self.heirs += state.succeed();
         if state.seats.is_empty() {
             self.rooms.remove(&room);
         }
@@ -456,6 +492,12 @@ impl Model {
                     .map(|(member, seat)| (*member, seat.profile.clone()))
                     .collect();
                 assert_eq!(view.others, want, "client {id}");
+                let room = &self.rooms[&view.room];
+                assert_eq!(
+                    (view.host, view.door),
+                    (room.host, room.door),
+                    "client {id}"
+                );
             }
         }
         self.check_topology();
@@ -481,6 +523,7 @@ impl Model {
 #[test]
 fn random_conversations_match_the_reference() {
     let (mut takeovers, mut returns, mut at_sfu) = (0, 0, 0);
+    let (mut removals, mut heirs) = (0, 0);
     for seed in 0..150 {
         let mut model = Model::new(seed);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -495,6 +538,8 @@ fn random_conversations_match_the_reference() {
         takeovers += model.takeovers;
         returns += model.returns;
         at_sfu += model.at_sfu;
+        removals += model.removals;
+        heirs += model.heirs;
     }
     assert!(
         takeovers > 50,
@@ -503,6 +548,10 @@ fn random_conversations_match_the_reference() {
     assert!(
         returns > 50,
         "the walk no longer reaches returns: {returns}"
+    );
+    assert!(
+        removals > 50 && heirs > 50,
+        "the walk no longer reaches hosts: {removals} {heirs}"
     );
     assert!(
         at_sfu > 1_000,

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use call_protocol::care::{Door, Moderation};
 use call_protocol::limits::RESUME_GRACE_MS;
 use call_protocol::wire::{ClientMessage, LeaveReason, RosterEntry, ServerMessage, TopologyMode};
 use call_protocol::{ErrorCode, MemberId};
 use call_room::{ConnId, Input, RoomsConfig};
 
-use crate::server::{AUTH, OTHER_AUTH, Server, join, signal};
+use crate::server::{AUTH, OTHER_AUTH, Server, join, moderate, signal};
 
 fn server() -> Server {
     Server::new(RoomsConfig::default())
@@ -31,6 +32,8 @@ fn two_members_meet_signal_update_and_part() {
             resumed,
             members,
             topology,
+            host,
+            door: Door::Open,
             stun,
             relay: None,
         },
@@ -39,6 +42,7 @@ fn two_members_meet_signal_update_and_part() {
         panic!("{joined:?}")
     };
     assert!(!resumed && *topology == TopologyMode::Mesh);
+    assert_eq!(*host, Some(anna), "who came first");
     assert_eq!(resume.len(), format!("{ben}.").len() + 48);
     assert_eq!(stun, &[told]);
     assert_eq!(
@@ -105,9 +109,7 @@ fn two_members_meet_signal_update_and_part() {
 
 #[test]
 fn phases_refuse_what_does_not_fit() {
-    use ErrorCode::{
-        AlreadyJoined, BadMessage, BadVersion, NotJoined, NotSupported, UnknownMember,
-    };
+    use ErrorCode::{AlreadyJoined, BadMessage, BadVersion, NotJoined, UnknownMember};
     let hello = || ClientMessage::Hello { version: 1 };
     let enter = || join(1, AUTH, "p", None);
     // (said in order, error of the last one, whether it is fatal)
@@ -159,9 +161,10 @@ fn phases_refuse_what_does_not_fit() {
             UnknownMember,
             false,
         ),
+        (vec![hello(), moderate(Moderation::End)], NotJoined, false),
         (
-            vec![hello(), enter(), ClientMessage::Moderate],
-            NotSupported,
+            vec![hello(), enter(), moderate(Moderation::Admit { knock: 1 })],
+            UnknownMember,
             false,
         ),
     ];
@@ -254,6 +257,8 @@ fn resume_after_a_lost_connection_is_invisible() {
                 resumed: true,
                 members: roster,
                 topology: TopologyMode::Mesh,
+                host: Some(anna),
+                door: Door::Open,
                 stun: Vec::new(),
                 relay: None,
             },

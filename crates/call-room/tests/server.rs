@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use call_protocol::care::Moderation;
 use call_protocol::wire::{ClientMessage, ServerMessage};
 use call_protocol::{ErrorCode, MemberId, RoomId};
 use call_room::{ClientAddr, ConnId, Input, Output, Rooms, RoomsConfig, SfuCommand};
@@ -158,4 +159,8 @@ pub(crate) fn signal(to: MemberId, sealed: &str) -> ClientMessage {
         to,
         sealed: sealed.to_owned(),
     }
+}
+
+pub(crate) fn moderate(action: Moderation) -> ClientMessage {
+    ClientMessage::Moderate { action }
 }

@@ -16,6 +16,11 @@ pub(crate) fn render(figures: &Figures) -> String {
             occupancy.members,
         ),
         (
+            "visavis_waiting",
+            "Connections that wait to be let into a room.",
+            occupancy.waiting,
+        ),
+        (
             "visavis_connections",
             "WebSocket connections.",
             occupancy.connections,
@@ -122,6 +127,7 @@ mod tests {
             occupancy: Occupancy {
                 rooms: 1,
                 members: 2,
+                waiting: 9,
                 connections: 3,
             },
             counters: Counters {
@@ -140,6 +146,7 @@ mod tests {
             "# TYPE visavis_rooms gauge",
             "visavis_rooms 1",
             "visavis_members 2",
+            "visavis_waiting 9",
             "visavis_connections 3",
             "visavis_messages_total{type=\"hello\"} 4",
             "visavis_messages_total{type=\"join\"} 2",

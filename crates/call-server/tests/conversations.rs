@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use call_protocol::MemberId;
+use call_protocol::care::Moderation;
 use call_protocol::wire::{ClientMessage, LeaveReason, ServerMessage};
 use call_server::{RoomsConfig, ServerConfig, serve};
 
@@ -36,10 +38,10 @@ async fn two_members_join_and_signal_each_other() {
     };
     assert_eq!(anna.hear().await, left);
     // The other room heard nothing: the first thing it hears is the answer to its own request.
-    cleo.say(&ClientMessage::Moderate).await;
+    cleo.say(&signal(MemberId(99), "nobody")).await;
     assert_eq!(
         cleo.hear_error().await,
-        (call_protocol::ErrorCode::NotSupported, false)
+        (call_protocol::ErrorCode::UnknownMember, false)
     );
 }
 
@@ -114,7 +116,10 @@ async fn health_and_metrics_answer() {
     let (mut anna, _) = Client::enter(server.http, 1).await;
     let (_ben, _) = Client::enter(server.http, 1).await;
     let (_cleo, _) = Client::enter(server.http, 2).await;
-    anna.say(&ClientMessage::Moderate).await;
+    anna.say(&ClientMessage::Moderate {
+        action: Moderation::Admit { knock: 1 },
+    })
+    .await;
     assert!(matches!(
         anna.hear().await,
         ServerMessage::MemberJoined { .. }
@@ -131,7 +136,7 @@ async fn health_and_metrics_answer() {
         ("visavis_connections", 3),
         ("visavis_messages_total{type=\"join\"}", 3),
         ("visavis_messages_total{type=\"moderate\"}", 1),
-        ("visavis_errors_total{code=\"not_supported\"}", 1),
+        ("visavis_errors_total{code=\"unknown_member\"}", 1),
     ] {
         assert_eq!(metric(server.http, series).await, value, "{series}");
     }

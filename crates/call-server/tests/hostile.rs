@@ -34,7 +34,7 @@ async fn bad_messages_are_answered_and_the_connection_stays() {
         ),
         (
             Message::text("{\"type\":\"moderate\"}"),
-            ErrorCode::NotSupported,
+            ErrorCode::BadMessage,
         ),
         (
             Message::text("{\"type\":\"signal\",\"to\":9,\"sealed\":\"\"}"),

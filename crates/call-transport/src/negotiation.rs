@@ -202,6 +202,7 @@ impl Negotiation {
             // Between the sessions only.
             PeerSignal::Settled { .. }
             | PeerSignal::Shown { .. }
+            | PeerSignal::AskMute
             | PeerSignal::Data { .. }
             | PeerSignal::Need { .. } => Vec::new(),
         }

@@ -269,6 +269,7 @@ impl Relay {
             PeerSignal::Bye
             | PeerSignal::Settled { .. }
             | PeerSignal::Shown { .. }
+            | PeerSignal::AskMute
             | PeerSignal::Data { .. }
             | PeerSignal::Need { .. } => Some(signal),
         })

@@ -169,6 +169,7 @@ impl Chromium {
             }),
             PeerSignal::Settled { .. }
             | PeerSignal::Shown { .. }
+            | PeerSignal::AskMute
             | PeerSignal::Bye
             | PeerSignal::Data { .. }
             | PeerSignal::Need { .. } => return Ok(()),

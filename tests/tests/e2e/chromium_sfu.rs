@@ -149,6 +149,7 @@ impl Browser {
         let keys = tokio::task::spawn_blocking(move || RoomKeys::derive(&code)).await?;
         let mut sealer = SignalSealer::new(&keys, rand_session());
         let profile = Profile {
+            host: None,
             name: "Chromium".to_owned(),
             muted: false,
             camera_on: true,

@@ -10,6 +10,7 @@ mod app_home;
 #[cfg(target_os = "linux")]
 mod app_screen;
 mod calls;
+mod care;
 mod chat;
 #[cfg(target_os = "linux")]
 mod chat_loss;

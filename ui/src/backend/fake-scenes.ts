@@ -21,6 +21,11 @@ export const SCENES = [
   "closing",
   "sound-test",
   "connecting",
+  "knocking",
+  "knocks",
+  "mute-question",
+  "removed",
+  "call-ended",
   "call-1",
   "call-2",
   "call-4",
@@ -173,6 +178,7 @@ export function callView(members: MemberView[], more: Partial<CallView> = {}): C
     topology: "mesh",
     hand_raised: false,
     sound_only: false,
+    care: { host: 1, door: "open", knocks: [], asked_to_mute: false },
     share: null,
     transfers: [],
     ...more,
@@ -213,6 +219,12 @@ export function startOf(scene: Scene): SceneStart {
       return {
         view: { ...home, call: callView([], { phase: { phase: "connecting" }, me: null }) },
       };
+    case "knocking":
+    case "knocks":
+    case "mute-question":
+    case "removed":
+    case "call-ended":
+      return { view: { ...home, call: careCall(scene, three) } };
     case "call-1":
       return { view: { ...home, call: callView([]) } };
     case "call-2":
@@ -371,6 +383,26 @@ export function startOf(scene: Scene): SceneStart {
       };
     default:
       return networkStart(scene, home, three);
+  }
+}
+
+function careCall(scene: string, members: MemberView[]): CallView {
+  const knocks = ["Ada", "Zoë", "Somebody with a rather long name", "Ben", "Cleo"].map(
+    (name, at) => ({ knock: at + 1, name }),
+  );
+  switch (scene) {
+    case "knocking":
+      return callView([], { phase: { phase: "knocking" }, me: null });
+    case "knocks":
+      return callView(members, { care: { host: 1, door: "knock", knocks, asked_to_mute: false } });
+    case "mute-question":
+      return callView(members, {
+        care: { host: 2, door: "locked", knocks: [], asked_to_mute: true },
+      });
+    default: {
+      const code = scene === "removed" ? "removed" : "call_ended";
+      return callView([], { phase: { phase: "ended", code }, me: null });
+    }
   }
 }
 

@@ -23,6 +23,7 @@ import { tileKey, type TileId } from "../video/tile";
 import type { Backend, BackendSink } from "./backend";
 import { advance, commandTransfers, fakeMessage, fakeTransfer, ownMessage } from "./fake-chat";
 import { FakePictures } from "./fake-pictures";
+import { cared } from "./fake-care";
 import { callView, fakeChoices, fakeMember, SCENES, startOf, type Scene } from "./fake-scenes";
 import { FAKE_SHARES } from "./fake-shares";
 
@@ -237,6 +238,9 @@ export class FakeBackend implements Backend {
         break;
       case "set_low_data":
         this.update({ settings: { ...settings, low_data: command.on } });
+        break;
+      case "care":
+        if (this.view.call) this.update({ call: cared(this.view.call, command.command) });
         break;
       case "set_hand_raised":
         if (this.view.call) {

@@ -6,6 +6,7 @@ import type { ErrorCode } from "./ErrorCode";
  */
 export type CallPhase =
   | { phase: "connecting" }
+  | { phase: "knocking" }
   | { phase: "joined" }
   | { phase: "reconnecting" }
   | { phase: "offline" }

@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import type { CareView } from "../generated/CareView";
 import type { TransferView } from "../generated/TransferView";
 import { callView, fakeMember, homeView } from "../backend/fake-scenes";
 import { fakeMessage, fakeTransfer } from "../backend/fake-chat";
@@ -18,6 +19,15 @@ const hand = {
   call: callView([fakeMember(0, { hand_raised: true }), fakeMember(1)], { hand_raised: true }),
 };
 const held = { ...home, call: callView([fakeMember(0), fakeMember(1)], { sound_only: true }) };
+const care = { host: 1, door: "open", knocks: [], asked_to_mute: false } as const;
+const withCare = (more: Partial<CareView>) => ({
+  ...home,
+  call: callView([fakeMember(0), fakeMember(1)], { care: { ...care, knocks: [], ...more } }),
+});
+const knocking = { ...home, call: callView([], { phase: { phase: "knocking" }, me: null }) };
+const knocked = withCare({ door: "knock", knocks: [{ knock: 1, name: "Zoë" }] });
+const theirs = withCare({ host: 2 });
+const asked = withCare({ host: 2, asked_to_mute: true });
 const asking = fakeTransfer({ state: { state: "asking" } });
 const withTransfer = (more: Partial<TransferView>) => ({
   ...home,
@@ -37,6 +47,12 @@ it.each([
   ["losing the network", one, offline, ["offline"]],
   ["having one again", offline, one, ["reconnected"]],
   ["the end, without everybody leaving aloud", one, ended, ["ended"]],
+  ["waiting to be let in", connecting, knocking, ["knocking"]],
+  ["being let in where people are", knocking, two, ["joined"]],
+  ["what the host hears and decides", two, knocked, ["knock Zoë", "door_knock"]],
+  ["the role going and coming", two, theirs, ["host Ada"]],
+  ["the role coming back with a question gone", theirs, two, ["my_host"]],
+  ["the host's question", theirs, asked, ["mute_question"]],
   ["hands going up", two, hand, ["hand_raised Ada", "my_hand_raised"]],
   ["hands going down, one's own only", hand, two, ["my_hand_lowered"]],
   ["a path for sound only", two, held, ["sound_only"]],

@@ -12,7 +12,12 @@ export type Announcement =
   | { kind: "share_started" | "share_ended"; name: string }
   | { kind: "my_share_started" | "my_share_ended" }
   | { kind: "sound_only" | "picture_back" }
-  | { kind: "connecting" | "joined" | "reconnecting" | "reconnected" | "offline" | "ended" }
+  | { kind: "knock" | "host"; name: string }
+  | { kind: "my_host" | "mute_question" | "door_open" | "door_knock" | "door_locked" }
+  | {
+      kind:
+        "connecting" | "knocking" | "joined" | "reconnecting" | "reconnected" | "offline" | "ended";
+    }
   | { kind: "message" | "messages" | "reaction"; name: string; text: string }
   | { kind: "offered" | "received" | "sent" | "transfer_failed"; name: string; text: string };
 
@@ -32,7 +37,9 @@ export function announcements(before: AppView | null, after: AppView): Announcem
     else if (is !== undefined) said.push({ kind: is });
   }
   // People who were there before oneself did not "join" just now.
-  if (was !== undefined && was !== "connecting" && is !== undefined && is !== "ended") {
+  const wasIn = was !== undefined && was !== "connecting" && was !== "knocking";
+  if (wasIn && is !== undefined && is !== "ended" && is !== "knocking") {
+    said.push(...careNews(before, after));
     const old = before.call?.members ?? [];
     const current = after.call?.members ?? [];
     for (const member of current) {
@@ -66,6 +73,25 @@ export function announcements(before: AppView | null, after: AppView): Announcem
     }
   }
   return [...said, ...transferNews(before, after)];
+}
+
+/** Who wants to be let in, who decides now, and what the host asks. */
+function careNews(before: AppView, after: AppView): Announcement[] {
+  const [old, call] = [before.call?.care, after.call];
+  if (!old || !call) return [];
+  const said: Announcement[] = [];
+  for (const { knock, name } of call.care.knocks) {
+    if (!old.knocks.some((one) => one.knock === knock)) said.push({ kind: "knock", name });
+  }
+  if (call.care.door !== old.door) said.push({ kind: `door_${call.care.door}` });
+  // Whoever starts a call knows that it is theirs.
+  if (old.host !== null && call.care.host !== old.host) {
+    const name = call.members.find((one) => one.id === call.care.host)?.name;
+    if (call.care.host === call.me) said.push({ kind: "my_host" });
+    else if (name !== undefined) said.push({ kind: "host", name });
+  }
+  if (call.care.asked_to_mute && !old.asked_to_mute) said.push({ kind: "mute_question" });
+  return said;
 }
 
 /** Transfers that reached a state one waits for. What the person did themselves is not news. */

@@ -12,7 +12,7 @@ import { sharers } from "./shares";
 import { SELF_MEMBER } from "../video/header";
 import { tileKey } from "../video/tile";
 
-export type Screen = "starting" | "home" | "connecting" | "call" | "ended";
+export type Screen = "starting" | "home" | "connecting" | "knocking" | "call" | "ended";
 
 /** Which screen is shown. */
 export function screenOf(view: AppView | null): Screen {
@@ -22,6 +22,8 @@ export function screenOf(view: AppView | null): Screen {
       return "home";
     case "connecting":
       return "connecting";
+    case "knocking":
+      return "knocking";
     case "ended":
       return "ended";
     default:

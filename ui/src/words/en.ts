@@ -6,6 +6,7 @@
 import type { Cause } from "../generated/Cause";
 import type { ChatDelivery } from "../generated/ChatDelivery";
 import type { DeviceKind } from "../generated/DeviceKind";
+import type { Door } from "../generated/Door";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { LinkView } from "../generated/LinkView";
 import type { PathView } from "../generated/PathView";
@@ -35,6 +36,11 @@ const errors: Record<ErrorCode, string> = {
   server_closing: "The server was shut down.",
   too_slow: "The connection is too slow to keep up with the call.",
   not_supported: "This is not possible yet.",
+  room_locked: "The call is locked. Ask somebody in it to let you in.",
+  not_admitted: "You were not let into the call.",
+  not_host: "Only the host of the call can do this.",
+  removed: "The host removed you from this call.",
+  call_ended: "The host ended the call for everybody.",
   code_invalid: "This is not a call code. A code has 12 letters and digits, like K7MQ-2X9D-RTB4.",
   room_not_found_on_lan:
     "No call with this code was found on your network. Check the code, or set a server under Connection to call over the Internet.",
@@ -154,6 +160,14 @@ const announced: Record<Announcement["kind"], (name: string, more: string) => st
   camera_on: () => "Camera on",
   camera_off: () => "Camera off",
   connecting: () => "Connecting to the call",
+  knocking: () => "Waiting to be let in",
+  knock: (name) => `${name} wants to join`,
+  host: (name) => `${name} is the host now`,
+  my_host: () => "You are the host now",
+  door_open: () => "Everybody with the code can join",
+  door_knock: () => "Newcomers wait to be let in",
+  door_locked: () => "The call is locked",
+  mute_question: () => "The host asks you to mute",
   joined: () => "You are in the call",
   reconnecting: () => "Connection lost, reconnecting",
   reconnected: () => "Connected again",
@@ -528,9 +542,43 @@ export const en = {
   ] as [emoji: string, name: string][],
   hands: (count: number) => (count === 1 ? "1 hand raised" : `${String(count)} hands raised`),
   connecting: { title: "Connecting…", hint: "Looking for the call", cancel: "Cancel" },
+  care: {
+    room: "Room",
+    waiting: "Waiting to be let in",
+    waitingHint: "The host sees your name and decides. Nobody sees or hears you yet.",
+    knocks: "Waiting to be let in",
+    knock: (name: string) => `${name} wants to join`,
+    admit: "Let in",
+    refuse: "Refuse",
+    admitName: (name: string) => `Let ${name} in`,
+    refuseName: (name: string) => `Refuse ${name}`,
+    moreKnocks: (count: number) => (count === 1 ? "1 more waits" : `${String(count)} more wait`),
+    muteQuestion: (name: string) => `${name} asks you to mute`,
+    keepMicrophone: "Stay on",
+    askToMute: (name: string) => `Ask ${name} to mute`,
+    askAllToMute: "Ask everybody to mute",
+    makeHost: (name: string) => `Make ${name} the host`,
+    remove: (name: string) => `Remove ${name}`,
+    removeShort: "Remove",
+    removeQuestion: (name: string) => `Remove ${name} from the call?`,
+    removeHint: "They know the code. While the call is not locked, they can join again.",
+    lockAsWell: "Lock the call as well",
+    whoMayJoin: "Who can join",
+    doors: {
+      open: "Everybody with the code",
+      knock: "Whom you let in",
+      locked: "Nobody, the call is locked",
+    } satisfies Record<Door, string>,
+    endForAll: "End the call for everybody",
+    endForAllSure: "Press again to end it for everybody",
+    hostIs: (name: string | null) => (name === null ? "" : `${name} is the host.`),
+  },
   ended: {
     title: "The call has ended",
     failed: "The call could not go on",
+    removed: "You were removed",
+    ended: "The host ended the call",
+    refused: "You cannot join this call",
     left: "You can come back any time with the same code.",
     again: "Join again",
     home: "Back to start",

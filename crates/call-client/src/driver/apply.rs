@@ -127,6 +127,7 @@ impl Driver {
             // A microphone has neither.
             MediaOp::ForceKeyframe { .. } | MediaOp::EncodePicture { .. } => {}
             MediaOp::SealAs { member, salt } => self.seal_as(member, salt),
+            MediaOp::Reseal { salt } => self.reseal(salt),
             MediaOp::OpenMember { member, salt } => self.hub.open_member(member, salt),
             MediaOp::ForgetMember { member } => self.hub.forget_member(member),
             MediaOp::RequestKeyframe { member, source } => {
@@ -160,9 +161,16 @@ impl Driver {
         let Some((_, keys)) = &self.keys else {
             return tracing::error!("a seat before the keys");
         };
-        let sealer = MediaSealer::new(keys, member, salt);
-        self.outlet.set_sealer(sealer);
+        self.outlet.set_sealer(MediaSealer::new(keys, member, salt));
         self.sealed_as = Some((member, salt));
+    }
+
+    /// The seat goes on with another salt.
+    fn reseal(&mut self, salt: [u8; 16]) {
+        if let (Some((_, keys)), Some((member, _))) = (&self.keys, self.sealed_as) {
+            self.outlet.renew_sealer(keys, salt);
+            self.sealed_as = Some((member, salt));
+        }
     }
 
     fn set_member_sound(&self, member: MemberId, volume_percent: u16, muted_here: bool) {

@@ -13,12 +13,14 @@ use crate::error::ErrorCode;
 use crate::ids::{MediaSource, MemberId, VideoCodec};
 use crate::wire::TopologyMode;
 
+pub mod care;
 pub mod chat;
 pub mod choices;
 pub mod frame;
 pub mod network;
 pub mod share;
 
+pub use care::{CareCommand, CareView, KnockView};
 pub use chat::{ChatDelivery, ChatMessageView, TransferState, TransferView};
 pub use choices::{ChoicesView, RecentRoomView, Theme};
 pub use network::NetworkView;
@@ -169,6 +171,11 @@ pub enum UiCommand {
     SetHandRaised {
         /// New state.
         raised: bool,
+    },
+    /// Cares for the room.
+    Care {
+        /// How.
+        command: CareCommand,
     },
     /// Offers files and folders to one member, or to everybody who is there.
     OfferFiles {
@@ -584,6 +591,8 @@ pub struct CallView {
     /// Whether one's own picture is held back, because the path carries nothing but sound. The camera
     /// stays wanted, and the picture comes back by itself.
     pub sound_only: bool,
+    /// Who may come in, who waits, and who decides.
+    pub care: CareView,
     /// What one shares oneself.
     pub share: Option<ShareView>,
     /// Files on their way, oldest first, until they are dismissed.
@@ -597,6 +606,8 @@ pub struct CallView {
 pub enum CallPhase {
     /// Keys are derived and the room is looked for.
     Connecting,
+    /// The host is asked to let one in.
+    Knocking,
     /// In the room.
     Joined,
     /// The server's connection was lost and is tried again; media goes on.

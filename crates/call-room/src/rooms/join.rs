@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use call_protocol::care::Door;
 use call_protocol::wire::{RosterEntry, ServerMessage};
 use call_protocol::{ErrorCode, MemberId, RoomId};
 
@@ -43,6 +44,13 @@ impl Rooms {
             if !room.auth.matches(&auth) {
                 return Err((ErrorCode::RoomAuthFailed, "auth key differs"));
             }
+            // A seat is proof enough: sessions travel in the clear and can be copied.
+            let has_seat = resume.is_some_and(|token| room.member_of_token(token).is_some());
+            if !has_seat && room.care.is_banned(resume, &profile) {
+                return Err((ErrorCode::Removed, "removed by the host"));
+            }
+        } else if resume.is_some() && self.has_ended(now, &room_id) {
+            return Err((ErrorCode::CallEnded, "the host ended the call"));
         }
         let seated = resume.and_then(|token| {
             let room = self.rooms.get(&room_id)?;
@@ -72,6 +80,17 @@ impl Rooms {
         if resume.is_some() && returning.is_none() {
             return Err(RESUME_FAILED);
         }
+        let door = self.rooms.get(&room_id).map(|room| {
+            let passes = resume.is_some_and(|token| room.had_seat(token));
+            if passes { Door::Open } else { room.care.door }
+        });
+        match door.unwrap_or_default() {
+            Door::Open => {}
+            // Who must wait gets a new id when they are let in.
+            _ if resume.is_some() => return Err(RESUME_FAILED),
+            Door::Knock => return self.wait_at_door(now, conn, &room_id, profile),
+            Door::Locked => return Err((ErrorCode::RoomLocked, "the host lets nobody in")),
+        }
         let room_members = self.config.room_members;
         if !self.rooms.contains_key(&room_id) && self.rooms.len() >= self.config.max_rooms {
             return Err((ErrorCode::ServerFull, "too many rooms"));
@@ -95,19 +114,34 @@ impl Rooms {
                 _ => (ErrorCode::RoomFull, "no seat left"),
             });
         };
+        self.give_seat(now, conn, &room_id, member, profile);
+        Ok(())
+    }
+
+    /// Gives a seat under an id that is to be had.
+    pub(super) fn give_seat(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        room_id: &RoomId,
+        member: MemberId,
+        profile: String,
+    ) {
         let token = self.tokens.issue(member);
         let resume = token.as_str().to_owned();
+        let Some(room) = self.rooms.get_mut(room_id) else {
+            return;
+        };
         room.add(member, Seat::new(profile.clone(), token, conn));
         let members = room.roster_without(member);
         self.tell_others(
-            &room_id,
+            room_id,
             member,
             &ServerMessage::MemberJoined { member, profile },
         );
         // Before `joined`, so that the newcomer goes straight to where the room moves.
-        self.update_topology(now, &room_id, Some(member));
-        self.seat(now, conn, &room_id, member, members, resume, false);
-        Ok(())
+        self.update_topology(now, room_id, Some(member));
+        self.seat(now, conn, room_id, member, members, resume, false);
     }
 
     /// Binds a connection to its seat and tells it so. `resume` is the seat's token, `resumed` whether
@@ -130,12 +164,17 @@ impl Rooms {
                 member,
             },
         );
+        let care = self.rooms.get(room_id).map(|room| &room.care);
+        let host = care.map(|care| care.host);
+        let door = care.map(|care| care.door).unwrap_or_default();
         let joined = ServerMessage::Joined {
             member,
             resume,
             resumed,
             members,
             topology: self.topology_of(room_id),
+            host,
+            door,
             stun: self.config.stun.clone(),
             relay: self.grant_relay(now, room_id, member),
         };
@@ -183,6 +222,7 @@ impl Rooms {
         if has_new_profile {
             self.change_profile(room_id, member, profile);
         }
+        self.tell_knocks(room_id, member);
     }
 
     fn deliver_pending(&mut self, conn: ConnId, room_id: &RoomId, pending: PendingSignals) {

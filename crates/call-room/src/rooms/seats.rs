@@ -6,6 +6,7 @@ use call_protocol::wire::{LeaveReason, ServerMessage};
 use call_protocol::{ErrorCode, MemberId, RoomId};
 
 use super::{Refusal, Rooms};
+use crate::connection::ConnId;
 use crate::io::{Output, Reason};
 use crate::room::{MissedNews, PendingSignals, Presence};
 
@@ -72,6 +73,19 @@ impl Rooms {
         }
     }
 
+    /// A lost seat ends in another way than by its time.
+    pub(super) fn forget_expiry(
+        &mut self,
+        room: &RoomId,
+        member: MemberId,
+        expires: Option<Instant>,
+    ) {
+        if let Some(at) = expires {
+            self.timers
+                .remove(&(at, Reason::SeatExpired(room.clone(), member)));
+        }
+    }
+
     pub(super) fn vacate(
         &mut self,
         now: Instant,
@@ -90,6 +104,7 @@ impl Rooms {
         }
         let topology_due = room.topology.due();
         let is_empty = room.is_empty();
+        let waiting: Vec<ConnId> = room.care.waiting().map(|(_, it)| it.conn).collect();
         if let Some(at) = seat.relay_due {
             self.timers
                 .remove(&(at, Reason::RelayDue(room_id.clone(), member)));
@@ -103,12 +118,14 @@ impl Rooms {
                 self.timers
                     .remove(&(at, Reason::TopologyDue(room_id.clone())));
             }
+            self.dismiss_waiting(waiting);
         } else {
             self.tell_others(
                 room_id,
                 member,
                 &ServerMessage::MemberLeft { member, reason },
             );
+            self.succeed_host(room_id);
             self.update_topology(now, room_id, None);
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use call_protocol::MemberId;
+use call_protocol::care::Door;
 use call_protocol::wire::{ServerMessage, TopologyMode};
 
 /// What a client knows from the server's messages.
@@ -12,6 +13,8 @@ pub(super) struct View {
     pub(super) member: MemberId,
     pub(super) others: BTreeMap<MemberId, String>,
     pub(super) topology: TopologyMode,
+    pub(super) host: MemberId,
+    pub(super) door: Door,
 }
 
 /// Applies news to a view. Anything but news about the own room's members is a failure.
@@ -44,6 +47,14 @@ pub(super) fn apply(view: Option<&mut View>, message: ServerMessage) {
             let stays = ["members", "uplink"].contains(&reason.as_str());
             assert_eq!(stays, mode == TopologyMode::Sfu, "{reason}");
             view.topology = mode;
+        }
+        ServerMessage::Host { member } => {
+            assert_ne!(member, view.host, "told again");
+            view.host = member;
+        }
+        ServerMessage::Door { door } => {
+            assert_ne!(door, view.door, "told again");
+            view.door = door;
         }
         other => panic!("unexpected: {other:?}"),
     }

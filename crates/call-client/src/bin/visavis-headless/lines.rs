@@ -14,6 +14,7 @@ use std::time::Instant;
 use call_client::Observed;
 use call_client::stats::CallStats;
 use call_core::{CallEvent, LinkPeer};
+use call_protocol::care::Door;
 use call_protocol::channel::file::{Digest, OfferId};
 use call_protocol::ui::TransferState;
 use call_protocol::ui::network::{Cause, Severity};
@@ -44,6 +45,26 @@ pub(crate) enum Line {
     MemberLeft {
         member: MemberId,
         name: String,
+    },
+    /// One waits to be let in.
+    Waiting,
+    /// Somebody waits to be let in.
+    Knock {
+        knock: u32,
+        name: String,
+    },
+    Host {
+        member: MemberId,
+    },
+    Door {
+        door: Door,
+    },
+    AskedToMute {
+        member: MemberId,
+    },
+    /// The host removed somebody.
+    Removed {
+        member: MemberId,
     },
     Link {
         member: LinkEnd,
@@ -166,6 +187,12 @@ impl Line {
             Observed::Call(CallEvent::MemberLeft { member, name }) => {
                 Self::MemberLeft { member, name }
             }
+            Observed::Call(CallEvent::Waiting) => Self::Waiting,
+            Observed::Call(CallEvent::Knock { knock, name }) => Self::Knock { knock, name },
+            Observed::Call(CallEvent::Host { member }) => Self::Host { member },
+            Observed::Call(CallEvent::Door { door }) => Self::Door { door },
+            Observed::Call(CallEvent::AskedToMute { member }) => Self::AskedToMute { member },
+            Observed::Call(CallEvent::Removed { member }) => Self::Removed { member },
             // The transport's own report tells the path as well.
             Observed::Call(CallEvent::Link { .. }) => return None,
             Observed::Call(CallEvent::Topology { mode, reason }) => Self::Topology { mode, reason },
