@@ -16,6 +16,7 @@ mod quality;
 mod random_input;
 mod reconnecting;
 mod sfu;
+mod sharing;
 mod sound;
 mod topology;
 mod world;

@@ -130,7 +130,9 @@ fn random_message(dice: &mut Dice) -> ServerMessage {
 
 fn random_command(dice: &mut Dice) -> UiCommand {
     let (member, source) = (dice.member(), MediaSource::Screen);
-    match dice.below(18) {
+    match dice.below(20) {
+        18 => UiCommand::StartShare { id: dice.text() },
+        19 => UiCommand::StopShare,
         15 => UiCommand::SendChat { text: dice.text() },
         16 => UiCommand::SendReaction { emoji: dice.text() },
         17 => UiCommand::SetHandRaised {

@@ -9,6 +9,8 @@ pub mod headless;
 pub mod link;
 pub mod namespace;
 pub mod network;
+#[cfg(target_os = "linux")]
+pub mod paint;
 pub mod recording;
 pub mod sound_server;
 pub mod transfer;

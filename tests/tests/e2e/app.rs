@@ -141,7 +141,7 @@ async fn watch_numbers_advance(window: &Window, tile: &str, whose: &str) {
     );
 }
 
-async fn read_until_marked(
+pub(crate) async fn read_until_marked(
     window: &Window,
     canvas: &str,
     whose: &str,

@@ -6,6 +6,8 @@
 mod app;
 #[cfg(unix)]
 mod app_chat;
+#[cfg(target_os = "linux")]
+mod app_screen;
 mod calls;
 mod chat;
 #[cfg(target_os = "linux")]

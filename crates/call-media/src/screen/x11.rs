@@ -100,14 +100,20 @@ impl From<x11rb::errors::ReplyOrIdError> for CaptureError {
 
 /// Everything that can be shared.
 pub(super) fn list() -> Result<Vec<super::Listed>, CaptureError> {
-    // Under Wayland an X server draws nothing on its root window.
-    let has_screens = std::env::var_os("WAYLAND_DISPLAY").is_none();
-    listing::list(&Display::open(None)?, has_screens)
+    listing::list(&Display::open(None)?, has_screens())
 }
 
 /// Begins to look at a screen or window.
 pub(super) fn open(source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureError> {
+    if matches!(source, ShareSource::Screen { .. }) && !has_screens() {
+        return Err(CaptureError::NotFound);
+    }
     open_at(None, source)
+}
+
+/// Under Wayland an X server draws nothing on its root window.
+fn has_screens() -> bool {
+    std::env::var_os("WAYLAND_DISPLAY").is_none()
 }
 
 fn open_at(display: Option<&str>, source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureError> {
