@@ -1,5 +1,5 @@
 //! What the person asks of the desktop rather than of the engine: choosing files and folders,
-//! opening a link, showing a file, keeping a report; and files dragged onto the window.
+//! opening a link, showing a file, keeping a report, showing notices; and files dragged onto the window.
 //!
 //! Invariants: nothing opens by itself and no received file is ever opened, only shown where it
 //! lies; only `http` and `https` links leave for the browser; at most one dialog is up.
@@ -14,14 +14,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use call_client::{Engine, UiSink, downloads_folder};
-use call_protocol::ui::{UiCommand, UiEvent};
+use call_protocol::ui::{NOTE_BYTES, UiCommand, UiEvent};
 use call_protocol::{ErrorCode, limits};
 use rfd::AsyncFileDialog;
-use tauri::{DragDropEvent, WebviewWindow};
+use tauri::{DragDropEvent, Manager, WebviewWindow};
 use url::Url;
 
+use crate::App;
 use crate::mini::Mini;
+use crate::notice;
 use crate::reveal::reveal;
+use crate::tray::Names;
 
 /// What a report is called unless the person says otherwise.
 const REPORT_NAME: &str = "visavis-report.json";
@@ -93,6 +96,35 @@ impl Desk {
                 }
                 self.save(window, text);
             }
+            UiCommand::Notify { title, body } => {
+                bounded(&[&title, &body])?;
+                notice::show(window, &title, &body);
+            }
+            UiCommand::NameTray {
+                show,
+                mute,
+                unmute,
+                leave,
+            } => {
+                bounded(&[&show, &mute, &unmute, &leave])?;
+                let names = Names {
+                    show,
+                    mute,
+                    unmute,
+                    leave,
+                };
+                let app = window.app_handle();
+                app.state::<App>().presence.name_tray(app, names);
+            }
+            UiCommand::AnswerClosing { close: true } => {
+                window.destroy().map_err(|error| {
+                    tracing::error!(%error, "the window does not close");
+                    ErrorCode::Internal
+                })?;
+            }
+            UiCommand::AnswerClosing { close: false } => {
+                window.state::<App>().presence.handle_stay();
+            }
             UiCommand::SetMini { on } => self.mini.set(window, on).map_err(|error| {
                 tracing::warn!(%error, "the window does not change its size");
                 ErrorCode::NotSupported
@@ -100,6 +132,11 @@ impl Desk {
             command => return Ok(Some(command)),
         }
         Ok(None)
+    }
+
+    /// Whether the window is small and above all others.
+    pub(crate) fn is_mini(&self) -> bool {
+        self.mini.is_on()
     }
 
     /// Tells the page of files dragged over the window or dropped on it.
@@ -178,6 +215,12 @@ impl Desk {
             }
         });
     }
+}
+
+/// Whether the page's texts are as short as they have to be.
+fn bounded(texts: &[&String]) -> Result<(), ErrorCode> {
+    let fits = texts.iter().all(|text| text.len() <= NOTE_BYTES);
+    fits.then_some(()).ok_or(ErrorCode::BadArgument)
 }
 
 /// What the page is told of a drag. Without files in it, it is nothing of ours.

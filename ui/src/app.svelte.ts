@@ -5,17 +5,22 @@
 
 import { createContext } from "svelte";
 import type { Backend, BackendSink } from "./backend/backend";
+import type { ChoicesView } from "./generated/ChoicesView";
 import type { UiCommand } from "./generated/UiCommand";
 import type { UiEvent } from "./generated/UiEvent";
 import type { MemberId } from "./generated/MemberId";
+import { checkCode } from "./input/code";
 import type { ChosenKeys } from "./input/keys";
 import { notTalking, press, release, type Talk, type TalkStep } from "./input/talk";
 import { announcements, messageNews, type Announcement } from "./state/announce";
 import { newsOf } from "./state/chat";
 import { dropPlan } from "./state/drop";
+import { noticesOf } from "./state/notices";
 import {
   clearDropped,
+  clearInvited,
   dismissFailure,
+  endClosing,
   endReaction,
   fitStage,
   initialState,
@@ -31,9 +36,11 @@ import {
 import { loadPreferences, savePreferences, type Preferences } from "./state/preferences";
 import { codeFailure, framesExpected, screenOf, serverFailure } from "./state/select";
 import { listen, unheard, type Unheard } from "./state/unheard";
+import { setTheme } from "./theme";
 import { Pump } from "./video/pump";
 import { Stage } from "./video/stage";
 import { FullScreen } from "./views/fullscreen.svelte";
+import { setLanguage, spoken } from "./words/language.svelte";
 import { words } from "./words/words";
 
 const WATCH_MS = 500;
@@ -49,16 +56,20 @@ export class App {
   announced = $state("");
   /** What is being written; it outlives the panel, not the call. */
   draft = $state("");
+  /** Whether the settings are open. */
+  settingsOpen = $state(false);
   /** The list of people is open. */
   people = $state(false);
   /** Whether the person speaks without being heard. */
   unheard: Unheard = $state.raw(unheard);
   /** Keys the person gave to actions. */
-  readonly keys: ChosenKeys = {};
+  readonly keys: ChosenKeys = $derived(this.state.choices?.keys ?? {});
   /** The person chooses what to share. */
   picksShare = $state(false);
   readonly stage: Stage;
 
+  /** The language the tray's menu speaks. */
+  private trayLanguage = "";
   readonly fullScreen = new FullScreen();
 
   private talk: Talk = notTalking;
@@ -120,6 +131,27 @@ export class App {
 
   dispatch(command: UiCommand): Promise<void> {
     return this.backend.dispatch(command);
+  }
+
+  /** Changes some of the choices. */
+  choose(some: Partial<ChoicesView>): void {
+    const choices = this.state.choices;
+    if (choices) void this.dispatch({ type: "set_choices", choices: { ...choices, ...some } });
+  }
+
+  /** The person answers an invite they opened elsewhere. */
+  async answerInvite(join: boolean): Promise<void> {
+    const check = checkCode(this.state.invited ?? "");
+    this.state = clearInvited(this.state);
+    if (!join || check.kind !== "complete") return;
+    if (this.state.view?.call) await this.dispatch({ type: "leave_call" });
+    await this.dispatch({ type: "join_call", code: check.code });
+  }
+
+  /** The person says whether the window closes in spite of the call. */
+  answerClosing(close: boolean): void {
+    this.state = endClosing(this.state);
+    void this.dispatch({ type: "answer_closing", close });
   }
 
   toggleMute(): void {
@@ -302,6 +334,35 @@ export class App {
       case "failed":
         this.handleFailure();
         break;
+      case "choices":
+        this.applyChoices(event.choices);
+        break;
+      case "invited":
+        if (checkCode(event.code).kind === "complete") break;
+        this.state = clearInvited(this.state);
+        this.handleEvent({ type: "failed", code: "code_invalid" });
+        break;
+    }
+  }
+
+  private applyChoices({ language, theme }: ChoicesView): void {
+    setTheme(theme);
+    setLanguage(language === "" ? null : language);
+    if (this.trayLanguage === spoken.locale.language) return;
+    this.trayLanguage = spoken.locale.language;
+    const { mute, unmute, leave } = words.controls;
+    void this.dispatch({ type: "name_tray", show: words.tray.show, mute, unmute, leave });
+  }
+
+  /** Tells what happens through the desktop, unless the person looks at the window anyway. */
+  private notify(news: readonly Announcement[]): void {
+    if (document.hasFocus() || !this.state.choices?.notifications) return;
+    for (const one of noticesOf(news)) {
+      const name = ("name" in one && one.name) || words.call.nameless;
+      const text = "text" in one ? one.text : "";
+      const [title, body] =
+        one.kind === "message" ? [name, text] : [words.app, words.announced[one.kind](name, text)];
+      void this.dispatch({ type: "notify", title, body });
     }
   }
 
@@ -317,6 +378,7 @@ export class App {
   }
 
   private announce(news: readonly Announcement[]): void {
+    this.notify(news);
     const said = news.map((one) => {
       const name = ("name" in one && one.name) || words.call.nameless;
       return words.announced[one.kind](name, "text" in one ? one.text : "");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use call_protocol::ui::{MOST_VOLUME_PERCENT, UiCommand};
+use call_protocol::ui::{MOST_VOLUME_PERCENT, NOTE_BYTES, UiCommand};
 use call_protocol::{ErrorCode, limits};
 use tokio::sync::{mpsc, watch};
 
@@ -121,7 +121,22 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         UiCommand::OpenLink { url } => bounded(url.len() <= PATH_BYTES),
         UiCommand::RevealFile { path } => bounded(path.len() <= PATH_BYTES),
         UiCommand::SaveReport { text } => bounded(text.len() <= limits::REPORT_BYTES),
+        UiCommand::SetChoices { choices } => bounded(choices.is_bounded()),
+        UiCommand::ForgetRoom { code } => bounded(code.len() <= TEXT_BYTES),
+        UiCommand::Notify { title, body } => bounded(title.len().max(body.len()) <= NOTE_BYTES),
+        UiCommand::NameTray {
+            show,
+            mute,
+            unmute,
+            leave,
+        } => bounded(
+            [show, mute, unmute, leave]
+                .iter()
+                .all(|it| it.len() <= NOTE_BYTES),
+        ),
         UiCommand::Refresh
+        | UiCommand::ForgetRooms
+        | UiCommand::AnswerClosing { .. }
         | UiCommand::ListShares
         | UiCommand::StopShare
         | UiCommand::SetHandRaised { .. }

@@ -1,21 +1,23 @@
 //! What outlives the app: `settings.json` in the profile directory.
 //!
-//! Every field is validated when read; what does not fit falls back to its default. A file that is
-//! not readable as settings at all is kept aside as `settings.json.broken` and replaced at the next
+//! Every field is read and validated by itself; what does not fit is told in the log and falls back to
+//! its default. A file that is not readable as settings at all is kept aside as `settings.json.broken` and replaced at the next
 //! change, so a defect never costs more than the choices themselves.
 //!
 //! Deliberately not here: which server a call uses (the session decides) and device handling.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use call_core::websocket_url;
 use call_protocol::ErrorCode;
 use call_protocol::peer::clean_name;
-use call_protocol::ui::VoiceView;
-use serde::{Deserialize, Deserializer, Serialize};
+use call_protocol::ui::{ChoicesView, VoiceView};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::keep::replace;
 
 /// The version written; files of a newer one are read as far as they are understood.
 const VERSION: u32 = 1;
@@ -47,22 +49,21 @@ pub struct Settings {
     /// What the chosen speaker is called.
     pub speaker_name: Option<String>,
     /// Whether echo is removed from the microphone's sound.
-    #[serde(deserialize_with = "switch")]
     pub echo_cancellation: bool,
     /// Whether noise is lowered.
-    #[serde(deserialize_with = "switch")]
     pub noise_suppression: bool,
     /// Whether voices are brought to one level.
-    #[serde(deserialize_with = "switch")]
     pub gain_control: bool,
     /// Whether pictures are kept small to save data.
     pub low_data: bool,
-}
-
-/// A switch that stands on where the file holds no truth value.
-fn switch<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    let value = serde_json::Value::deserialize(from)?;
-    Ok(value.as_bool().unwrap_or(true))
+    /// Whether the microphone is muted before the person unmutes it, as they last left it outside a
+    /// call.
+    pub start_muted: bool,
+    /// Whether the camera is off before the person turns it on, as they last left it outside a call.
+    pub start_camera_off: bool,
+    /// The window's.
+    #[serde(flatten)]
+    pub choices: ChoicesView,
 }
 
 impl Default for Settings {
@@ -82,6 +83,9 @@ impl Default for Settings {
             noise_suppression: voice.noise_suppression,
             gain_control: voice.gain_control,
             low_data: false,
+            start_muted: false,
+            start_camera_off: false,
+            choices: ChoicesView::default(),
         }
     }
 }
@@ -109,13 +113,7 @@ impl Settings {
     /// # Errors
     /// The disk's.
     pub fn save(&self, profile: &Path) -> io::Result<()> {
-        fs::create_dir_all(profile)?;
-        let path = file(profile);
-        let draft = path.with_extension(format!("json.{}.new", std::process::id()));
-        let mut out = fs::File::create(&draft)?;
-        out.write_all(&serde_json::to_vec_pretty(self)?)?;
-        out.sync_all()?;
-        fs::rename(&draft, &path)
+        replace(&file(profile), &serde_json::to_vec_pretty(self)?)
     }
 
     /// The switches of the voice processing.
@@ -151,6 +149,12 @@ impl Settings {
             microphone_name: device(self.microphone_name),
             speaker: device(self.speaker),
             speaker_name: device(self.speaker_name),
+            choices: if self.choices.is_bounded() {
+                self.choices
+            } else {
+                tracing::warn!("choices out of bounds in the settings");
+                ChoicesView::default()
+            },
             ..self
         }
     }
@@ -164,12 +168,22 @@ fn read(path: &Path) -> io::Result<Settings> {
     if fs::metadata(path)?.len() > FILE_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "too large"));
     }
-    let value: serde_json::Value = serde_json::from_slice(&fs::read(path)?)?;
-    // A JSON array would pass for a struct of defaults.
-    if !value.is_object() {
+    let Value::Object(found) = serde_json::from_slice(&fs::read(path)?)? else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not an object"));
+    };
+    let mut taken = serde_json::to_value(Settings::default())?;
+    for (field, value) in found {
+        let before = taken[&field].clone();
+        if before.is_null() && value.is_null() {
+            continue;
+        }
+        taken[&field] = value;
+        if let Err(error) = Settings::deserialize(&taken) {
+            tracing::warn!(field, %error, "a setting is not understood, its default is used");
+            taken[&field] = before;
+        }
     }
-    Ok(serde_json::from_value(value)?)
+    Ok(serde_json::from_value(taken)?)
 }
 
 /// Whether a text may be the configured server: empty, or an address.
@@ -181,44 +195,6 @@ pub fn check_server(text: &str) -> Result<(), ErrorCode> {
         Ok(())
     } else {
         websocket_url(text).map(|_| ())
-    }
-}
-
-/// Writes settings in the background; only the newest are ever written.
-#[derive(Debug)]
-pub(crate) struct Saver {
-    profile: PathBuf,
-    newest: Arc<Mutex<Option<Settings>>>,
-}
-
-impl Saver {
-    pub(crate) fn new(profile: PathBuf) -> Self {
-        Self {
-            profile,
-            newest: Arc::default(),
-        }
-    }
-
-    /// Takes the settings and returns the work of writing them, which blocks on the disk.
-    pub(crate) fn save(&self, settings: Settings) -> impl FnOnce() + Send + use<> {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings);
-        let (profile, newest) = (self.profile.clone(), Arc::clone(&self.newest));
-        move || write_newest(&profile, &newest)
-    }
-
-    /// Writes what is not written yet. Blocks on the disk.
-    pub(crate) fn finish(self) {
-        write_newest(&self.profile, &self.newest);
-    }
-}
-
-fn write_newest(profile: &Path, newest: &Mutex<Option<Settings>>) {
-    // The lock is held while writing: two writers would race for the same file.
-    let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(settings) = newest.take()
-        && let Err(error) = settings.save(profile)
-    {
-        tracing::warn!(%error, "settings were not saved");
     }
 }
 
@@ -272,6 +248,42 @@ mod tests {
             let settings = Settings::load(profile.path());
             assert_eq!((settings.name.as_str(), settings.voice()), ("A", want));
         }
+    }
+
+    #[test]
+    fn every_field_that_is_not_understood_falls_back_alone() {
+        let profile = tempfile::tempdir().unwrap();
+        let fields = serde_json::to_value(Settings::default()).unwrap();
+        let changed = Settings {
+            name: "Anna".into(),
+            start_muted: true,
+            choices: ChoicesView {
+                language: "de".into(),
+                theme: call_protocol::ui::Theme::Dark,
+                keys: [("toggle_mute".to_owned(), "x".to_owned())].into(),
+                ..ChoicesView::default()
+            },
+            ..Settings::default()
+        };
+        for field in fields.as_object().unwrap().keys() {
+            let mut written = serde_json::to_value(&changed).unwrap();
+            written[field] = serde_json::json!([1]);
+            fs::write(file(profile.path()), written.to_string()).unwrap();
+            let read = serde_json::to_value(Settings::load(profile.path())).unwrap();
+            let mut want = serde_json::to_value(&changed).unwrap();
+            want[field] = fields[field].clone();
+            assert_eq!(read, want, "{field}");
+        }
+    }
+
+    #[test]
+    fn choices_out_of_bounds_fall_back() {
+        let profile = tempfile::tempdir().unwrap();
+        let text = format!(r#"{{"name":"A","language":"{}"}}"#, "x".repeat(99));
+        fs::write(file(profile.path()), text).unwrap();
+        let settings = Settings::load(profile.path());
+        assert_eq!(settings.name, "A");
+        assert_eq!(settings.choices, ChoicesView::default());
     }
 
     #[test]

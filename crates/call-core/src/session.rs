@@ -381,8 +381,14 @@ impl Session {
             | UiCommand::OpenLink { .. }
             | UiCommand::RevealFile { .. }
             | UiCommand::SaveReport { .. }
-            | UiCommand::SetMini { .. } => {
-                self.refuse(ErrorCode::NotSupported, "the shell does this");
+            | UiCommand::SetMini { .. }
+            | UiCommand::SetChoices { .. }
+            | UiCommand::ForgetRoom { .. }
+            | UiCommand::ForgetRooms
+            | UiCommand::Notify { .. }
+            | UiCommand::NameTray { .. }
+            | UiCommand::AnswerClosing { .. } => {
+                self.refuse(ErrorCode::NotSupported, "the engine or the shell does this");
             }
             // A tile of a member who just left.
             UiCommand::NeedKeyframe { .. } | UiCommand::SetDelivery { .. } => {}

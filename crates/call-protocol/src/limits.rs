@@ -1,6 +1,10 @@
 //! Every bound on what crosses a boundary, with its unit. Raising one costs memory per connection
 //! or per room; lowering one rejects what older clients may send.
 
+/// Rooms a person was in that are remembered; of more, those that were left longest ago are forgotten.
+pub const RECENT_ROOMS: usize = 20;
+/// Names remembered of each of them.
+pub const RECENT_NAMES: usize = 8;
 /// Longest JSON message in either direction, in bytes.
 pub const MESSAGE_BYTES: usize = 64 * 1024;
 /// Longest sealed `signal` payload, in base64 characters. Fits the largest SDP we produce twice.

@@ -6,6 +6,7 @@
 mod app;
 #[cfg(unix)]
 mod app_chat;
+mod app_home;
 #[cfg(target_os = "linux")]
 mod app_screen;
 mod calls;

@@ -2,9 +2,11 @@
 
 import type { AppView } from "../generated/AppView";
 import type { CallView } from "../generated/CallView";
+import type { ChoicesView } from "../generated/ChoicesView";
 import type { DeviceView } from "../generated/DeviceView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberView } from "../generated/MemberView";
+import type { RecentRoomView } from "../generated/RecentRoomView";
 import type { UiEvent } from "../generated/UiEvent";
 import { CAUSES, networkView } from "./fake-network";
 import { FAKE_SHARES } from "./fake-shares";
@@ -12,6 +14,11 @@ import { allTransfers, conversation, fakeMessage, offers } from "./fake-chat";
 
 export const SCENES = [
   "home",
+  "rooms",
+  "german",
+  "dark",
+  "invited",
+  "closing",
   "sound-test",
   "connecting",
   "call-1",
@@ -55,6 +62,8 @@ export type Scene = (typeof SCENES)[number];
 
 export interface SceneStart {
   view: AppView;
+  choices?: Partial<ChoicesView>;
+  rooms?: RecentRoomView[];
   failure?: ErrorCode;
   /** What follows the view. */
   events?: UiEvent[];
@@ -71,6 +80,36 @@ const NAMES = [
   "Grace",
   "Hiro",
 ];
+
+export const fakeChoices: ChoicesView = {
+  language: "",
+  theme: "system",
+  notifications: true,
+  keep_rooms: true,
+  global_mute: false,
+  keys: {},
+};
+
+/** Places the person was at before. */
+export function fakeRooms(now_ms: number): RecentRoomView[] {
+  const hours = 3_600_000;
+  return [
+    { code: FAKE_CODE, last_at_ms: now_ms - hours, hosted: false, met: ["Ada", "Ben Okafor"] },
+    {
+      code: "9GNS-63PV-A0KE",
+      last_at_ms: now_ms - 30 * hours,
+      hosted: false,
+      met: ["Chiara Russo"],
+    },
+    { code: "T0WN-HA11-2026", last_at_ms: now_ms - 400 * hours, hosted: false, met: [] },
+    {
+      code: "4444-5555-6666",
+      last_at_ms: now_ms - 900 * hours,
+      hosted: false,
+      met: NAMES.slice(2),
+    },
+  ];
+}
 
 function device(names: string[]): DeviceView {
   return {
@@ -147,6 +186,19 @@ export function startOf(scene: Scene): SceneStart {
   switch (scene) {
     case "home":
       return { view: home };
+    case "rooms":
+      return { view: home, rooms: fakeRooms(Date.now()) };
+    case "german":
+      return { view: home, choices: { language: "de" }, rooms: fakeRooms(Date.now()) };
+    case "dark":
+      return { view: home, choices: { theme: "dark" } };
+    case "invited":
+      return {
+        view: { ...home, call: callView(three) },
+        events: [{ type: "invited", code: "visavis://join/9gns-63pv-a0ke" }],
+      };
+    case "closing":
+      return { view: { ...home, call: callView(three) }, events: [{ type: "closing" }] };
     case "sound-test":
       return { view: { ...home, sound_test: { state: "recording", remaining_s: 3 } } };
     case "volumes": {

@@ -5,9 +5,11 @@
 
 import type { AppView } from "../generated/AppView";
 import type { CallView } from "../generated/CallView";
+import type { ChoicesView } from "../generated/ChoicesView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberView } from "../generated/MemberView";
 import type { ChatMessageView } from "../generated/ChatMessageView";
+import type { RecentRoomView } from "../generated/RecentRoomView";
 import type { ShareView } from "../generated/ShareView";
 import type { SoundTestState } from "../generated/SoundTestState";
 import type { TransferView } from "../generated/TransferView";
@@ -21,8 +23,8 @@ import { tileKey, type TileId } from "../video/tile";
 import type { Backend, BackendSink } from "./backend";
 import { advance, commandTransfers, fakeMessage, fakeTransfer, ownMessage } from "./fake-chat";
 import { FakePictures } from "./fake-pictures";
+import { callView, fakeChoices, fakeMember, SCENES, startOf, type Scene } from "./fake-scenes";
 import { FAKE_SHARES } from "./fake-shares";
-import { callView, fakeMember, SCENES, startOf, type Scene } from "./fake-scenes";
 
 /** Joining this code finds no room. */
 export const UNKNOWN_CODE = "0000-0000-0000";
@@ -35,6 +37,8 @@ export class FakeBackend implements Backend {
   /** Commands received, newest last; the last 1000 of them. */
   readonly commands: UiCommand[] = [];
   private view: AppView;
+  private choices: ChoicesView;
+  private rooms: RecentRoomView[];
   private failure: ErrorCode | undefined;
   private events: UiEvent[];
   private sink: BackendSink | null = null;
@@ -50,6 +54,8 @@ export class FakeBackend implements Backend {
   constructor(scene: Scene) {
     const start = startOf(scene);
     this.view = start.view;
+    this.choices = { ...fakeChoices, ...start.choices };
+    this.rooms = start.rooms ?? [];
     this.failure = start.failure;
     this.events = start.events ?? [];
     this.pictures = new FakePictures((message) => this.sink?.handleFrames(message));
@@ -135,6 +141,10 @@ export class FakeBackend implements Backend {
     const { devices, settings } = this.view;
     switch (command.type) {
       case "refresh":
+        this.send({ type: "choices", choices: this.choices });
+        this.send({ type: "rooms", rooms: this.rooms });
+        this.update({});
+        break;
       case "refresh_devices":
         this.update({});
         break;
@@ -264,6 +274,23 @@ export class FakeBackend implements Backend {
         this.setTransfers(commandTransfers(this.view.call?.transfers ?? [], command));
         this.startFlow();
         break;
+      case "set_choices":
+        this.choices = command.choices;
+        if (!command.choices.keep_rooms) this.rooms = [];
+        this.send({ type: "choices", choices: this.choices });
+        this.send({ type: "rooms", rooms: this.rooms });
+        break;
+      case "forget_room":
+        this.rooms = this.rooms.filter((room) => room.code !== command.code);
+        this.send({ type: "rooms", rooms: this.rooms });
+        break;
+      case "forget_rooms":
+        this.rooms = [];
+        this.send({ type: "rooms", rooms: [] });
+        break;
+      case "answer_closing":
+      case "name_tray":
+      case "notify":
       case "open_link":
       case "reveal_file":
       case "save_report":

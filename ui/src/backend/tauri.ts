@@ -15,6 +15,8 @@ const UNASKED: readonly UiCommand["type"][] = [
   "frame_credit",
   "need_keyframe",
   "set_delivery",
+  "name_tray",
+  "notify",
 ];
 
 export class TauriBackend implements Backend {

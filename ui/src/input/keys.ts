@@ -18,6 +18,7 @@ export type KeyAction =
   | "toggle_full_screen"
   | "toggle_mini"
   | "toggle_help"
+  | "toggle_settings"
   | "close";
 
 export interface Binding {
@@ -45,6 +46,7 @@ export const BINDINGS: readonly Binding[] = [
   { action: "toggle_self_view", key: "o" },
   { action: "toggle_full_screen", key: "f" },
   { action: "toggle_mini", key: "w" },
+  { action: "toggle_settings", key: ",", home: true },
   { action: "toggle_help", key: "?", home: true },
   { action: "close", key: "Escape", home: true, fixed: true },
 ];

@@ -42,6 +42,9 @@ export function perform(app: App, action: Exclude<KeyAction, "toggle_help" | "cl
     case "toggle_full_screen":
       app.fullScreen.toggle();
       break;
+    case "toggle_settings":
+      app.settingsOpen = !app.settingsOpen;
+      break;
     case "toggle_mini":
       app.setMini(true);
       break;

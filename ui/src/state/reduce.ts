@@ -1,9 +1,11 @@
 /** What the UI knows, and how it changes. Pure: no DOM, no clock. */
 
 import type { AppView } from "../generated/AppView";
+import type { ChoicesView } from "../generated/ChoicesView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberId } from "../generated/MemberId";
 import type { MemberLevel } from "../generated/MemberLevel";
+import type { RecentRoomView } from "../generated/RecentRoomView";
 import type { ShareOption } from "../generated/ShareOption";
 import type { UiEvent } from "../generated/UiEvent";
 import { emptyChat, receive, setOpen, type ChatState } from "./chat";
@@ -32,6 +34,14 @@ export const MOST_REACTIONS = 40;
 export interface State {
   /** The engine's last view; `null` until the first arrives. */
   view: AppView | null;
+  /** The person's choices of the window; `null` until the first arrive. */
+  choices: ChoicesView | null;
+  /** Where the person was before, newest first. */
+  rooms: readonly RecentRoomView[];
+  /** The invite they opened elsewhere and are asked about. */
+  invited: string | null;
+  /** Whether they are asked if the window is to be closed in spite of the call. */
+  closing: boolean;
   /** One's own microphone, 0 to 1. */
   microphone: number;
   /** The others' sound; only of members in the call. */
@@ -72,11 +82,15 @@ const freshCall = {
   shares: null,
   network: [],
   dropped: [],
+  closing: false,
   postponed: new Set<string>(),
 } satisfies Partial<State>;
 
 export const initialState: State = {
   view: null,
+  choices: null,
+  rooms: [],
+  invited: null,
   microphone: 0,
   levels: new Map(),
   active_speaker: null,
@@ -135,6 +149,14 @@ export function reduce(state: State, event: UiEvent): State {
       return { ...state, dragging: event.over };
     case "dropped":
       return { ...state, dragging: false, dropped: event.paths };
+    case "choices":
+      return { ...state, choices: event.choices };
+    case "rooms":
+      return { ...state, rooms: event.rooms };
+    case "invited":
+      return { ...state, invited: event.code };
+    case "closing":
+      return { ...state, closing: true };
     case "frame_epoch":
       return state;
   }
@@ -191,6 +213,16 @@ export function listShares(state: State): State {
 /** The dropped files are offered, or the person thought better of it. */
 export function clearDropped(state: State): State {
   return { ...state, dropped: [] };
+}
+
+/** The person answered the invite. */
+export function clearInvited(state: State): State {
+  return { ...state, invited: null };
+}
+
+/** The person said whether the window closes. */
+export function endClosing(state: State): State {
+  return { ...state, closing: false };
 }
 
 /** The person answers an offer later. */

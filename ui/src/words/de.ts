@@ -36,13 +36,11 @@ const errors: Words["errors"] = {
   seal_broken: "Eine Nachricht ließ sich nicht entschlüsseln und wurde verworfen.",
   camera_not_found: "Es wurde keine Kamera gefunden. Andere sehen deine Initialen.",
   camera_busy: "Eine andere App benutzt die Kamera. Sie startet hier, sobald sie frei ist.",
-  camera_denied:
-    "Das System lässt Visavis die Kamera nicht benutzen. Erlaube es in den Datenschutz-Einstellungen.",
+  camera_denied: "Das System lässt Visavis die Kamera nicht benutzen.",
   camera_lost: "Die Kamera ist ausgefallen. Sie startet wieder, sobald sie zurück ist.",
   microphone_not_found: "Es wurde kein Mikrofon gefunden. Andere hören dich nicht.",
   microphone_busy: "Eine andere App benutzt das Mikrofon. Es startet hier, sobald es frei ist.",
-  microphone_denied:
-    "Das System lässt Visavis das Mikrofon nicht benutzen. Erlaube es in den Datenschutz-Einstellungen.",
+  microphone_denied: "Das System lässt Visavis das Mikrofon nicht benutzen.",
   microphone_lost: "Das Mikrofon ist ausgefallen. Es startet wieder, sobald es zurück ist.",
   speaker_lost: "Es gibt keinen funktionierenden Lautsprecher. Du hörst die anderen nicht.",
   speaker_busy:
@@ -142,7 +140,7 @@ const announced: Words["announced"] = {
 
 export const de: Words = {
   app: "Visavis",
-  tagline: "Von Angesicht zu Angesicht, mit nichts als einem Code.",
+  tagline: "Von Angesicht zu Angesicht, nur mit einem Code.",
   pitch: "Starte einen Anruf und gib seinen Code weiter, oder tritt mit einem Code bei.",
   loading: "Startet…",
   errors,
@@ -196,10 +194,84 @@ export const de: Words = {
     sounding: "Du solltest zwei Töne hören",
     cancel: "Abbrechen",
   },
+  allow: {
+    linux: {
+      camera: "Nimm dein Konto in die Gruppe „video“ auf und melde dich neu an.",
+      microphone:
+        "Sieh nach, ob die Datenschutz-Einstellungen des Desktops das Mikrofon ausgeschaltet haben.",
+    },
+    macos: {
+      camera:
+        "Öffne Systemeinstellungen, Datenschutz & Sicherheit, Kamera, schalte Visavis ein und starte es neu.",
+      microphone:
+        "Öffne Systemeinstellungen, Datenschutz & Sicherheit, Mikrofon, schalte Visavis ein und starte es neu.",
+    },
+    windows: {
+      camera:
+        "Öffne Einstellungen, Datenschutz und Sicherheit, Kamera, und erlaube Desktop-Apps den Zugriff.",
+      microphone:
+        "Öffne Einstellungen, Datenschutz und Sicherheit, Mikrofon, und erlaube Desktop-Apps den Zugriff.",
+    },
+  },
   devices: { camera: "Kamera", microphone: "Mikrofon", speaker: "Lautsprecher" },
   noDevices: { camera: "Keine Kamera", microphone: "Kein Mikrofon", speaker: "Kein Lautsprecher" },
   systemDefault: "Wie im System",
   refreshDevices: "Geräte neu suchen",
+  settings: {
+    title: "Einstellungen",
+    tabs: {
+      general: "Allgemein",
+      devices: "Geräte",
+      quality: "Ton und Bild",
+      connection: "Verbindung",
+      keys: "Tastenkürzel",
+      help: "Diagnose",
+    },
+    language: "Sprache",
+    theme: "Aussehen",
+    system: "Wie im System",
+    light: "Hell",
+    dark: "Dunkel",
+    notifications: "Mitteilungen",
+    notificationsHint:
+      "Meldet Nachrichten, Dateien und wer beitritt, während du woanders hinsiehst.",
+    keepRooms: "Anrufe merken",
+    keepRoomsHint: "Nur auf diesem Computer. Wer einen Code kennt, kann beitreten.",
+    globalMute: "Von überall stumm schalten",
+    globalMuteHint: (key) =>
+      `${key} schaltet dein Mikrofon um, auch wenn du ein anderes Programm benutzt. Wayland erlaubt das nicht.`,
+    keysHint: "Drücke den Knopf einer Taste, dann die neue Taste. Entf nimmt sie weg.",
+    pressKey: "Taste drücken…",
+    noKey: "Keine",
+    resetKeys: "Alle wie zuvor",
+    lowData: "Bild",
+    diagnostics: "Bericht über die Verbindung",
+    diagnosticsHint: "Zahlen der letzten Minute eines Anrufs. Keine Namen, Codes oder Adressen.",
+    saveReport: "Bericht speichern…",
+  },
+  rooms: {
+    title: "Letzte Anrufe",
+    join: (code) => `${code} wieder beitreten`,
+    met: (names) => `mit ${names}`,
+    nobody: "sonst kam niemand",
+    forget: (code) => `${code} vergessen`,
+    forgetAll: "Alle vergessen",
+    forgot: "Vergessen",
+  },
+  invited: {
+    title: "Diesem Anruf beitreten?",
+    hint: "Du hast eine Einladung geöffnet. Kamera und Mikrofon starten so, wie sie eingestellt sind.",
+    leaves: "Du verlässt den Anruf, in dem du bist.",
+    join: "Beitreten",
+    cancel: "Jetzt nicht",
+  },
+  closing: {
+    title: "Anruf verlassen?",
+    hint: "Wenn du das Fenster schließt, ist der Anruf für dich beendet.",
+    close: "Verlassen und schließen",
+    stay: "Bleiben",
+  },
+  tray: { show: "Visavis zeigen" },
   controls: {
     mute: "Stumm schalten",
     unmute: "Mikrofon einschalten",
@@ -245,6 +317,9 @@ export const de: Words = {
     failed: "Nicht kopiert",
     title: "Du bist als Erstes hier",
     say: "Sag der anderen Person diesen Code, oder schick ihr den Link.",
+    qr: "Der Einladungslink als QR-Code",
+    showQr: "QR-Code zeigen",
+    hideQr: "QR-Code verbergen",
     secret: "Wer ihn kennt, kann beitreten. Sonst niemand, nicht einmal der Server.",
   },
   call: {
@@ -447,6 +522,7 @@ export const de: Words = {
       toggle_self_view: "Dich selbst zeigen oder verbergen",
       toggle_full_screen: "Vollbild",
       toggle_mini: "Minifenster",
+      toggle_settings: "Einstellungen",
       toggle_help: "Diese Übersicht",
       close: "Schließen, was offen ist",
     },

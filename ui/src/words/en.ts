@@ -12,6 +12,7 @@ import type { PathView } from "../generated/PathView";
 import type { ShareKind } from "../generated/ShareKind";
 import type { VideoCodec } from "../generated/VideoCodec";
 import type { VoiceView } from "../generated/VoiceView";
+import type { Platform } from "../input/platform";
 import type { KeyAction } from "../input/keys";
 import type { Announcement } from "../state/announce";
 import type { TransferAction } from "../state/transfers";
@@ -44,13 +45,11 @@ const errors: Record<ErrorCode, string> = {
   seal_broken: "A message could not be decrypted and was dropped.",
   camera_not_found: "No camera was found. Others see your initials.",
   camera_busy: "Another app is using the camera. It starts here once it is free.",
-  camera_denied:
-    "The system does not let Visavis use the camera. Allow it in the privacy settings.",
+  camera_denied: "The system does not let Visavis use the camera.",
   camera_lost: "The camera stopped. It starts again once it is back.",
   microphone_not_found: "No microphone was found. Others cannot hear you.",
   microphone_busy: "Another app is using the microphone. It starts here once it is free.",
-  microphone_denied:
-    "The system does not let Visavis use the microphone. Allow it in the privacy settings.",
+  microphone_denied: "The system does not let Visavis use the microphone.",
   microphone_lost: "The microphone stopped. It starts again once it is back.",
   speaker_lost: "There is no working speaker. You cannot hear the others.",
   speaker_busy: "Another app is using the speaker. You hear the others once it is free.",
@@ -237,10 +236,81 @@ export const en = {
     sounding: "You should hear two notes",
     cancel: "Cancel",
   },
+  allow: {
+    linux: {
+      camera: "Add your user to the group “video”, then sign out and in again.",
+      microphone: "Look whether the desktop’s privacy settings switched the microphone off.",
+    },
+    macos: {
+      camera:
+        "Open System Settings, Privacy & Security, Camera, switch Visavis on and start it again.",
+      microphone:
+        "Open System Settings, Privacy & Security, Microphone, switch Visavis on and start it again.",
+    },
+    windows: {
+      camera: "Open Settings, Privacy & security, Camera, and let desktop apps access your camera.",
+      microphone:
+        "Open Settings, Privacy & security, Microphone, and let desktop apps access your microphone.",
+    },
+  } satisfies Record<Platform, Record<"camera" | "microphone", string>>,
   devices,
   noDevices,
   systemDefault: "System default",
   refreshDevices: "Look for devices again",
+  settings: {
+    title: "Settings",
+    tabs: {
+      general: "General",
+      devices: "Devices",
+      quality: "Sound and picture",
+      connection: "Connection",
+      keys: "Shortcuts",
+      help: "Diagnostics",
+    },
+    language: "Language",
+    theme: "Appearance",
+    system: "As the system",
+    light: "Light",
+    dark: "Dark",
+    notifications: "Notifications",
+    notificationsHint: "Tells of messages, files and people who join while you look elsewhere.",
+    keepRooms: "Remember calls",
+    keepRoomsHint: "Kept on this computer only. Whoever knows a code can join.",
+    globalMute: "Mute from anywhere",
+    globalMuteHint: (key: string) =>
+      `${key} mutes and unmutes while you use another program. Wayland does not allow it.`,
+    keysHint: "Press a key’s button, then the new key. Delete takes it away.",
+    pressKey: "Press a key…",
+    noKey: "None",
+    resetKeys: "All as they were",
+    lowData: "Picture",
+    diagnostics: "Report about the connection",
+    diagnosticsHint: "Figures of the last minute of a call. No names, codes or addresses.",
+    saveReport: "Save report…",
+  },
+  rooms: {
+    title: "Recent calls",
+    join: (code: string) => `Join ${code} again`,
+    met: (names: string) => `with ${names}`,
+    nobody: "nobody else came",
+    forget: (code: string) => `Forget ${code}`,
+    forgetAll: "Forget all",
+    forgot: "Forgotten",
+  },
+  invited: {
+    title: "Join this call?",
+    hint: "You opened an invite. Your camera and microphone start as they are set.",
+    leaves: "You leave the call you are in.",
+    join: "Join",
+    cancel: "Not now",
+  },
+  closing: {
+    title: "Leave the call?",
+    hint: "Closing the window ends the call for you.",
+    close: "Leave and close",
+    stay: "Stay",
+  },
+  tray: { show: "Show Visavis" },
   controls: {
     mute: "Mute",
     unmute: "Unmute",
@@ -287,6 +357,9 @@ export const en = {
     failed: "Could not copy",
     title: "You are the first one here",
     say: "Say this code to the other person, or send them the link.",
+    qr: "The invite link as a QR code",
+    showQr: "Show QR code",
+    hideQr: "Hide QR code",
     secret: "Whoever knows it can join. Nobody else can, not even the server.",
   },
   call: {
@@ -485,6 +558,7 @@ export const en = {
       toggle_self_view: "Show or hide yourself",
       toggle_full_screen: "Full screen",
       toggle_mini: "Mini window",
+      toggle_settings: "Settings",
       toggle_help: "This overview",
       close: "Close what is open",
     } satisfies Record<KeyAction, string> as Record<KeyAction, string>,

@@ -86,9 +86,21 @@ export function formatDuration(seconds: number): string {
 
 /** The time of day. */
 export function formatTime(at_ms: number): string {
-  return new Intl.DateTimeFormat(spoken.locale.tag, { hour: "numeric", minute: "2-digit" }).format(
-    at_ms,
-  );
+  return new Intl.DateTimeFormat(spoken.locale.tag, { timeStyle: "short" }).format(at_ms);
+}
+
+/** When it was: `15:04` today, `yesterday, 15:04`, and the day before that. */
+export function formatWhen(at_ms: number, now_ms: number): string {
+  const { tag } = spoken.locale;
+  const midnight = (ms: number) => new Date(ms).setHours(0, 0, 0, 0);
+  // A day has 23 to 25 hours.
+  const days = Math.round((midnight(now_ms) - midnight(at_ms)) / 86_400_000);
+  if (days === 0) return formatTime(at_ms);
+  if (days === 1) {
+    const yesterday = new Intl.RelativeTimeFormat(tag, { numeric: "auto" }).format(-1, "day");
+    return `${yesterday}, ${formatTime(at_ms)}`;
+  }
+  return new Intl.DateTimeFormat(tag, { dateStyle: "medium" }).format(at_ms);
 }
 
 /** Characters as the engine counts them: code points. */

@@ -2,7 +2,14 @@ import { afterEach, describe, expect, it } from "vitest";
 import { localeOf } from "./choose";
 import { de } from "./de";
 import { en } from "./en";
-import { formatBitrate, formatBytes, formatRate, formatShare, formatTime } from "./format";
+import {
+  formatBitrate,
+  formatBytes,
+  formatRate,
+  formatShare,
+  formatTime,
+  formatWhen,
+} from "./format";
 import { setLanguage } from "./language.svelte";
 import { sizeText } from "./network";
 
@@ -117,5 +124,16 @@ describe("the language", () => {
     expect(formatTime(new Date(2026, 0, 2, 15, 4).getTime())).toBe("15:04");
     setLanguage("en");
     expect(plain(formatTime(new Date(2026, 0, 2, 15, 4).getTime()))).toMatch(/^3:04.PM$/);
+  });
+
+  it("tells days as people do", () => {
+    const at = (day: number, hour: number) => new Date(2026, 4, day, hour).getTime();
+    setLanguage("de");
+    expect(formatWhen(at(20, 0), at(20, 23))).toBe("00:00");
+    expect(formatWhen(at(19, 23), at(20, 1))).toBe("gestern, 23:00");
+    expect(formatWhen(at(18, 23), at(20, 1))).toBe("18.05.2026");
+    setLanguage("en");
+    expect(formatWhen(at(19, 23), at(20, 1))).toMatch(/^yesterday, 11:00.PM$/);
+    expect(formatWhen(at(1, 23), at(20, 1))).toBe("May 1, 2026");
   });
 });

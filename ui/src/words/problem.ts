@@ -1,8 +1,10 @@
 /** Sentences that need a little arithmetic. */
 
 import type { DeviceState } from "../generated/DeviceState";
+import type { ErrorCode } from "../generated/ErrorCode";
 import type { SoundTestState } from "../generated/SoundTestState";
 import { CODE_SYMBOLS, type CodeCheck } from "../input/code";
+import { platformOf } from "../input/platform";
 import type { BannerView, TileView } from "../state/select";
 import { words } from "./words";
 
@@ -22,9 +24,17 @@ export function codeProblem(check: CodeCheck): string | null {
   }
 }
 
+/** What an error says, and where it is the system's doing, how to change that. */
+export function errorText(code: ErrorCode): string {
+  const error = words.errors[code];
+  const allow = words.allow[platformOf(navigator.userAgent)];
+  if (code === "camera_denied") return `${error} ${allow.camera}`;
+  return code === "microphone_denied" ? `${error} ${allow.microphone}` : error;
+}
+
 /** What is wrong with a device; `null` when nothing is. */
 export function deviceProblem(state: DeviceState): string | null {
-  if (state.state === "failed") return words.errors[state.code];
+  if (state.state === "failed") return errorText(state.code);
   return state.state === "silent" ? words.preview.silent : null;
 }
 
@@ -81,7 +91,7 @@ export function bannerText(banner: BannerView): string {
       return words.banner.weak(banner.name || words.call.nameless);
     case "failure":
     case "device":
-      return words.errors[banner.code];
+      return errorText(banner.code);
     case "silent":
       return words.banner.silent;
     case "link":

@@ -53,6 +53,7 @@ impl Driver {
             Output::Ui(event) => self.ui.event(event),
             Output::Call(event) => {
                 self.follow_members(&event);
+                self.remember_room(&event);
                 self.end_of_call(&event);
                 self.observe(Observed::Call(event));
             }

@@ -10,6 +10,7 @@
 //! * `network`: server connections, finding and hosting rooms, keys.
 //! * `links`: peer connections, members, their frames; `encoder`: one's own picture; `files`: which
 //!   link leads to whom for contents of files.
+//! * `kept`: choices and rooms that outlive the app.
 //! * `share`: what is shared of the screen.
 //! * `report`: levels ten times and figures once a second; `quality`: what the quality controller is
 //!   told four times a second, and what it wants done.
@@ -18,6 +19,7 @@ mod apply;
 mod chosen;
 mod encoder;
 mod files;
+mod kept;
 mod links;
 mod listing;
 mod network;
@@ -57,9 +59,11 @@ use crate::frames::FrameSink;
 use crate::frames::pump::{FramePump, PumpOutput};
 use crate::inbound::{Hub, Report};
 use crate::interfaces::{Addresses, InterfaceWatch};
+use crate::keep::Saver;
 use crate::lan::Announcement;
 use crate::outbound::Outlet;
 use crate::pictures::Pictures;
+use crate::recent_rooms::RecentRooms;
 use crate::settings::Settings;
 use crate::sleep::SleepWatch;
 use crate::sound_test::{SoundTest, SoundTestReport};
@@ -131,7 +135,8 @@ struct Driver {
     server_override: Option<String>,
     name_override: Option<String>,
     voice_override: Option<VoiceView>,
-    saver: Option<crate::settings::Saver>,
+    saver: Option<Saver<Settings>>,
+    rooms: kept::Rooms,
 
     session: Session,
     in_call: bool,
@@ -209,13 +214,21 @@ pub(crate) async fn run(config: EngineConfig, mut requests: mpsc::Receiver<Reque
     let (file_events, mut disk_events) = mpsc::channel(FILE_EVENTS);
     let (states, mut states_changed) = watch::channel(DeviceStates::new());
     let profile = config.profile_dir.clone();
-    let settings = match profile {
-        None => Settings::default(),
-        Some(profile) => tokio::task::spawn_blocking(move || Settings::load(&profile))
-            .await
-            .unwrap_or_default(),
+    let (settings, recent) = match profile {
+        None => Default::default(),
+        Some(profile) => {
+            let load = move || (Settings::load(&profile), RecentRooms::load(&profile));
+            tokio::task::spawn_blocking(load).await.unwrap_or_default()
+        }
     };
-    let mut driver = Driver::new(config, settings, states, answers, reports, file_events);
+    let mut driver = Driver::new(
+        config,
+        (settings, recent),
+        states,
+        answers,
+        reports,
+        file_events,
+    );
     let pictures_ready = driver.pictures.ready();
     let mut interfaces = InterfaceWatch::start();
     driver.drain(Instant::now());
@@ -264,7 +277,7 @@ fn unix_ms() -> u64 {
 impl Driver {
     fn new(
         config: EngineConfig,
-        settings: Settings,
+        (settings, recent): (Settings, RecentRooms),
         states: watch::Sender<DeviceStates>,
         answers: mpsc::Sender<Answer>,
         reports: mpsc::Sender<Report>,
@@ -286,8 +299,8 @@ impl Driver {
                     .unwrap_or_else(|| settings.server.clone()),
                 voice,
                 low_data: settings.low_data,
-                muted: config.audio == AudioSourceConfig::None,
-                camera_on: !config.video.is_none(),
+                muted: settings.start_muted || config.audio == AudioSourceConfig::None,
+                camera_on: !settings.start_camera_off && !config.video.is_none(),
                 sealed_media: config.sealed_media,
                 topology_wish: config.topology,
             },
@@ -328,7 +341,8 @@ impl Driver {
             ui: config.ui,
             observer: config.observer,
             host: config.host,
-            saver: config.profile_dir.map(crate::settings::Saver::new),
+            rooms: kept::Rooms::new(recent, config.profile_dir.clone(), &settings),
+            saver: (config.profile_dir).map(|profile| Saver::new(profile, Settings::save)),
             settings,
             server_override: config.server,
             name_override: config.name,
@@ -425,6 +439,10 @@ impl Driver {
         if command == UiCommand::Refresh && !self.devices_listed {
             self.list_devices();
         }
+        self.note_start(&command);
+        let Some(command) = self.take_kept(command) else {
+            return;
+        };
         if matches!(command, UiCommand::SendChat { .. }) {
             // The person's clock may have been set since the last message.
             let unix_ms = unix_ms();
@@ -524,6 +542,7 @@ impl Driver {
             sockets,
             mut background,
             saver,
+            rooms,
             watcher,
             sound_test,
             mut sharing,
@@ -541,6 +560,7 @@ impl Driver {
             if let Some(saver) = saver {
                 saver.finish();
             }
+            rooms.finish();
         });
         if joined.await.is_err() {
             tracing::error!("a device thread panicked at the end");

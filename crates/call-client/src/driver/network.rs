@@ -58,6 +58,7 @@ impl Driver {
                 self.locating = None;
                 let input = match result {
                     Ok(Located { url, hosted }) => {
+                        self.rooms.handle_located(hosted.is_some());
                         if let Some((tag, announcement)) = hosted {
                             self.remember_hosted(tag);
                             self.announcement = announcement;
@@ -223,7 +224,9 @@ impl Driver {
     pub(super) fn locate(&mut self, attempt: AttemptId, purpose: LocatePurpose, tag: String) {
         self.release_server();
         // A room this process hosted may still be in use by those who stayed.
-        let hosts = purpose == LocatePurpose::Host || self.hosted_tags.contains(&tag);
+        let hosts = purpose == LocatePurpose::Host
+            || self.hosted_tags.contains(&tag)
+            || self.rooms.returns_as_host();
         let answers = self.answers.clone();
         let host = self.host.clone().filter(|_| hosts);
         let task = self.background.spawn(async move {

@@ -14,17 +14,22 @@ use crate::ids::{MediaSource, MemberId, VideoCodec};
 use crate::wire::TopologyMode;
 
 pub mod chat;
+pub mod choices;
 pub mod frame;
 pub mod network;
 pub mod share;
 
 pub use chat::{ChatDelivery, ChatMessageView, TransferState, TransferView};
+pub use choices::{ChoicesView, RecentRoomView, Theme};
 pub use network::NetworkView;
 pub use share::{ShareKind, ShareOption, ShareView};
 
 /// Largest [`UiCommand::SetMemberVolume`]: twice the amplitude, +6 dB. More would only make the
 /// limiter work.
 pub const MOST_VOLUME_PERCENT: u16 = 200;
+
+/// Longest text of [`UiCommand::Notify`] and [`UiCommand::NameTray`], in bytes.
+pub const NOTE_BYTES: usize = 2_048;
 
 /// A request of the person, through the UI.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -241,6 +246,42 @@ pub enum UiCommand {
         /// The report; at most [`crate::limits::REPORT_BYTES`].
         text: String,
     },
+    /// Keeps the choices; answered with [`UiEvent::Choices`].
+    SetChoices {
+        /// All of them.
+        choices: ChoicesView,
+    },
+    /// Forgets a room that was remembered; answered with [`UiEvent::Rooms`].
+    ForgetRoom {
+        /// As in [`RecentRoomView::code`].
+        code: String,
+    },
+    /// Forgets all rooms that were remembered.
+    ForgetRooms,
+    /// Tells the person something through the desktop unless they look at the window anyway. Done by
+    /// the shell, which shows the window when it is pressed.
+    Notify {
+        /// In one line, at most [`NOTE_BYTES`].
+        title: String,
+        /// More of it, at most [`NOTE_BYTES`].
+        body: String,
+    },
+    /// What the menu in the system's tray says, in the person's language. Done by the shell.
+    NameTray {
+        /// Shows the window.
+        show: String,
+        /// Mutes.
+        mute: String,
+        /// Unmutes.
+        unmute: String,
+        /// Leaves the call.
+        leave: String,
+    },
+    /// Answers [`UiEvent::Closing`]. Done by the shell.
+    AnswerClosing {
+        /// Whether the call is left and the window closed.
+        close: bool,
+    },
     /// Makes the window small, above all others and in a corner of its screen, or as it was before.
     /// Done by the shell.
     SetMini {
@@ -325,6 +366,25 @@ pub enum UiEvent {
         /// Their paths.
         paths: Vec<String>,
     },
+    /// The person's choices of the window; after [`UiCommand::Refresh`] and when they change.
+    Choices {
+        /// All of them.
+        choices: ChoicesView,
+    },
+    /// The rooms the person was in, newest first; after [`UiCommand::Refresh`] and when they change.
+    Rooms {
+        /// At most [`crate::limits::RECENT_ROOMS`].
+        rooms: Vec<RecentRoomView>,
+    },
+    /// An invite was opened elsewhere: a link, or a second start of the app. Sent by the shell; the
+    /// person is asked before anything is joined.
+    Invited {
+        /// The code or link, not checked.
+        code: String,
+    },
+    /// The person closes the window in a call. Sent by the shell; [`UiCommand::AnswerClosing`] answers,
+    /// and closing it again closes it.
+    Closing,
     /// What can be shared, as asked for.
     Shares {
         /// Screens first; at most [`crate::limits::SHARES`]. Empty where the system lists nothing.
