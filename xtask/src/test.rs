@@ -32,7 +32,7 @@ enum Step {
     Tidy,
     /// Generated files are what the sources say
     Codegen,
-    /// The web UI: format, lint, types, unit tests, build, accessibility of every view
+    /// The web UI: format, lint, types, unit tests, build
     Ui,
     /// Lints of all targets
     Clippy,
@@ -206,7 +206,6 @@ fn check_ui(workspace: &Workspace) -> Result<()> {
         note(name, ui::script(workspace, name));
     }
     note("build", ui::build(workspace));
-    note("accessibility", ui::script(workspace, "accessibility"));
     if !failed.is_empty() {
         bail!("{}", failed.join(", "));
     }
