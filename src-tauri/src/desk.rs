@@ -134,6 +134,11 @@ impl Desk {
         Ok(None)
     }
 
+    /// Whether the window is small and above all others.
+    pub(crate) fn is_mini(&self) -> bool {
+        self.mini.is_on()
+    }
+
     /// Tells the page of files dragged over the window or dropped on it.
     pub(crate) fn handle_drag(&self, event: &DragDropEvent) {
         for event in drag_events(event) {

@@ -196,7 +196,7 @@ fn handle_window_event(app: &AppHandle, label: &str, event: &WindowEvent) {
             api.prevent_close();
             state.events.event(UiEvent::Closing);
         }
-        WindowEvent::Resized(_) | WindowEvent::Moved(_) => {
+        WindowEvent::Resized(_) | WindowEvent::Moved(_) if !state.desk.is_mini() => {
             let changed = app
                 .get_webview_window(label)
                 .map(|window| state.placement.handle_change(&window));

@@ -32,6 +32,14 @@ pub(crate) struct Mini {
 }
 
 impl Mini {
+    /// Whether the window is small, or is just being made so: then its place is none to remember.
+    pub(crate) fn is_on(&self) -> bool {
+        // Some systems tell of a change from within the call that makes it.
+        self.before
+            .try_lock()
+            .map_or(true, |before| before.is_some())
+    }
+
     /// Changes the window unless it is as wanted already. The window system has the last word on
     /// position and order: Wayland places windows itself.
     pub(crate) fn set(&self, window: &WebviewWindow, on: bool) -> tauri::Result<()> {

@@ -52,6 +52,11 @@ enum Command {
     },
     /// Measure what engine or server cost against others and write docs/benchmarks.md
     Bench(bench::Options),
+    /// Draw every view of the UI at three sizes, light and dark, into target/screenshots
+    Screenshots {
+        /// Only these views, by their scenes' names
+        view: Vec<String>,
+    },
     /// Install what building and testing need, and nothing else
     Install,
     /// Draw the icon files from icons/visavis.svg
@@ -78,6 +83,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Tidy => tidy::tidy(&workspace),
         Command::Codegen { check: true } => codegen::check(&workspace),
         Command::Codegen { check: false } => codegen::write(&workspace),
+        Command::Screenshots { view } => ui::screenshots(&workspace, &view),
         Command::Install => install::install(&workspace, install::Purpose::Test),
         Command::Icons => icons::generate(&workspace),
     }

@@ -61,6 +61,13 @@ pub(crate) fn npm(directory: &Path) -> Command {
     command
 }
 
+/// Node.js, which runs what the UI's pages are looked at with.
+pub(crate) fn node(directory: &Path) -> Command {
+    let mut command = Command::new("node");
+    command.current_dir(directory);
+    command
+}
+
 /// The first `name` on PATH.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let names = if cfg!(windows) {

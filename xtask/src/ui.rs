@@ -46,6 +46,20 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Draws every view into `target/screenshots`, or those named, with a headless Chromium.
+pub(crate) fn screenshots(workspace: &Workspace, views: &[String]) -> Result<()> {
+    build(workspace)?;
+    let directory = workspace.target().join("screenshots");
+    process::run(
+        process::node(&workspace.ui())
+            .arg("tools/screenshots.mjs")
+            .arg(&directory)
+            .args(views),
+    )?;
+    println!("{}", directory.display());
+    Ok(())
+}
+
 fn is_fresh(ui: &Path) -> Result<bool> {
     let Ok(built) = fs::metadata(ui.join("dist/index.html")).and_then(|m| m.modified()) else {
         return Ok(false);

@@ -350,7 +350,6 @@ export const de: Words = {
     soundOnlySelf: "Wenig Bandbreite: nur Ton",
     percent: (percent) => `${String(percent)} %`,
     sound: (name) => `Lautstärke von ${name}`,
-    muteHere: (name) => `${name} für mich stumm schalten`,
     links: {
       connecting: "Verbindet…",
       connected: "",
@@ -371,7 +370,6 @@ export const de: Words = {
     pin: "Anheften",
     unpin: "Lösen",
     muteHere: "Für mich stumm schalten",
-    hearAgain: "Wieder hören",
     hideSelf: "Mein Bild verbergen",
     showSelf: "Mein Bild zeigen",
     moveSelf: "Verschiebe dein Bild mit den Pfeiltasten",

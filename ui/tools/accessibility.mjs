@@ -1,0 +1,61 @@
+/**
+ * Runs axe-core on every view, and its contrast rule in both themes. Prints what it finds; fails if
+ * that is anything.
+ */
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { findChromium, openBrowser } from "./browser.mjs";
+import { show, views } from "./views.mjs";
+
+const AXE = readFileSync(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
+/** Without pictures: what they show is nothing axe could judge, and drawing them costs the most. */
+const NO_PICTURES = "delete globalThis.OffscreenCanvas;";
+const ALL = `{ resultTypes: ["violations"] }`;
+const CONTRAST = `{ resultTypes: ["violations"], runOnly: ["color-contrast"] }`;
+
+const lines = (found, name, scheme) =>
+  found.flatMap(({ id, help, nodes }) =>
+    nodes.map(({ html }) => `${name} (${scheme}): ${id}: ${help}\n    ${html.slice(0, 200)}`),
+  );
+
+if (findChromium() === null) {
+  process.stdout.write("accessibility: SKIPPED, there is no Chromium\n");
+  process.exit(0);
+}
+/** Views that differ in their sentences only. */
+const ALIKE = /^(network-(?!my_cpu)|sound-only-2|drop-|error-code|chat-long)/;
+
+const wanted = process.argv.slice(2);
+const chosen = views().filter(
+  ({ name }) => wanted.includes(name) || (wanted.length === 0 && !ALIKE.test(name)),
+);
+const { page, close } = await openBrowser(NO_PICTURES + AXE);
+const found = [];
+try {
+  await page.resize(1280, 800);
+  for (const view of chosen) {
+    await page.prefer("light");
+    await show(page, view);
+    found.push(
+      ...lines(
+        await page.evaluate(`axe.run(document, ${ALL}).then((r) => r.violations)`),
+        view.name,
+        "light",
+      ),
+    );
+    await page.prefer("dark");
+    found.push(
+      ...lines(
+        await page.evaluate(`axe.run(document, ${CONTRAST}).then((r) => r.violations)`),
+        view.name,
+        "dark",
+      ),
+    );
+  }
+} finally {
+  await close();
+}
+for (const line of found) process.stdout.write(`${line}\n`);
+process.stdout.write(`accessibility: ${chosen.length} views, ${found.length} findings\n`);
+if (found.length > 0) process.exitCode = 1;
