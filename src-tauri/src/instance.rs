@@ -87,8 +87,10 @@ impl Instance {
     ) -> io::Result<()> {
         let thread = std::thread::Builder::new().name("instance".into());
         thread.spawn(move || {
-            for stream in self.listener.incoming() {
-                match stream.and_then(|stream| answer(stream, &self.token)) {
+            // The whole of it: a closure takes only the fields it names, and the lock would be free.
+            let instance = self;
+            for stream in instance.listener.incoming() {
+                match stream.and_then(|stream| answer(stream, &instance.token)) {
                     Ok(invite) => on_start(invite),
                     Err(error) => tracing::debug!(%error, "no start of ours"),
                 }

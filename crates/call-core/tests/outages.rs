@@ -76,8 +76,11 @@ fn a_restarted_server_changes_nothing_in_a_mesh() {
         assert_eq!([0, 1, 2, 3].map(|client| world.me(client)), ids);
         for client in &world.clients {
             assert!(client.ops.is_empty(), "{down_s}: {:?}", client.ops);
-            let seen = [CallEvent::Reconnecting, CallEvent::Resumed];
-            assert_eq!(client.events, seen, "{down_s}");
+            // A server without memory takes whoever is back first as host.
+            let mut seen = client.events.clone();
+            seen.retain(|event| !matches!(event, CallEvent::Host { .. }));
+            let want = [CallEvent::Reconnecting, CallEvent::Resumed];
+            assert_eq!(seen, want, "{down_s}");
         }
     }
 }
