@@ -6,12 +6,13 @@
 //!
 //! Deliberately not here: what becomes of an invite.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use call_client::keep::replace;
 use serde::{Deserialize, Serialize};
 
 /// How long the other app may take for each step. It answers from a thread of its own, so longer
@@ -66,7 +67,10 @@ pub(crate) fn claim(profile: &Path, invite: Option<&str>) -> io::Result<Claim> {
                 port: listener.local_addr()?.port(),
                 token: token()?,
             };
-            write_for_owner(&profile.join("running.json"), &address)?;
+            replace(
+                &profile.join("running.json"),
+                &serde_json::to_vec(&address)?,
+            )?;
             Ok(Claim::First(Instance {
                 _lock: lock,
                 listener,
@@ -151,20 +155,6 @@ fn token() -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn write_for_owner(path: &Path, address: &Address) -> io::Result<()> {
-    // One that is there may be readable by others.
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(&serde_json::to_vec(address)?)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use call_client::keep::replace;
 use serde::{Deserialize, Serialize};
 use tauri::{PhysicalPosition, PhysicalSize, WebviewWindow};
 
@@ -106,7 +107,7 @@ impl Placement {
         let Some(place) = *self.last() else { return };
         let written = serde_json::to_vec(&place)
             .map_err(std::io::Error::from)
-            .and_then(|text| fs::write(&self.file, text));
+            .and_then(|text| replace(&self.file, &text));
         if let Err(error) = written {
             tracing::warn!(%error, "the window's place was not saved");
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// # Errors
 /// The disk's.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }

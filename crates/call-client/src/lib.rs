@@ -26,7 +26,7 @@ mod files;
 pub mod frames;
 mod inbound;
 mod interfaces;
-mod keep;
+pub mod keep;
 pub mod lan;
 pub mod logging;
 pub mod memory;

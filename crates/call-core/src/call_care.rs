@@ -31,21 +31,21 @@ impl Call {
         ctx: &mut Ctx<'_>,
         command: CareCommand,
     ) -> Result<(), ErrorCode> {
-        if command == CareCommand::KeepMicrophone {
-            self.care.asked_to_mute = false;
-            return Ok(());
-        }
-        let Some(me) = self.me.filter(|_| self.is_joined()) else {
-            return Err(ErrorCode::BadState);
+        let standing = match self.me.filter(|_| self.is_joined()) {
+            None => Err(ErrorCode::BadState),
+            Some(me) if self.care.host() != Some(me) => Err(ErrorCode::NotHost),
+            Some(_) => Ok(()),
         };
-        if self.care.host() != Some(me) {
-            return Err(ErrorCode::NotHost);
-        }
         let is_member = |member| match self.roster.contains(member) {
             true => Ok(()),
             false => Err(ErrorCode::UnknownMember),
         };
         let action = match command {
+            CareCommand::KeepMicrophone => {
+                self.care.asked_to_mute = false;
+                return Ok(());
+            }
+            _ if standing.is_err() => return standing,
             CareCommand::SetDoor { door } => Moderation::Door { door },
             CareCommand::Admit { knock } => Moderation::Admit { knock },
             CareCommand::Refuse { knock } => Moderation::Refuse { knock },
@@ -68,7 +68,6 @@ impl Call {
                 self.care.hand_on(member);
                 return Ok(());
             }
-            CareCommand::KeepMicrophone => return Ok(()),
         };
         self.send(ctx, ClientMessage::Moderate { action });
         Ok(())

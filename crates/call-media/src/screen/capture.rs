@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use yuv::{BufferStoreMut, YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
+use yuv::{YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
 
 use super::canvas::{Canvas, PIXEL};
 use super::pace::{Pace, Verdict};
@@ -11,6 +11,7 @@ use super::{Grabber, SHARE_BOX_PX};
 use crate::frame::I420Frame;
 use crate::pool::FramePool;
 use crate::video::capture::{CaptureError, VideoSource};
+use crate::video::convert::planar;
 use crate::video::scale::Scaler;
 
 /// See the module's text.
@@ -77,22 +78,9 @@ fn to_i420(
     pixels: &[u8],
     captured_at: Instant,
 ) -> Option<I420Frame> {
-    let fill = |data: &mut [u8]| {
-        let (y, chroma) = data.split_at_mut(width as usize * height as usize);
-        let (u, v) = chroma.split_at_mut(chroma.len() / 2);
-        let chroma_stride = width.div_ceil(2);
-        let mut image = YuvPlanarImageMut {
-            y_plane: BufferStoreMut::Borrowed(y),
-            y_stride: width,
-            u_plane: BufferStoreMut::Borrowed(u),
-            u_stride: chroma_stride,
-            v_plane: BufferStoreMut::Borrowed(v),
-            v_stride: chroma_stride,
-            width,
-            height,
-        };
+    let convert = |image: &mut YuvPlanarImageMut<'_, u8>| {
         yuv::bgra_to_yuv420(
-            &mut image,
+            image,
             pixels,
             width * PIXEL as u32,
             YuvRange::Limited,
@@ -100,10 +88,8 @@ fn to_i420(
             YuvConversionMode::Balanced,
         )
     };
-    // The canvas has as many pixels as its size says, so neither can fail.
-    pool.try_frame(width, height, captured_at, fill)
-        .ok()
-        .flatten()
+    // The canvas has as many pixels as its size says, so it cannot fail.
+    planar(pool, (width, height), captured_at, convert).ok()
 }
 
 #[cfg(test)]

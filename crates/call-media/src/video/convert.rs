@@ -30,7 +30,7 @@ pub enum PixelFormat {
 
 /// A buffer that is not a picture of the format and size it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ConvertError {
+pub(crate) enum ConvertError {
     #[error("{got} bytes where {format:?} {width}x{height} needs {needed}")]
     Short {
         format: PixelFormat,
@@ -149,7 +149,7 @@ fn nv12(luma_len: usize, data: &[u8], out: &mut [u8]) {
 }
 
 /// Lets `convert` write the planes of a picture.
-fn planar<E>(
+pub(crate) fn planar<E>(
     pool: &mut FramePool,
     (width, height): (u32, u32),
     captured_at: Instant,

@@ -15,7 +15,7 @@ pub mod camera;
 pub mod capture;
 mod capture_rate;
 pub mod codec;
-mod convert;
+pub(crate) mod convert;
 mod ffi;
 pub mod h264;
 mod h264_codec;

@@ -65,7 +65,7 @@ impl BulkControl {
     }
 
     /// The stack's packets are too large for the path.
-    pub(crate) fn tell_narrow(&self) {
+    fn tell_narrow(&self) {
         self.narrow
             .send_if_modified(|narrow| !std::mem::replace(narrow, true));
     }
@@ -81,8 +81,12 @@ impl BulkControl {
         *self.lock()
     }
 
-    /// Takes the figures of one socket's endpoint, unless another was used later.
+    /// Takes whether a path is narrow, and the figures of one socket's endpoint unless another was used
+    /// later.
     pub(crate) fn handle_endpoint(&self, endpoint: &Endpoint) {
+        if endpoint.is_narrow() {
+            self.tell_narrow();
+        }
         let Some(active_at) = endpoint.active_at() else {
             return;
         };

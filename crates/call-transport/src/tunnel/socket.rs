@@ -130,7 +130,8 @@ impl Inner {
 
     /// As the pump, from the stack's own calls.
     fn drive_inline(&self, state: &mut State, now: Instant) {
-        if state.endpoint.active_at().is_none() {
+        let endpoint = &state.endpoint;
+        if endpoint.active_at().is_none() && !endpoint.is_narrow() {
             return;
         }
         let next = self.drive(state, now);
@@ -161,9 +162,6 @@ impl Inner {
             state.batch.clear();
         }
         self.control.handle_endpoint(&state.endpoint);
-        if state.endpoint.is_narrow() {
-            self.control.tell_narrow();
-        }
         state.endpoint.poll_timeout()
     }
 
@@ -342,9 +340,6 @@ impl AsyncUdpSocket for TunnelSocket {
             transmit.segment_size,
         );
         if is_taken {
-            if state.endpoint.is_narrow() {
-                inner.control.tell_narrow();
-            }
             inner.drive_inline(&mut state, now);
             return Poll::Ready(Ok(transmit.contents.len()));
         }
