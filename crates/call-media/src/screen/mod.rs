@@ -1,7 +1,7 @@
 //! Screens and windows as sources of pictures.
 //!
 //! * [`source`]: what to share, as text; [`list`]: what there is.
-//! * `capture`: a [`Grabber`] run at the pace of what it shows (`pace`), converted and shrunk.
+//! * `capture`: a `Grabber` run at the pace of what it shows (`pace`), converted and shrunk.
 //! * `canvas`: the pixels of a screen and the pointer in them.
 //! * `x11`: Linux under X11, the only system whose grabber runs in our tests. Windows of X11
 //!   applications are listed under Wayland as well, screens are not: they would be black.
