@@ -37,14 +37,14 @@ export function scenes() {
 }
 
 /** Where Chromium is; `null` where there is none. */
-export function findChromium() {
+function findChromium() {
   return [process.env.CHROMIUM, ...NAMES].find((path) => path && existsSync(path)) ?? null;
 }
 
-/** Starts a browser with one page. `setUp` is a script that runs before any of a page's own. */
+/** Starts a browser with one page; `send` speaks to the browser itself. `setUp` is a script that runs before any of a page's own. */
 export async function openBrowser(setUp = "") {
   const program = findChromium();
-  if (program === null) throw new Error("no Chromium found; CHROMIUM may name one");
+  if (program === null) throw new Error("there is no Chromium; the variable CHROMIUM may name one");
   const server = await serveDist();
   const profile = mkdtempSync(join(tmpdir(), "visavis-ui-"));
   const browser = spawn(program, [...FLAGS, `--user-data-dir=${profile}`, "about:blank"], {
@@ -65,7 +65,7 @@ export async function openBrowser(setUp = "") {
     server.close();
     rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
   };
-  return { page, close };
+  return { page, send, close };
 }
 
 class Page {
@@ -88,11 +88,11 @@ class Page {
     await this.send("Emulation.setEmulatedMedia", { features });
   }
 
-  /** Opens a scene and waits until it stands. */
-  async open(scene) {
-    await this.send("Page.navigate", { url: `${this.origin}/?scene=${scene}` });
-    await this
-      .until(`location.search === "?scene=${scene}" && document.querySelector("main") !== null
+  /** Opens a scene and waits until it stands. `language` is that of the system's unless given. */
+  async open(scene, language) {
+    const search = `?scene=${scene}${language === undefined ? "" : `&language=${language}`}`;
+    await this.send("Page.navigate", { url: `${this.origin}/${search}` });
+    await this.until(`location.search === "${search}" && document.querySelector("main") !== null
       && !document.querySelector("main[aria-busy]")`);
   }
 
@@ -114,8 +114,11 @@ class Page {
     }
   }
 
+  /** Clicks what has a test id, once it is there; of a disclosure, what opens it. */
   async click(testid) {
-    await this.evaluate(`document.querySelector('[data-testid="${testid}"]').click()`);
+    const found = `document.querySelector('[data-testid="${testid}"]')`;
+    await this.until(`${found} !== null`);
+    await this.evaluate(`(${found}.querySelector(":scope > summary") ?? ${found}).click()`);
   }
 
   async press(key) {

@@ -23,7 +23,7 @@ const chosen = views().filter(({ name }) => names.length === 0 || names.includes
 const { page, close } = await openBrowser();
 try {
   for (const view of chosen) {
-    for (const [width, height] of SIZES) {
+    for (const [width, height] of view.size ? [view.size] : SIZES) {
       await page.resize(width, height);
       await page.prefer("light");
       await show(page, view);

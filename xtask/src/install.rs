@@ -159,7 +159,8 @@ fn apt_packages(system: System, purpose: Purpose) -> Vec<&'static str> {
         packages.extend(APT_TEST);
     }
     if system == System::Ubuntu {
-        // Ubuntu has it as a snap only; the tests that want it skip aloud.
+        // Ubuntu has it as a snap only, which cannot see the test's files. Chrome does as well, and
+        // CHROMIUM may name another one.
         packages.retain(|package| *package != "chromium");
     }
     packages

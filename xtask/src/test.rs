@@ -32,7 +32,7 @@ enum Step {
     Tidy,
     /// Generated files are what the sources say
     Codegen,
-    /// The web UI: format, lint, types, unit tests, build
+    /// The web UI: format, lint, types, unit tests, build, accessibility
     Ui,
     /// Lints of all targets
     Clippy,
@@ -206,6 +206,8 @@ fn check_ui(workspace: &Workspace) -> Result<()> {
         note(name, ui::script(workspace, name));
     }
     note("build", ui::build(workspace));
+    // Looks at what was built, in a Chromium.
+    note("accessibility", ui::script(workspace, "accessibility"));
     if !failed.is_empty() {
         bail!("{}", failed.join(", "));
     }

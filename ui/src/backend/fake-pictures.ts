@@ -6,12 +6,15 @@
 import type { MemberId } from "../generated/MemberId";
 import { SELF_MEMBER, writeFrame, type Frame } from "../video/header";
 import { tileKey, type TileId } from "../video/tile";
+import { LOOP_SIZE, LoopPlayer, recordLoop, type LoopFrame } from "./fake-loop";
 import { drawScreen } from "./fake-shares";
 import { ENGINE_COLOUR } from "../video/picture";
 import { rgbaToI420 } from "../video/yuv";
 
 const FRAME_MS = 66;
 const MOST_IN_FLIGHT = 4;
+/** A crowd's pictures do not come all at once: so many times in the time of a frame. */
+const TURNS = 5;
 
 /** Background from and to, skin, hair, clothes. */
 const LOOKS = [
@@ -114,9 +117,13 @@ class Person {
   }
 }
 
+type Source = Pick<Person, "step" | "close" | "wantsKeyframe">;
+
 /** Sends the pictures of the wanted people until closed. */
 export class FakePictures {
-  private readonly people = new Map<string, Person>();
+  private readonly people = new Map<string, Source>();
+  private readonly loops = new Map<string, Promise<LoopFrame[]>>();
+  private turn = 0;
   private readonly asI420 = new Set<string>();
   private wanted: readonly TileId[] = [];
   private waiting: Uint8Array<ArrayBuffer>[] = [];
@@ -124,7 +131,11 @@ export class FakePictures {
   private epoch = 0;
   private timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(private readonly send: (message: ArrayBuffer) => void) {}
+  /** `looped`: a few people are drawn once and then played, for a crowd. */
+  constructor(
+    private readonly send: (message: ArrayBuffer) => void,
+    private readonly looped = false,
+  ) {}
 
   /** Starts over with an epoch. */
   start(epoch: number): void {
@@ -133,9 +144,12 @@ export class FakePictures {
     this.waiting = [];
     for (const person of this.people.values()) person.wantsKeyframe = true;
     if (typeof OffscreenCanvas !== "function") return;
-    this.timer ??= setInterval(() => {
-      this.step();
-    }, FRAME_MS);
+    this.timer ??= setInterval(
+      () => {
+        this.step();
+      },
+      this.looped ? FRAME_MS / TURNS : FRAME_MS,
+    );
   }
 
   setWanted(tiles: readonly TileId[]): void {
@@ -166,19 +180,33 @@ export class FakePictures {
     this.setWanted([]);
   }
 
+  private make(id: TileId): Source {
+    const emit = (frame: Omit<Frame, "epoch">) => {
+      this.waiting.push(writeFrame({ ...frame, epoch: this.epoch }));
+    };
+    if (!this.looped) return new Person(id, emit);
+    const format = id.member === SELF_MEMBER ? "i420" : "vp8";
+    const look = lookOf(id.member);
+    const name = `${format} ${String(look)}`;
+    const { width, height } = LOOP_SIZE;
+    const loop =
+      this.loops.get(name) ??
+      recordLoop((context, at) => {
+        draw(context, width, height, look + 1, at * FRAME_MS);
+      }, format);
+    this.loops.set(name, loop);
+    return new LoopPlayer(id, loop, emit);
+  }
+
   private step(): void {
     const now = performance.now();
-    for (const id of this.wanted) {
-      const own = id.member === SELF_MEMBER;
+    this.turn = (this.turn + 1) % TURNS;
+    for (const [at, id] of this.wanted.entries()) {
+      if (this.looped && at % TURNS !== this.turn) continue;
       const key = tileKey(id);
-      let person = this.people.get(key);
-      if (!person) {
-        person = new Person(id, (frame) => {
-          this.waiting.push(writeFrame({ ...frame, epoch: this.epoch }));
-        });
-        this.people.set(key, person);
-      }
-      person.step(now, !own && !this.asI420.has(key));
+      const person = this.people.get(key) ?? this.make(id);
+      this.people.set(key, person);
+      person.step(now, id.member !== SELF_MEMBER && !this.asI420.has(key));
     }
     if (this.waiting.length === 0) return;
     if (this.inFlight >= MOST_IN_FLIGHT) {
@@ -206,8 +234,12 @@ function ellipse(c: Context, x: number, y: number, rx: number, ry: number, fill:
   c.fill();
 }
 
+function lookOf(member: MemberId): number {
+  return member === SELF_MEMBER ? 0 : (member - 1) % LOOKS.length;
+}
+
 function draw(c: Context, width: number, height: number, member: MemberId, now_ms: number): void {
-  const look = LOOKS[member === SELF_MEMBER ? 0 : (member - 1) % LOOKS.length] ?? LOOKS[0];
+  const look = LOOKS[lookOf(member)] ?? LOOKS[0];
   const [from, to, skin, hair, clothes] = look;
   const time = now_ms / 1000 + (member % 13);
   const light = c.createLinearGradient(0, 0, width, height);

@@ -15,7 +15,6 @@ import { allTransfers, conversation, fakeMessage, offers } from "./fake-chat";
 export const SCENES = [
   "home",
   "rooms",
-  "german",
   "dark",
   "invited",
   "closing",
@@ -32,6 +31,7 @@ export const SCENES = [
   "volumes",
   "call-9",
   "call-49",
+  "crowd",
   "sound-only",
   "sound-only-2",
   "reconnecting",
@@ -194,8 +194,6 @@ export function startOf(scene: Scene): SceneStart {
       return { view: home };
     case "rooms":
       return { view: home, rooms: fakeRooms(Date.now()) };
-    case "german":
-      return { view: home, choices: { language: "de" }, rooms: fakeRooms(Date.now()) };
     case "dark":
       return { view: home, choices: { theme: "dark" } };
     case "invited":
@@ -241,6 +239,10 @@ export function startOf(scene: Scene): SceneStart {
       const members = Array.from({ length: 48 }, (_, at) =>
         fakeMember(at, { muted: at % 4 !== 0, camera_on: at % 11 !== 7 }),
       );
+      return { view: { ...home, call: callView(members, { topology: "sfu" }) } };
+    }
+    case "crowd": {
+      const members = Array.from({ length: 48 }, (_, at) => fakeMember(at));
       return { view: { ...home, call: callView(members, { topology: "sfu" }) } };
     }
     case "sound-only": {

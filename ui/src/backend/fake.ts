@@ -52,20 +52,22 @@ export class FakeBackend implements Backend {
   private script: ReturnType<typeof setTimeout>[] = [];
   private testing: ReturnType<typeof setTimeout>[] = [];
 
-  constructor(scene: Scene) {
+  constructor(scene: Scene, language = fakeChoices.language) {
     const start = startOf(scene);
     this.view = start.view;
-    this.choices = { ...fakeChoices, ...start.choices };
+    this.choices = { ...fakeChoices, language, ...start.choices };
     this.rooms = start.rooms ?? [];
     this.failure = start.failure;
     this.events = start.events ?? [];
-    this.pictures = new FakePictures((message) => this.sink?.handleFrames(message));
+    const send = (message: ArrayBuffer) => this.sink?.handleFrames(message);
+    this.pictures = new FakePictures(send, scene === "crowd");
   }
 
-  /** The scene named in the address, or home. */
+  /** The scene named in the address, or home; in the `language` named there, if one is. */
   static fromUrl(href: string): FakeBackend {
-    const asked = new URL(href).searchParams.get("scene");
-    return new FakeBackend(SCENES.find((scene) => scene === asked) ?? "home");
+    const asked = new URL(href).searchParams;
+    const scene = SCENES.find((one) => one === asked.get("scene")) ?? "home";
+    return new FakeBackend(scene, asked.get("language") ?? undefined);
   }
 
   attach(sink: BackendSink): Promise<void> {
@@ -418,7 +420,7 @@ export class FakeBackend implements Backend {
   private sendLevels(): void {
     const now = Date.now();
     const members = this.view.call?.members ?? [];
-    const turn = Math.floor(now / 4000) % Math.max(1, members.length);
+    const turn = Math.floor(now / (members.length > 40 ? 700 : 4000)) % Math.max(1, members.length);
     const running = this.view.devices.microphone.state.state === "running";
     const active = members[turn];
     this.sink?.handleEvent({

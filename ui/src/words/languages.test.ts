@@ -42,6 +42,7 @@ const ALIKE = [
   /^app$/,
   /^connection\.(server|placeholder)$/,
   /^chat\.title$/,
+  /^settings\.version$/,
   /^network\.(details|codecs\..*|paths\.(relay|sfu)|size)$/,
   /^call\.(percent|links\.connected)$/,
   /^files\.progress$/,
