@@ -10,11 +10,12 @@ import type { UiCommand } from "./generated/UiCommand";
 import type { UiEvent } from "./generated/UiEvent";
 import type { MemberId } from "./generated/MemberId";
 import { checkCode } from "./input/code";
-import type { ChosenKeys } from "./input/keys";
+import { keyOf, type ChosenKeys, type KeyAction } from "./input/keys";
 import { notTalking, press, release, type Talk, type TalkStep } from "./input/talk";
 import { announcements, messageNews, type Announcement } from "./state/announce";
 import { newsOf } from "./state/chat";
 import { dropPlan } from "./state/drop";
+import { unit } from "./state/levels";
 import { noticesOf } from "./state/notices";
 import {
   clearDropped,
@@ -34,7 +35,14 @@ import {
   type State,
 } from "./state/reduce";
 import { loadPreferences, savePreferences, type Preferences } from "./state/preferences";
-import { codeFailure, framesExpected, screenOf, serverFailure } from "./state/select";
+import {
+  codeFailure,
+  framesExpected,
+  screenOf,
+  serverFailure,
+  tilesOf,
+  type Tiles,
+} from "./state/select";
 import { listen, unheard, type Unheard } from "./state/unheard";
 import { setTheme } from "./theme";
 import { Pump } from "./video/pump";
@@ -52,6 +60,8 @@ const REACTION_SHOWN_MS = 3_600;
 export class App {
   /** What the views show. */
   state: State = $state.raw({ ...initialState, preferences: loadPreferences() });
+  /** How loud one's own microphone is, 0 to 1. */
+  microphone = $state(0);
   /** The last thing worth saying to a screen reader. */
   announced = $state("");
   /** What is being written; it outlives the panel, not the call. */
@@ -62,6 +72,9 @@ export class App {
   people = $state(false);
   /** Whether the person speaks without being heard. */
   unheard: Unheard = $state.raw(unheard);
+  private lastTiles: Tiles | null = null;
+  /** Everybody's tiles; what did not change is the same object. */
+  readonly tiles: Tiles = $derived((this.lastTiles = tilesOf(this.state, this.lastTiles)));
   /** Keys the person gave to actions. */
   readonly keys: ChosenKeys = $derived(this.state.choices?.keys ?? {});
   /** The person chooses what to share. */
@@ -127,6 +140,11 @@ export class App {
       for (const timer of this.reactionTimers) clearTimeout(timer);
       this.stage.close();
     };
+  }
+
+  /** The key of an action; empty when the person took it away. */
+  keyOf(action: KeyAction): string {
+    return keyOf(action, this.keys);
   }
 
   dispatch(command: UiCommand): Promise<void> {
@@ -319,7 +337,8 @@ export class App {
       case "levels": {
         const view = this.state.view;
         const muted = view !== null && view.muted && screenOf(view) === "call";
-        this.unheard = listen(this.unheard, this.state.microphone, muted, performance.now());
+        this.microphone = unit(event.microphone);
+        this.unheard = listen(this.unheard, this.microphone, muted, performance.now());
         break;
       }
       case "chat":

@@ -1,5 +1,14 @@
 import { expect, it } from "vitest";
-import { actionOf, BINDINGS, bindingsOf, pressOf, sendsMessage, type KeyPress } from "./keys";
+import {
+  actionOf,
+  ariaKey,
+  BINDINGS,
+  bindingsOf,
+  keyOf,
+  pressOf,
+  sendsMessage,
+  type KeyPress,
+} from "./keys";
 
 const press = (key: string, more: Partial<KeyPress> = {}): KeyPress => ({
   key,
@@ -91,4 +100,16 @@ it.each([
   [{ key: "x" }, false],
 ])("%j sends a message: %s", (given, sends) => {
   expect(sendsMessage(new KeyboardEvent("keydown", given))).toBe(sends);
+});
+
+it.each([
+  ["m", "m", {}],
+  ["x", "x", { toggle_mute: "X" }],
+  ["", undefined, { toggle_mute: "" }],
+  ["", undefined, { toggle_camera: "m" }],
+  [" ", "Space", { toggle_mute: " " }],
+  ["+", "Plus", { toggle_mute: "+" }],
+])("muting has the key %j, spelled %j, when chosen are %j", (key, spelled, chosen) => {
+  expect(keyOf("toggle_mute", chosen)).toBe(key);
+  expect(ariaKey(key)).toBe(spelled);
 });

@@ -65,6 +65,17 @@ export function bindingsOf(chosen: ChosenKeys): Binding[] {
   });
 }
 
+/** The key of an action; empty when it has none. */
+export function keyOf(action: KeyAction, chosen: ChosenKeys): string {
+  return bindingsOf(chosen).find((one) => one.action === action)?.key ?? "";
+}
+
+/** A key for `aria-keyshortcuts` (WAI-ARIA 1.2, 6.8); nothing when there is none. */
+export function ariaKey(key: string): string | undefined {
+  const spelled: Record<string, string | undefined> = { " ": "Space", "+": "Plus" };
+  return spelled[key] ?? (key === "" ? undefined : key);
+}
+
 export interface KeyPress {
   key: string;
   /** Ctrl, Alt or the command key is held: the shortcut belongs to the system or the webview. */

@@ -38,7 +38,7 @@ export function asksToMute(state: State): boolean {
 }
 
 /** Whether asking a member to mute makes sense. */
-export function canAskToMute(member: MemberView): boolean {
+export function canAskToMute(member: Pick<MemberView, "muted">): boolean {
   return !member.muted;
 }
 

@@ -21,27 +21,6 @@ describe("reduce", () => {
     expect(state.view).toBe(inCall);
   });
 
-  it("keeps levels in bounds and forgets those of members who left", () => {
-    let state = reduce(seen(inCall), {
-      type: "levels",
-      microphone: 7,
-      active_speaker: 2,
-      members: [
-        { member: 2, level: -1, speaking: true },
-        { member: 9, level: Number.NaN, speaking: false },
-      ],
-    });
-    expect(state.microphone).toBe(1);
-    expect(state.levels.get(2)).toEqual({ member: 2, level: 0, speaking: true });
-    expect(state.levels.get(9)?.level).toBe(0);
-    state = reduce(state, { type: "view", view: inCall });
-    expect([...state.levels.keys()]).toEqual([2]);
-    expect(state.active_speaker).toBe(2);
-    state = reduce(state, { type: "view", view: home });
-    expect(state.levels.size).toBe(0);
-    expect(state.active_speaker).toBeNull();
-  });
-
   it("numbers failures, so that dismissing an old one spares a new one", () => {
     const first = reduce(seen(), { type: "failed", code: "camera_busy" });
     const second = reduce(first, { type: "failed", code: "camera_busy" });

@@ -4,14 +4,14 @@ import type { AppView } from "../generated/AppView";
 import type { ChoicesView } from "../generated/ChoicesView";
 import type { ErrorCode } from "../generated/ErrorCode";
 import type { MemberId } from "../generated/MemberId";
-import type { MemberLevel } from "../generated/MemberLevel";
 import type { RecentRoomView } from "../generated/RecentRoomView";
 import type { ShareOption } from "../generated/ShareOption";
 import type { UiEvent } from "../generated/UiEvent";
 import { emptyChat, receive, setOpen, type ChatState } from "./chat";
+import { forget, hear, silence } from "./levels";
 import { record, type NetworkHistory } from "./network";
 import { defaultPreferences, type Preferences } from "./preferences";
-import { dropPin, emptySeats, seat, togglePin, type Seats } from "./seats";
+import { dropPin, emptySeats, membersOf, seat, togglePin, type Seats } from "./seats";
 import { SELF_MEMBER } from "../video/header";
 
 export interface Failure {
@@ -42,10 +42,10 @@ export interface State {
   invited: string | null;
   /** Whether they are asked if the window is to be closed in spite of the call. */
   closing: boolean;
-  /** One's own microphone, 0 to 1. */
-  microphone: number;
-  /** The others' sound; only of members in the call. */
-  levels: ReadonlyMap<MemberId, MemberLevel>;
+  /** Whether one's own microphone is loud enough for speech, also while muted. */
+  speaks: boolean;
+  /** Who of the others speaks; only members in the call. */
+  speaking: ReadonlySet<MemberId>;
   /** Who of the others has the floor. */
   active_speaker: MemberId | null;
   /** The last failure that was neither dismissed nor outlived. */
@@ -91,9 +91,7 @@ export const initialState: State = {
   choices: null,
   rooms: [],
   invited: null,
-  microphone: 0,
-  levels: new Map(),
-  active_speaker: null,
+  ...silence,
   failure: null,
   failures: 0,
   reacted: 0,
@@ -106,29 +104,20 @@ export const initialState: State = {
 export function reduce(state: State, event: UiEvent): State {
   switch (event.type) {
     case "view": {
-      const ids = (event.view.call?.members ?? []).map((member) => member.id);
+      const ids = membersOf(event.view);
       const members = new Set(ids);
-      const levels = new Map([...state.levels].filter(([id]) => members.has(id)));
-      const active_speaker = members.has(state.active_speaker ?? -1) ? state.active_speaker : null;
+      const heard = forget(state, members);
       const entered = state.view !== null && state.view.call === null && event.view.call !== null;
       const failure = entered ? null : state.failure;
       const over = event.view.call === null ? freshCall : {};
-      const seats = dropPin(seat(state.seats, ids, active_speaker), ids, SELF_MEMBER);
+      const seats = dropPin(seat(state.seats, ids, heard.active_speaker), ids, SELF_MEMBER);
       // A call that is joined again begins anew without having been left.
       const network = event.view.call?.phase.phase === "connecting" ? [] : state.network;
-      const current = { view: event.view, levels, active_speaker, failure, network, seats };
+      const current = { view: event.view, ...heard, failure, network, seats };
       return { ...state, ...current, ...over };
     }
     case "levels":
-      return {
-        ...state,
-        microphone: unit(event.microphone),
-        active_speaker: event.active_speaker,
-        seats: seat(state.seats, membersOf(state), event.active_speaker),
-        levels: new Map(
-          event.members.map((one) => [one.member, { ...one, level: unit(one.level) }]),
-        ),
-      };
+      return hear(state, event);
     case "failed": {
       const failures = state.failures + 1;
       return { ...state, failures, failure: { code: event.code, serial: failures } };
@@ -183,7 +172,7 @@ export function fitStage(state: State, first: number, pages: number): State {
   if (seats.first === first && seats.pages === pages) return state;
   const page = Math.min(seats.page, pages - 1);
   const fitted = { ...seats, first, pages, page };
-  return { ...state, seats: seat(fitted, membersOf(state), state.active_speaker) };
+  return { ...state, seats: seat(fitted, membersOf(state.view), state.active_speaker) };
 }
 
 /** The person wants another page; beyond the ends there is none. */
@@ -228,12 +217,4 @@ export function endClosing(state: State): State {
 /** The person answers an offer later. */
 export function postpone(state: State, key: string): State {
   return { ...state, postponed: new Set([...state.postponed, key]) };
-}
-
-function membersOf(state: State): MemberId[] {
-  return (state.view?.call?.members ?? []).map((member) => member.id);
-}
-
-function unit(level: number): number {
-  return Number.isFinite(level) ? Math.min(1, Math.max(0, level)) : 0;
 }

@@ -3,6 +3,7 @@ import { networkView } from "../backend/fake-network";
 import { FAKE_CODE } from "../backend/fake-scenes";
 import { record, HISTORY_S, type NetworkHistory } from "./network";
 import { reportOf } from "./report";
+import { VERSION } from "../version";
 
 /** Ids that cannot be mistaken for figures. */
 const IDS = [73_421_907, 81_234_567];
@@ -84,6 +85,8 @@ describe("the report", () => {
   });
 
   it("is a report also before there is anything to tell", () => {
-    expect(parse(reportOf([])).seconds).toEqual([]);
+    const { app, seconds } = parse(reportOf([]));
+    expect(seconds).toEqual([]);
+    expect(app).toEqual({ version: VERSION, os: null, arch: null });
   });
 });

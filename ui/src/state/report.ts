@@ -12,9 +12,10 @@ import type { MemberNetworkView } from "../generated/MemberNetworkView";
 import type { NetworkView } from "../generated/NetworkView";
 import type { Verdict } from "../generated/Verdict";
 import type { NetworkHistory } from "./network";
+import { VERSION } from "../version";
 
 /** Of the format; whoever reads reports looks at it first. */
-const VERSION = 1;
+const FORMAT = 1;
 
 /** Gives a member the same number every time. */
 type Numbering = (member: MemberId) => string;
@@ -30,8 +31,8 @@ export function reportOf(history: NetworkHistory): string {
   const app = history.at(-1)?.app;
   const head = {
     report: "visavis connection",
-    version: VERSION,
-    app: app ? { version: app.version, os: app.os, arch: app.arch } : null,
+    version: FORMAT,
+    app: { version: app?.version ?? VERSION, os: app?.os ?? null, arch: app?.arch ?? null },
   };
   const seconds = history.map((view, at) =>
     JSON.stringify({ at_s: at - history.length + 1, ...second(view, number) }),

@@ -6,6 +6,7 @@
  * whose last word is longest ago, changes seats with them and nobody else moves.
  */
 
+import type { AppView } from "../generated/AppView";
 import type { MemberId } from "../generated/MemberId";
 import { tileKey } from "../video/tile";
 
@@ -31,6 +32,11 @@ export const emptySeats: Seats = {
   page: 0,
   pages: 1,
 };
+
+/** The others in the call, in order of joining. */
+export function membersOf(view: AppView | null): MemberId[] {
+  return (view?.call?.members ?? []).map((member) => member.id);
+}
 
 /** The seats when these members are there, in order of joining, and `active` has the floor. */
 export function seat(seats: Seats, members: readonly MemberId[], active: MemberId | null): Seats {

@@ -20,6 +20,7 @@ import {
   selfTile,
   serverFailure,
   soundTestView,
+  tilesOf,
   tintOf,
   voicePartsOn,
 } from "./select";
@@ -168,6 +169,22 @@ describe("tiles", () => {
     expect(selfTile(reduce(state, { type: "view", view: { ...view, muted: true } })).speaking).toBe(
       false,
     );
+  });
+
+  it("keeps the objects of tiles that did not change", () => {
+    const members = [fakeMember(0), fakeMember(1), fakeMember(2)];
+    const before = tilesOf(seen(calling(members)));
+    const again = tilesOf(seen(calling(members.map((one) => ({ ...one })))), before);
+    expect(again).toBe(before);
+    const muted = [fakeMember(0), fakeMember(1, { muted: true }), fakeMember(2)];
+    const { self, others } = tilesOf(seen(calling(muted)), before);
+    expect(self).toBe(before.self);
+    expect(others.map((tile, at) => tile === before.others[at])).toEqual([true, false, true]);
+    const left = tilesOf(seen(calling(members.slice(1))), before);
+    expect(left.others).toEqual(before.others.slice(1));
+    expect(left.others[0]).toBe(before.others[1]);
+    const own = tilesOf(seen({ ...calling(members), muted: true }), before);
+    expect([own.self.muted, own.others === before.others]).toEqual([true, true]);
   });
 
   it("shows initials while one's camera fails", () => {

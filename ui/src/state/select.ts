@@ -31,9 +31,6 @@ export function screenOf(view: AppView | null): Screen {
   }
 }
 
-/** A microphone louder than this, unmuted, is shown as speaking. */
-const SPEAKING_LEVEL = 0.06;
-
 export interface TileView {
   /** Names the tile, as `tileKey` does. */
   key: string;
@@ -76,7 +73,7 @@ export function selfTile(state: State): TileView {
     initials: initialsOf(name),
     muted,
     camera_on: cameraOn,
-    speaking: !muted && state.microphone > SPEAKING_LEVEL,
+    speaking: !muted && state.speaks,
     active: false,
     link: "connected",
     volume_percent: 100,
@@ -100,7 +97,7 @@ export function memberTiles(state: State): TileView[] {
     initials: initialsOf(member.name),
     muted: member.muted,
     camera_on: member.camera_on,
-    speaking: !member.muted && (state.levels.get(member.id)?.speaking ?? false),
+    speaking: !member.muted && state.speaking.has(member.id),
     active: members.length > 1 && state.active_speaker === member.id,
     link: member.link,
     volume_percent: member.volume_percent,
@@ -114,9 +111,38 @@ export function memberTiles(state: State): TileView[] {
   }));
 }
 
+/** Everybody's tiles. */
+export interface Tiles {
+  self: TileView;
+  /** The others', in order of joining. */
+  others: readonly TileView[];
+}
+
+/**
+ * Everybody's tiles, with those of `before` that are still what they were as the very same objects:
+ * a tile that did not change is not looked at again, and there may be fifty of them.
+ */
+export function tilesOf(state: State, before: Tiles | null = null): Tiles {
+  const [now, others] = [selfTile(state), memberTiles(state)];
+  if (before === null) return { self: now, others };
+  const known = new Map(before.others.map((tile) => [tile.key, tile]));
+  const kept = others.map((tile) => keepTile(known.get(tile.key), tile));
+  const self = keepTile(before.self, now);
+  const same =
+    kept.length === before.others.length && kept.every((tile, at) => tile === before.others[at]);
+  if (same && self === before.self) return before;
+  return { self, others: same ? before.others : kept };
+}
+
+function keepTile(before: TileView | undefined, now: TileView): TileView {
+  if (before === undefined) return now;
+  const fields = Object.keys(now) as (keyof TileView)[];
+  return fields.every((field) => before[field] === now[field]) ? before : now;
+}
+
 export interface CallTiles {
   /** The others, by seat. */
-  others: TileView[];
+  others: readonly TileView[];
   /** One's own tile among them; `null` when it floats or is hidden. */
   self: TileView | null;
   /** One's own tile when it floats above the only other one. */
@@ -124,22 +150,21 @@ export interface CallTiles {
 }
 
 /** Which tile goes where. Who is alone sees themselves in any case. */
-export function callTiles(state: State): CallTiles {
-  const shown = state.preferences.self_view ? selfTile(state) : null;
-  const tiles = memberTiles(state);
-  if (tiles.length === 0) return { others: [], self: selfTile(state), floating: null };
+export function callTiles(state: State, tiles = tilesOf(state)): CallTiles {
+  const shown = state.preferences.self_view ? tiles.self : null;
+  if (tiles.others.length === 0) return { others: [], self: tiles.self, floating: null };
   // Beside a shared screen there is no picture to float on.
-  if (tiles.length === 1 && sharers(state).length === 0)
-    return { others: tiles, self: null, floating: shown };
+  if (tiles.others.length === 1 && sharers(state).length === 0)
+    return { others: tiles.others, self: null, floating: shown };
   const seats = new Map(state.seats.order.map((member, seat) => [member, seat]));
-  const seatOf = (tile: TileView) => seats.get(tile.member) ?? tiles.length;
-  const others = tiles.toSorted((a, b) => seatOf(a) - seatOf(b));
+  const seatOf = (tile: TileView) => seats.get(tile.member) ?? tiles.others.length;
+  const others = tiles.others.toSorted((a, b) => seatOf(a) - seatOf(b));
   return { others, self: shown, floating: null };
 }
 
 /** Whose hands are raised, one's own last. */
-export function raisedHands(state: State): TileView[] {
-  return [...memberTiles(state), selfTile(state)].filter((tile) => tile.hand_raised);
+export function raisedHands({ self, others }: Tiles): TileView[] {
+  return [...others, self].filter((tile) => tile.hand_raised);
 }
 
 /** Fewest others among whom one can be shown large. */
@@ -166,12 +191,10 @@ export function mainKey(state: State): string | null {
 }
 
 /** The one tile there is room for in a small window: whom one would look at. */
-export function miniTile(state: State): TileView {
-  const self = selfTile(state);
-  const tiles = memberTiles(state);
-  const pinned = [...tiles, self].find((tile) => tile.pinned);
-  const speaks = tiles.find((tile) => tile.member === mainMember(state));
-  return pinned ?? speaks ?? tiles[0] ?? self;
+export function miniTile(state: State, { self, others } = tilesOf(state)): TileView {
+  const pinned = [...others, self].find((tile) => tile.pinned);
+  const speaks = others.find((tile) => tile.member === mainMember(state));
+  return pinned ?? speaks ?? others[0] ?? self;
 }
 
 /** One or two letters standing in for a face; empty when the name has none. */

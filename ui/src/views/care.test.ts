@@ -86,6 +86,40 @@ describe("room care", () => {
     expect(find("join-again")).toBeNull();
   });
 
+  it("offers the host's part in the list of people and on the tiles too", async () => {
+    await show("call-4");
+    await click("people-button");
+    await click("menu-list-2");
+    await click("list-ask-mute-2");
+    expect(find("list-ask-mute-2")).toBeNull();
+    // Who is muted need not be asked.
+    await click("menu-3");
+    expect(find("ask-mute-3")).toBeNull();
+    await click("make-host-3");
+    expect(commands()).toEqual([
+      { action: "ask_to_mute", member: 2 },
+      { action: "make_host", member: 3 },
+    ]);
+    await click("menu-2");
+    expect(find("make-host-2")).toBeNull();
+    expect(find("people-ask-all-mute")).toBeNull();
+  });
+
+  it("removes from the list of people after asking", async () => {
+    await show("call-4");
+    await click("people-button");
+    await click("people-ask-all-mute");
+    await click("menu-list-4");
+    await click("list-remove-4");
+    await click("remove-confirm");
+    expect(commands()).toEqual([
+      { action: "ask_to_mute", member: null },
+      { action: "set_door", door: "locked" },
+      { action: "remove", member: 4 },
+    ]);
+    expect(find("person-4")).toBeNull();
+  });
+
   it("says who is host to those who are not", async () => {
     await show("mute-question");
     await click("room-menu");

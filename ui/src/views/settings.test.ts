@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { VERSION } from "../version";
 import { de } from "../words/de";
 import { en } from "../words/en";
 import { setLanguage } from "../words/language.svelte";
@@ -40,6 +41,7 @@ describe("settings", () => {
     expect(get("tab-general").tabIndex).toBe(-1);
     await click("settings-save-report");
     expect(sent("save_report")).toHaveLength(1);
+    expect(get("version").textContent).toBe(en.settings.version(VERSION));
     await press("Home", get("tab-help"));
     expect(find("language-select")).not.toBeNull();
   });
@@ -93,6 +95,10 @@ describe("keys", () => {
     expect(sent("set_muted")).toEqual([]);
     await press("x");
     expect(sent("set_muted")).toHaveLength(1);
+    expect(get("mute-button").title).toBe("Unmute (X)");
+    expect(get("mute-button").getAttribute("aria-keyshortcuts")).toBe("x");
+    expect(get("chat-button").title).toBe(en.controls.chat);
+    expect(get("chat-button").hasAttribute("aria-keyshortcuts")).toBe(false);
     await press(",");
     await click("tab-keys");
     await click("reset-keys");
@@ -184,4 +190,12 @@ it("shows the invite as a QR code", async () => {
   await click("toggle-qr");
   expect(get("qr").getAttribute("aria-label")).toBe(en.invite.qr);
   expect(get("toggle-qr").getAttribute("aria-expanded")).toBe("true");
+});
+
+it("shows the invite to those who are not alone in the list of people", async () => {
+  await show("call-4");
+  await click("people-button");
+  expect(find("people-copy-link")).not.toBeNull();
+  await click("toggle-qr");
+  expect(find("qr")).not.toBeNull();
 });

@@ -31,7 +31,7 @@ it("shows a screen beside the people, and lets choose between several", async ()
   await show("screens");
   expect(find("screen-3")).not.toBeNull();
   expect(find("tile-2")).not.toBeNull();
-  const tabs = [...document.querySelectorAll<HTMLElement>(".tabs button")];
+  const tabs = [...get("share-tabs").querySelectorAll("button")];
   expect(tabs.map((tab) => tab.getAttribute("aria-pressed"))).toEqual(["false", "true"]);
   tabs[0]?.click();
   await settle();

@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { callView, fakeMember } from "../backend/fake-scenes";
 import { BINDINGS } from "../input/keys";
+import { savePreferences } from "../state/preferences";
 import { words } from "../words/words";
 import { backend, click, find, get, letGo, press, sent, settle, show } from "./harness";
 
@@ -158,6 +159,21 @@ describe("one's own picture", () => {
     await click("menu-list-self");
     await click("list-self-view");
     expect(find("tile-self")).not.toBeNull();
+  });
+});
+
+describe("the call window", () => {
+  it("begins with one's own picture where it was", async () => {
+    savePreferences({ corner: "top_right", self_view: true, layout: "grid" });
+    await show("call-2");
+    expect(get("floating").dataset.corner).toBe("top_right");
+  });
+
+  it("begins with the view it had, and without one's picture if that was hidden", async () => {
+    savePreferences({ corner: "top_right", self_view: false, layout: "speaker" });
+    await show("call-4");
+    expect(find("tile-self")).toBeNull();
+    expect(grid()?.dataset["main"]).toBe("2/camera");
   });
 });
 
