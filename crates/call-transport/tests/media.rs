@@ -33,17 +33,15 @@ async fn five_percent_loss_is_repaired_without_a_storm() {
     .await;
     let sender = pair.ends[0].link.stats().await;
     let receiver = pair.ends[1].link.stats().await;
-    let lost = relay.dropped();
+    // What the relay dropped contains padding of probes, which nobody misses.
+    let lost = u64::from(PACKETS + 20) - receiver.video_in.packets;
     eprintln!("lost {lost}, {sender:?}, {receiver:?}");
-    assert!(lost > 50, "the relay lost {lost}");
+    assert!(lost > 50 && lost <= relay.dropped(), "{receiver:?}");
     assert!(
         sender.video_out.retransmitted_packets <= lost * 2,
         "{sender:?}"
     );
-    assert!(
-        receiver.video_in.repaired_packets >= lost * 8 / 10,
-        "{receiver:?}"
-    );
+    assert_eq!(receiver.video_in.repaired_packets, lost, "{receiver:?}");
     assert_eq!(receiver.video_in.missing_packets, 0);
     assert_eq!((sender.dropped_out, receiver.dropped_in), (0, 0));
     pair.close().await;
