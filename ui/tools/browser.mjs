@@ -127,6 +127,13 @@ class Page {
     await this.send("Input.dispatchKeyEvent", { type: "keyUp", key });
   }
 
+  /** Waits two frames: what was changed is laid out and drawn then. */
+  async settle() {
+    await this.evaluate(
+      "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
+    );
+  }
+
   /** A PNG. */
   async screenshot() {
     const { data } = await this.send("Page.captureScreenshot", { format: "png" });

@@ -30,6 +30,7 @@ try {
       await new Promise((resolve) => setTimeout(resolve, PICTURES_MS));
       for (const scheme of ["light", "dark"]) {
         await page.prefer(scheme);
+        await page.settle();
         const file = `${view.name}-${width}x${height}-${scheme}.png`;
         writeFileSync(join(directory, file), await page.screenshot());
       }

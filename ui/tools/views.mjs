@@ -98,8 +98,5 @@ export async function show(page, { scene, language, steps }) {
     if (key !== undefined) await page.press(key);
     else await page.click(click);
   }
-  // Two frames: what was changed is laid out and drawn.
-  await page.evaluate(
-    "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
-  );
+  await page.settle();
 }
