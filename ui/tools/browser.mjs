@@ -58,7 +58,9 @@ export async function openBrowser(setUp = "") {
   const { sessionId } = await send("Target.attachToTarget", { targetId, flatten: true });
   const page = new Page((method, more) => send(method, more, sessionId), server.origin);
   await page.send("Page.enable");
-  if (setUp !== "") await page.send("Page.addScriptToEvaluateOnNewDocument", { source: setUp });
+  // What was chosen in one view is no part of the next.
+  const source = `if (location.protocol === "http:") localStorage.clear();${setUp}`;
+  await page.send("Page.addScriptToEvaluateOnNewDocument", { source });
   const close = async () => {
     browser.kill("SIGKILL");
     await ended;

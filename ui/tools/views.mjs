@@ -48,8 +48,8 @@ const OPENED = [
 
 /** Scenes in a small window of their own: name, scene, width and height. */
 const SMALL = [
-  ["mini", "call-4", 320, 200],
-  ["mini-avatar", "sound-only-2", 320, 200],
+  ["mini", "call-4", 320, 180],
+  ["mini-avatar", "sound-only-2", 320, 180],
 ];
 
 /** Views shown in German too, whose words are longer. */

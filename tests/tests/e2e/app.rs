@@ -57,13 +57,13 @@ async fn two_windows() {
     anna.fill("name-input", "Anna").await;
     anna.until("the preview", &drawn_frames("tile-self", 5))
         .await;
-    save(&anna, "home").await;
+    look(&anna, "home").await;
     anna.click("start-call").await;
     let code = anna.until("the room code", &text_of("room-code")).await;
     let code = code.as_str().expect("a code is text").trim().to_owned();
     assert_eq!(code.len(), 14, "not a room code: {code}");
     anna.element("waiting").await;
-    save(&anna, "waiting").await;
+    look(&anna, "waiting").await;
 
     let ben = open(
         "ben",
@@ -102,7 +102,7 @@ async fn two_windows() {
 
     ben.until("Anna's speaking mark", &described(&at_ben, "speaking"))
         .await;
-    save(&ben, "call").await;
+    look(&ben, "call").await;
 
     anna.click("mute-button").await;
     ben.until("Anna's muted mark", &described(&at_ben, "muted"))
@@ -193,18 +193,6 @@ pub(crate) fn text_of(id: &str) -> String {
 /// Whether a tile's accessible name says `what` of its person.
 pub(crate) fn described(tile: &str, what: &str) -> String {
     format!("return document.querySelector('{tile}')?.ariaLabel.includes('{what}');")
-}
-
-/// Keeps a screenshot in `target/screenshots`, or over the README's own where
-/// `VISAVIS_UPDATE_SCREENSHOTS` is set.
-pub(crate) async fn save(window: &Window, name: &str) {
-    if std::env::var_os("VISAVIS_UPDATE_SCREENSHOTS").is_some() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let path = root.join("docs/images").join(format!("{name}.png"));
-        window.screenshot(&path).await;
-    } else {
-        look(window, name).await;
-    }
 }
 
 /// Keeps a screenshot in `target/screenshots`, for whoever wants to see what the test saw.

@@ -12,7 +12,7 @@ use visavis_tests::support::drag::{DragSource, xdotool};
 use visavis_tests::support::namespace::run_in_own_network;
 use visavis_tests::support::window::{PATIENCE, Window, WindowOptions, binary};
 
-use crate::app::{described, look, missing_tool, save, text_of};
+use crate::app::{described, look, missing_tool, text_of};
 
 #[test]
 fn messages_reactions_and_hands_reach_the_other_window() {
@@ -200,7 +200,7 @@ async fn talk(call: &Call) {
     anna.click("reaction-menu").await;
     anna.click("react-🎉").await;
     ben.until("Anna's reaction", &reaction("Anna", "🎉")).await;
-    save(ben, "chat").await;
+    look(ben, "chat").await;
     look(anna, "chat-hand").await;
 }
 
@@ -235,7 +235,7 @@ async fn drop_a_file(call: &Call) {
     assert_eq!(offered, json!(name));
     let size = anna.until("the size", &text_of("offer-content")).await;
     assert_eq!(size, json!("3.0\u{a0}MB"));
-    save(anna, "offer").await;
+    look(anna, "offer").await;
     ben.until("the offer in Ben's list", &transfer("offered", true))
         .await;
     anna.click("offer-accept").await;
