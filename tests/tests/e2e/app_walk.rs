@@ -28,6 +28,8 @@ async fn walk(call: &Call) {
     drop_a_file(call).await;
     share_a_screen(call).await;
     let Call { anna, ben, .. } = call;
+    // Of what was pasted.
+    anna.click("offer-decline").await;
 
     // Of two there is nobody to choose between.
     let cleo = ["--code", call.code.as_str(), "--name", "Cleo"];
