@@ -1,4 +1,4 @@
-// A headless Chromium with one page, for benchmarks: commands go to the page as events, what it
+// A Chromium with one page, for benchmarks: commands go to the page as events, what it
 // says comes back as requests.
 
 import { spawn } from 'node:child_process'
@@ -7,7 +7,6 @@ import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 
 const FLAGS = [
-  '--headless',
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
@@ -23,7 +22,8 @@ const FLAGS = [
 
 // `pages` are [URL of a file, content type] by path; the program is named by CHROMIUM. What the page
 // says is written to standard output, line by line. Returns what passes on a command, and what ends it.
-export async function browse(pages, flags = []) {
+// Without a window unless `isShown`.
+export async function browse(pages, flags = [], isShown = false) {
   let commands = null
   const server = createServer((request, response) => {
     if (request.url === '/commands') {
@@ -52,7 +52,9 @@ export async function browse(pages, flags = []) {
   const browser = spawn(
     'setpriv',
     [
-      ...['--pdeathsig', 'KILL', process.env.CHROMIUM, ...FLAGS, ...flags],
+      ...['--pdeathsig', 'KILL', process.env.CHROMIUM],
+      ...(isShown ? [] : ['--headless']),
+      ...[...FLAGS, ...flags],
       `--user-data-dir=${profile}`,
       `http://127.0.0.1:${server.address().port}/`,
     ],

@@ -60,6 +60,12 @@ pub(crate) fn screenshots(workspace: &Workspace, views: &[String]) -> Result<()>
     Ok(())
 }
 
+/// Measures how soon a window of many tiles answers, with a headless Chromium; a table.
+pub(crate) fn responsiveness(workspace: &Workspace) -> Result<String> {
+    build(workspace)?;
+    process::output(process::node(&workspace.ui()).arg("tools/responsiveness.mjs"))
+}
+
 fn is_fresh(ui: &Path) -> Result<bool> {
     let Ok(built) = fs::metadata(ui.join("dist/index.html")).and_then(|m| m.modified()) else {
         return Ok(false);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use call_core::{LinkId, LinkPeer};
 use call_e2ee::{MediaSealer, MediaStream, MediaTime, RoomKeys};
-use call_media::audio::EncodedAudio;
+use call_media::audio::{EncodedAudio, RedWriter};
 use call_media::video::codec::{DEFAULT_VIDEO_CODEC, EncodedFrame};
 use call_media::video::layers::LAYERS;
 use call_media::video::rtp::VideoPacketizer;
@@ -34,6 +34,8 @@ struct Inner {
     /// Of the camera's layers.
     layers: [LayerOut; LAYERS],
     screen: LayerOut,
+    /// Copies of sealed sound.
+    red: RedWriter,
     sent: SentMedia,
 }
 
@@ -189,6 +191,7 @@ impl Outlet {
             sealing,
             layers: std::array::from_fn(out),
             screen: out(LAYERS),
+            red: RedWriter::default(),
             sent: SentMedia::default(),
         })))
     }
@@ -206,9 +209,16 @@ impl Outlet {
 
     /// Seals from now on with this.
     pub(crate) fn set_sealer(&self, fresh: MediaSealer) {
-        if let Sealing::On { sealer, .. } = &mut self.lock().sealing {
+        let mut inner = self.lock();
+        inner.red.clear();
+        if let Sealing::On { sealer, .. } = &mut inner.sealing {
             *sealer = Some(fresh);
         }
+    }
+
+    /// Sends each frame of sound in this many packets more.
+    pub(crate) fn set_sound_copies(&self, copies: u8) {
+        self.lock().red.set_copies(usize::from(copies));
     }
 
     /// A link that carries media.
@@ -309,6 +319,7 @@ impl Outlet {
             layers,
             screen,
             sent,
+            red: _,
         } = &mut *inner;
         let layer = usize::from(frame.layer);
         let is_screen = source == MediaSource::Screen;
@@ -372,9 +383,15 @@ impl Outlet {
             layer: 0,
         };
         let (timestamp, captured_at) = (audio.timestamp_48khz, audio.captured_at);
-        let sealed = inner
-            .sealing
-            .seal(stream, timestamp, captured_at, audio.payload);
+        let Inner { sealing, red, .. } = &mut *inner;
+        // Copies are told apart by the sealer's numbers: what gets none is not copied either.
+        let payload = match sealing {
+            Sealing::On {
+                sealer: Some(_), ..
+            } => red.write(timestamp, &audio.payload),
+            Sealing::On { sealer: None, .. } | Sealing::Off => audio.payload,
+        };
+        let sealed = sealing.seal(stream, timestamp, captured_at, payload);
         let Some(payload) = sealed else { return };
         inner.sent.audio_bytes += payload.len() as u64;
         inner.sent.audio_delay = captured_at.elapsed();

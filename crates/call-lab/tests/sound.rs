@@ -9,7 +9,8 @@ use call_lab::network::{Input, Jitter, Loss, Path, PathConfig};
 use call_lab::score::sound::{SoundScore, score};
 use call_lab::signal::speech;
 use call_media::audio::{
-    AudioEncoder, AudioEncoderConfig, BLOCK_SAMPLES, FRAME_SAMPLES, JitterStats, Mixer, OpusEncoder,
+    AudioEncoder, AudioEncoderConfig, BLOCK_SAMPLES, FRAME_SAMPLES, JitterStats, Mixer,
+    OpusEncoder, Red, RedWriter,
 };
 use call_protocol::MemberId;
 
@@ -120,6 +121,8 @@ struct Plan {
     then: Option<(Duration, PathConfig)>,
     /// From when and for how long nothing is delivered.
     stall: Option<(Duration, Duration)>,
+    /// In how many packets more each frame is sent.
+    copies: usize,
 }
 
 fn run(talk: &Talk, config: PathConfig, plan: &Plan) -> Outcome {
@@ -129,6 +132,8 @@ fn run(talk: &Talk, config: PathConfig, plan: &Plan) -> Outcome {
     mixer.add_member(MEMBER).expect("a decoder is created");
     let frame_ns = (20_000_000i64 - 20 * plan.skew_ppm).unsigned_abs();
     let (mut frame, mut seq) = (0usize, 0u16);
+    let mut red = RedWriter::default();
+    red.set_copies(plan.copies);
     let (mut received, mut block) = (Vec::new(), [0.0; BLOCK_SAMPLES]);
     let mut delays = Vec::new();
     let mut held: Vec<(u16, u32, Bytes)> = Vec::new();
@@ -145,8 +150,10 @@ fn run(talk: &Talk, config: PathConfig, plan: &Plan) -> Outcome {
                     then = None;
                 }
                 if let Some(payload) = &talk.packets[frame] {
+                    let timestamp = frame as u32 * 960;
+                    let payload = red.write(timestamp, payload);
                     let bytes = payload.len() + OVERHEAD_BYTES;
-                    let packet = (seq, frame as u32 * 960, payload.clone());
+                    let packet = (seq, timestamp, payload);
                     path.handle_input(due, Input::Packet { packet, bytes });
                     seq = seq.wrapping_add(1);
                 }
@@ -163,7 +170,13 @@ fn run(talk: &Talk, config: PathConfig, plan: &Plan) -> Outcome {
                 });
                 if !stalled {
                     for (seq, timestamp, payload) in held.drain(..) {
-                        mixer.handle_packet(at, MEMBER, seq, timestamp, payload);
+                        let red = Red::read(&payload).expect("what the writer wrote");
+                        mixer.handle_packet(at, MEMBER, seq, timestamp, red.frame.clone());
+                        for copy in red.into_copies() {
+                            let seq = seq.wrapping_sub(copy.packets_before);
+                            let timestamp = timestamp.wrapping_sub(copy.ticks_before);
+                            mixer.handle_copy(at, MEMBER, seq, timestamp, copy.frame);
+                        }
                     }
                 }
             }
@@ -293,6 +306,46 @@ fn bursts_stalls_and_new_routes_are_survived_and_worked_off() {
     assert_eq!(route.stats.lost, 0);
     assert!(route.stats.concealed <= 8, "{:?}", route.stats);
     assert!(route.delays[2_100..].iter().all(|delay| *delay <= 70));
+}
+
+/// What is left after copies is about what all packets of a frame together lose.
+#[test]
+fn copies_leave_next_to_nothing_of_random_loss_and_less_of_bursts() {
+    println!("{HEAD}");
+    let talk = talk(5);
+    let bursts = Loss::bursts(0.1, 3.0);
+    let random = |percent: f64| Loss::Random(percent / 100.0);
+    // Loss, copies; most that may be concealed without and with jitter, in percent, and the longest
+    // mean delay in milliseconds. In bursts of three two copies are often lost with their frame.
+    let cases = [
+        (random(1.0), 1, [0.1, 0.4], 75.0),
+        (random(5.0), 2, [0.2, 1.0], 80.0),
+        (random(10.0), 2, [0.8, 1.3], 90.0),
+        (random(20.0), 3, [2.0, 2.8], 105.0),
+        (bursts, 2, [5.0, 6.0], 90.0),
+        (bursts, 3, [4.5, 5.0], 100.0),
+    ];
+    for (loss, copies, most_concealed, longest_ms) in cases {
+        for (jitter_ms, most_percent) in [0, 30].into_iter().zip(most_concealed) {
+            let plan = Plan {
+                copies,
+                ..Plan::default()
+            };
+            let outcome = run(&talk, network(loss, jitter_ms), &plan);
+            let loss = match loss {
+                Loss::Random(share) => format!("loss {:.0} %", share * 100.0),
+                _ => "10 % in bursts of 3".to_owned(),
+            };
+            let name = format!("{loss}, jitter ±{jitter_ms} ms, {copies} copies");
+            println!("{}", outcome.row(&name));
+            assert!(outcome.concealed_ratio() * 100.0 <= most_percent, "{name}");
+            assert!(outcome.mean_delay_ms() <= longest_ms, "{name}");
+            // What is heard is what the codec alone would give, but for bursts.
+            let is_whole = outcome.score.distance_db < 1.2 || loss.contains("bursts");
+            assert!(is_whole, "{name}: {:?}", outcome.score);
+        }
+    }
+    println!("{:.1} kbit/s, without copies", talk.bitrate_kbps());
 }
 
 /// Without DTX, whose pauses would re-align playout. A minute at 1000 ppm drifts as far as five

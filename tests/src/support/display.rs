@@ -37,6 +37,13 @@ impl Display {
     }
 }
 
+impl Display {
+    /// Of the X server.
+    pub fn pid(&self) -> u32 {
+        self.server.id()
+    }
+}
+
 impl Drop for Display {
     fn drop(&mut self) {
         let _ = self.server.kill();

@@ -81,6 +81,11 @@ impl Window {
         }
     }
 
+    /// Of what started the driver, which started the app.
+    pub fn pid(&self) -> u32 {
+        self.driver.id()
+    }
+
     /// Waits for the element with this `data-testid`.
     ///
     /// # Panics

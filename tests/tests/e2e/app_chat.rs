@@ -1,5 +1,6 @@
 //! Chat and files between two real windows: what is typed in one is read in the other, and a file
-//! dropped on one with a real pointer lies on the other's disk.
+//! dropped on one with a real pointer lies on the other's disk. [`crate::app_walk`] goes through a whole
+//! call with them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,50 +16,34 @@ use visavis_tests::support::window::{PATIENCE, Window, WindowOptions, binary};
 use crate::app::{described, look, missing_tool, text_of};
 
 #[test]
-fn messages_reactions_and_hands_reach_the_other_window() {
-    in_two_windows(
-        "messages_reactions_and_hands_reach_the_other_window",
-        &[],
-        |call| Box::pin(async move { talk(&call).await }),
-    );
-}
-
-#[test]
-fn a_dropped_file_lands_on_the_other_disk() {
-    in_two_windows(
-        "a_dropped_file_lands_on_the_other_disk",
-        &["xdotool"],
-        |call| Box::pin(async move { drop_a_file(&call).await }),
-    );
-}
-
-#[test]
 fn a_chosen_file_lands_in_a_chosen_folder() {
     in_two_windows(
-        "a_chosen_file_lands_in_a_chosen_folder",
+        "app_chat::a_chosen_file_lands_in_a_chosen_folder",
         &["xdotool"],
         |call| Box::pin(async move { choose_a_file(&call).await }),
     );
 }
 
 /// Anna and Ben in a call, each with a screen and a home of their own.
-struct Call {
-    anna: Window,
-    ben: Window,
-    displays: [Display; 2],
+pub(crate) struct Call {
+    pub(crate) anna: Window,
+    pub(crate) ben: Window,
+    pub(crate) displays: [Display; 2],
+    pub(crate) code: String,
     homes: TempDir,
     /// What the apps asked the desktop to open, a line each.
     opened: PathBuf,
 }
 
-type Scenario = std::pin::Pin<Box<dyn std::future::Future<Output = ()>>>;
+pub(crate) type Scenario = std::pin::Pin<Box<dyn std::future::Future<Output = ()>>>;
 
-fn in_two_windows(name: &str, tools: &[&'static str], scenario: fn(Call) -> Scenario) {
+/// Runs a scenario by the name of its test.
+pub(crate) fn in_two_windows(name: &str, tools: &[&'static str], scenario: fn(Call) -> Scenario) {
     if let Some(missing) = missing_tool(tools) {
         eprintln!("SKIPPED {name}: no {missing} on this machine");
         return;
     }
-    run_in_own_network(&format!("app_chat::{name}"), || {
+    run_in_own_network(name, || {
         tokio::runtime::Runtime::new()
             .expect("a runtime starts")
             .block_on(async { scenario(Call::begin().await).await });
@@ -74,7 +59,7 @@ impl Call {
         let programs = stand_in_for_xdg_open(&homes.path().join("bin"), &opened);
         let args = |profile| {
             let video = "pattern:640x360@15";
-            let sound = ["--audio", "none", "--speaker", "none"];
+            let sound = ["--audio", "tone:440", "--speaker", "none"];
             [&["--profile", profile, "--video", video], &sound[..]].concat()
         };
         let open = |at: usize, name: &'static str| {
@@ -98,9 +83,9 @@ impl Call {
         let anna = open(0, "Anna").await;
         anna.click("start-call").await;
         let code = anna.until("the room code", &text_of("room-code")).await;
+        let code = code.as_str().expect("a code is text").trim().to_owned();
         let ben = open(1, "Ben").await;
-        ben.fill("code-input", code.as_str().expect("a code is text"))
-            .await;
+        ben.fill("code-input", &code).await;
         ben.click("join-call").await;
         for (window, other) in [(&anna, "Ben"), (&ben, "Anna")] {
             let linked = format!(
@@ -112,6 +97,7 @@ impl Call {
             anna,
             ben,
             displays,
+            code,
             homes,
             opened,
         }
@@ -159,7 +145,8 @@ impl Call {
     }
 }
 
-async fn talk(call: &Call) {
+/// Messages, a link, a hand and a reaction.
+pub(crate) async fn talk(call: &Call) {
     let Call { anna, ben, .. } = call;
     anna.click("chat-button").await;
     anna.element("chat-empty").await;
@@ -204,7 +191,8 @@ async fn talk(call: &Call) {
     look(anna, "chat-hand").await;
 }
 
-async fn drop_a_file(call: &Call) {
+/// A file is dropped on Ben's window, accepted at Anna's, and pasted at Ben's. Both look at the chat.
+pub(crate) async fn drop_a_file(call: &Call) {
     let Call {
         anna,
         ben,
@@ -239,7 +227,6 @@ async fn drop_a_file(call: &Call) {
     ben.until("the offer in Ben's list", &transfer("offered", true))
         .await;
     anna.click("offer-accept").await;
-    anna.click("chat-button").await;
     anna.until("the file at Anna's", &transfer("done", false))
         .await;
     ben.until("Ben to know", &transfer("done", true)).await;
@@ -359,7 +346,7 @@ fn pasted(id: &str, text: &str) -> String {
     )
 }
 
-fn described_member(name: &str, what: &str) -> String {
+pub(crate) fn described_member(name: &str, what: &str) -> String {
     described(&format!("[data-name=\"{name}\"]"), what)
 }
 

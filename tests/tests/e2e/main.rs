@@ -9,6 +9,7 @@ mod app_chat;
 mod app_home;
 #[cfg(target_os = "linux")]
 mod app_screen;
+mod app_walk;
 mod calls;
 mod care;
 mod chat;

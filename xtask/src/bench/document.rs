@@ -9,9 +9,10 @@ pub(super) enum Part {
     Media,
     Sfu,
     Files,
+    Ui,
 }
 
-const PARTS: [Part; 3] = [Part::Media, Part::Sfu, Part::Files];
+const PARTS: [Part; 4] = [Part::Media, Part::Sfu, Part::Files, Part::Ui];
 
 impl Part {
     fn title(self) -> &'static str {
@@ -19,6 +20,7 @@ impl Part {
             Self::Media => "## Engine against bare codecs",
             Self::Sfu => "## Forwarding",
             Self::Files => "## Files",
+            Self::Ui => "## Windows",
         }
     }
 
@@ -29,6 +31,9 @@ impl Part {
             }
             Self::Sfu => {
                 "Three servers under the same load in the same run, each a process on one core, the load on another: `visavis-server` (one media thread), Janus as the distribution has it (videoroom plugin, everything but plugin, transport, port range and interface at its defaults), and a *bare loop* that only does what cannot be left out with the same packets: receive batches, open, copy and seal per receiver (AES-128-GCM), send runs coalesced and many per call. Packets have some 1200 bytes and come in frames of five; publishers send one video stream, members see every stream but their own. 50 members are as many as a room takes, hence 49 receivers. A packet counts when it arrived, by what its payload says; *lost* is what was sent, times receivers, and did not, in the worst round. Our links also estimate each receiver's bandwidth and pace, which Janus' do not. Processor time is all the process spent, that of the kernel on its behalf included; the median of three alternating rounds of eight seconds."
+            }
+            Self::Ui => {
+                "A window of 1280×800 on an X display of its own (Xvfb, so everything is drawn by the processor), in a call, one after the other in the same run. *visavis* is the app with its WebKitGTK, the others are `visavis-headless` behind a server; it captures and encodes 1280×720 at 30 pictures a second, in three layers where there are nine people. *chromium* is a Chromium window that shows the same number of pictures of the same size from one `RTCPeerConnection`; it encodes its camera, of the same size, once. Processor time is that of all processes of the window, but for the X server's, over 20 s; memory is proportional set size; a picture counts as drawn where the page was told to present it. Below, a window of synthetic members in a headless Chromium: from a key or a click to the next picture of the page."
             }
             Self::Files => {
                 "Two processes each, in the same run: two `visavis-headless` in a mesh, and two ends of one data channel of libwebrtc (npm package `@roamhq/wrtc`), libdatachannel (npm package `node-datachannel`) and Chromium, each at its defaults with the message size that serves it best on loopback (64 KiB for wrtc, 256 KiB for the others) and never fewer than 4 MiB buffered. Ours goes from a file to a file, sealed once more inside DTLS, its hash made by the sender and checked by the receiver; the others send zeros from memory and keep nothing. Processor time is that of each end's processes from the offer to the last byte (ours: to the file in its place), that of the kernel on their behalf included; memory is proportional set size. The links below are two network namespaces with an emulated link between them: 100 Mbit/s, a queue of 50 ms, half the delay and independent random loss each way. Goodput is what the receiver got from two to ten seconds after its first byte, bytes of the file only."

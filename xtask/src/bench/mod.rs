@@ -35,6 +35,9 @@ enum Subject {
     /// Files against the data channels of others, in the release profile; Linux only, as root.
     /// Takes about ten minutes
     Files(FilesOptions),
+    /// The window in calls against Chromium's, and how soon it answers, in the release profile; Linux
+    /// only
+    Ui,
     /// Calls over bad networks against Chromium's, in the release profile; Linux only, as root.
     /// Takes about a quarter of an hour
     Networks(NetworksOptions),
@@ -92,6 +95,10 @@ pub(crate) fn bench(workspace: &Workspace, options: &Options) -> Result<()> {
                 return Ok(());
             }
             (Part::Files, " files", "release", tables)
+        }
+        Subject::Ui => {
+            on_linux("windows are")?;
+            (Part::Ui, " ui", "release", peers::bench_window(workspace)?)
         }
         Subject::Networks(chosen) => return bench_networks(workspace, &chosen),
     };

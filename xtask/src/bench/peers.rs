@@ -1,13 +1,13 @@
 //! Benchmarks of our binaries, of the release profile, against others: of files against npm packages,
-//! by lock file and below `target/`, and of calls against Chromium.
+//! by lock file and below `target/`, and of calls and windows against Chromium.
 
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::process;
 use crate::workspace::{FEATURES, Workspace};
+use crate::{process, ui};
 
 /// Where the packages are listed and locked.
 const LISTED: &str = "tests/benches/files/peers";
@@ -28,6 +28,16 @@ pub(super) fn bench_files(workspace: &Workspace, arguments: &[&str]) -> Result<S
 /// Builds and runs the benchmark of calls over bad networks; the tables.
 pub(super) fn bench_networks(workspace: &Workspace, arguments: &[&str]) -> Result<String> {
     bench(workspace, "networks", arguments, &[])
+}
+
+/// Builds the app and runs the benchmarks of its window; the tables.
+pub(super) fn bench_window(workspace: &Workspace) -> Result<String> {
+    ui::build(workspace)?;
+    let mut build = process::cargo(workspace.root());
+    build.args(["build", "--release", "--package", "visavis"]);
+    process::run(build.args(FEATURES))?;
+    let calls = bench(workspace, "window", &[], &[])?;
+    Ok(format!("{calls}\n{}", ui::responsiveness(workspace)?))
 }
 
 fn bench(

@@ -122,7 +122,10 @@ impl Driver {
                 plan,
             } => self.set_screen_plan(plan),
             MediaOp::HoldPicture { source, members } => self.hold_picture(source, &members),
-            MediaOp::EncodeSound { plan } => self.devices.set_sound_plan(plan),
+            MediaOp::EncodeSound { plan } => {
+                self.outlet.set_sound_copies(plan.copies);
+                self.devices.set_sound_plan(plan);
+            }
             MediaOp::LimitFiles { limit_bps } => self.limit_files(limit_bps),
             // A microphone has neither.
             MediaOp::ForceKeyframe { .. } | MediaOp::EncodePicture { .. } => {}

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use call_core::{LinkId, LinkPeer};
 use call_e2ee::{MediaOpener, RoomKeys};
-use call_media::audio::Mixer;
+use call_media::audio::{Mixer, Red};
 use call_media::lip_sync::{Heard, LipSync, Seen};
 use call_protocol::limits::ROOM_MEMBERS;
 use call_protocol::{MediaSource, MemberId};
@@ -303,6 +303,16 @@ impl Receiving {
         let Some(member) = self.members.get_mut(&packet.member) else {
             return;
         };
+        // Sealed sound carries copies of earlier frames, counted as the sealer counts.
+        let (frame, red) = match packet.counter.map(|_| Red::read(&packet.payload)) {
+            Some(Some(red)) => (red.frame.clone(), Some(red)),
+            None => (packet.payload.clone(), None),
+            Some(None) => {
+                self.dropped += 1;
+                tracing::trace!("sound of another format");
+                return;
+            }
+        };
         let sound = &mut member.sound;
         let link = packet.origin.link;
         let own = Place {
@@ -327,13 +337,20 @@ impl Receiving {
         }
         let Some(place) = place else { return };
         sound.bytes += packet.payload.len() as u64;
-        self.mixer().handle_packet(
-            now,
-            packet.member,
-            place.sequence,
-            place.timestamp,
-            packet.payload,
-        );
+        let (
+            Place {
+                sequence,
+                timestamp,
+            },
+            member,
+        ) = (place, packet.member);
+        let mut mixer = self.mixer();
+        mixer.handle_packet(now, member, sequence, timestamp, frame);
+        for copy in red.into_iter().flat_map(Red::into_copies) {
+            let sequence = sequence.wrapping_sub(copy.packets_before);
+            let timestamp = timestamp.wrapping_sub(copy.ticks_before);
+            mixer.handle_copy(now, member, sequence, timestamp, copy.frame);
+        }
     }
 
     /// Does what is due. Then drain [`Self::poll_output`].

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use call_e2ee::{MediaSealer, MediaStream, MediaTime};
 use call_media::audio::{
-    AudioEncoder, AudioEncoderConfig, BLOCK_SAMPLES, FRAME_SAMPLES, OpusEncoder,
+    AudioEncoder, AudioEncoderConfig, BLOCK_SAMPLES, FRAME_SAMPLES, JitterStats, OpusEncoder,
+    RedWriter,
 };
 use call_protocol::VideoCodec;
 
@@ -48,12 +49,18 @@ struct Path {
     from_ms: u64,
     until_ms: u64,
     delay_ms: u64,
+    /// Of so many packets, from which one on and how many.
     lost_every: u64,
     lost_at: u64,
+    lost_run: u64,
 }
 
-/// Sends 10 s of a tone over both paths; returns the jitter buffer's counters and the flows.
-fn play(is_sealed: bool, paths: [Path; 2]) -> (call_media::audio::JitterStats, Vec<Received>) {
+/// Sends 10 s of a tone over both paths, sealed with copies of earlier frames or unsealed; returns the
+/// jitter buffer's counters and the flows.
+fn play(copies: Option<usize>, paths: [Path; 2]) -> (JitterStats, Vec<Received>) {
+    let is_sealed = copies.is_some();
+    let mut red = RedWriter::default();
+    red.set_copies(copies.unwrap_or(0));
     let (mut receiving, mixer) = receiving(is_sealed);
     let start = Instant::now() + Duration::from_secs(3_600);
     let mut wire: BTreeMap<u64, Vec<Incoming>> = BTreeMap::new();
@@ -61,8 +68,13 @@ fn play(is_sealed: bool, paths: [Path; 2]) -> (call_media::audio::JitterStats, V
     for (n, payload) in packets.iter().enumerate() {
         let n = n as u64;
         let at_ms = n * 20;
+        let payload = match is_sealed {
+            true => red.write(n as u32 * 960, payload),
+            false => payload.clone(),
+        };
         for (index, path) in paths.iter().enumerate() {
-            let is_lost = path.lost_every > 0 && n % path.lost_every == path.lost_at;
+            let lost = path.lost_at..path.lost_at + path.lost_run;
+            let is_lost = path.lost_every > 0 && lost.contains(&(n % path.lost_every));
             if at_ms < path.from_ms || at_ms >= path.until_ms || is_lost {
                 continue;
             }
@@ -119,6 +131,7 @@ fn switch(from_ms: u64, to_ms: u64, overlap: (u64, u64)) -> [Path; 2] {
         delay_ms,
         lost_every: 0,
         lost_at: 0,
+        lost_run: 1,
     };
     [
         path(MESH, 0, overlap.1, from_ms),
@@ -130,7 +143,7 @@ fn switch(from_ms: u64, to_ms: u64, overlap: (u64, u64)) -> [Path; 2] {
 fn sealed_sound_over_two_paths_is_one_stream() {
     for (from_ms, to_ms) in [(5, 45), (45, 5), (20, 20), (5, 80), (80, 5)] {
         let case = format!("{from_ms} to {to_ms} ms");
-        let (stats, flows) = play(true, switch(from_ms, to_ms, (3_000, 6_000)));
+        let (stats, flows) = play(Some(0), switch(from_ms, to_ms, (3_000, 6_000)));
         assert_eq!((stats.lost, stats.duplicated), (0, 0), "{case}: {stats:?}");
         assert!(stats.received >= 490, "{case}: {stats:?}");
         // A later path stretches the sound where the two meet; nothing is made up beyond that.
@@ -154,16 +167,30 @@ fn loss_on_either_path_is_made_good_by_the_other() {
             (path.lost_every, path.lost_at) = (5, index as u64);
         }
         paths[1].until_ms = 9_000;
-        let (stats, _) = play(true, paths);
+        let (stats, _) = play(Some(0), paths);
         assert_eq!((stats.lost, stats.duplicated), (0, 0), "{stats:?}");
         assert!(stats.concealed <= 3, "{stats:?}");
+    }
+}
+
+/// Two packets in a row of every ten are lost, and there is no other path.
+#[test]
+fn copies_make_good_what_the_only_path_loses() {
+    for (copies, concealed) in [(0, 96), (1, 48), (2, 0), (3, 0)] {
+        let mut paths = switch(5, 5, (20_000, 20_000));
+        (paths[0].lost_every, paths[0].lost_at, paths[0].lost_run) = (10, 4, 2);
+        let (stats, _) = play(Some(copies), paths);
+        let whole = stats.concealed + stats.repaired;
+        assert!(whole.abs_diff(concealed) <= 3, "{copies}: {stats:?}");
+        assert_eq!(stats.copied > 40, copies > 0, "{copies}: {stats:?}");
+        assert_eq!(stats.duplicated, 0, "{copies}: {stats:?}");
     }
 }
 
 #[test]
 fn unsealed_sound_follows_one_path_at_a_time() {
     for (from_ms, to_ms) in [(5, 45), (45, 5)] {
-        let (stats, _) = play(false, switch(from_ms, to_ms, (3_000, 6_000)));
+        let (stats, _) = play(None, switch(from_ms, to_ms, (3_000, 6_000)));
         assert_eq!((stats.lost, stats.duplicated), (0, 0), "{stats:?}");
         assert!(stats.received >= 480 && stats.concealed <= 4, "{stats:?}");
     }
@@ -191,11 +218,13 @@ fn what_does_not_open_or_belongs_to_nobody_is_dropped_and_counted() {
         timestamp: 5,
         capture_us: None,
     };
-    let sealed = |member, source| {
+    let sealed_bytes = |member, source, payload| {
         let stream = MediaStream { source, layer: 0 };
-        MediaSealer::new(&keys, member, [4; 16]).seal(stream, time, b"opus")
+        MediaSealer::new(&keys, member, [4; 16]).seal(stream, time, payload)
     };
+    let sealed = |member, source| sealed_bytes(member, source, b"\x6fopus");
     let sound = sealed(MEMBER, MediaSource::Microphone);
+    let bare = sealed_bytes(MEMBER, MediaSource::Microphone, b"bare");
     let video = Codec::Video(VideoCodec::Vp8);
     let (mut receiving, mixer) = receiving(true);
     receiving.handle_packet(now, SFU, rtp(Codec::Opus, sound.clone(), None));
@@ -213,6 +242,7 @@ fn what_does_not_open_or_belongs_to_nobody_is_dropped_and_counted() {
         (SFU, rtp(Codec::Opus, Bytes::new(), Some(2))),
         (other, rtp(Codec::Opus, sound.clone(), None)),
         (SFU, rtp(video, sound.clone(), None)),
+        (SFU, rtp(Codec::Opus, bare, None)),
         (
             SFU,
             rtp(Codec::Opus, sealed(MEMBER, MediaSource::Camera), None),
@@ -233,11 +263,11 @@ fn what_does_not_open_or_belongs_to_nobody_is_dropped_and_counted() {
     assert_eq!(receiving.counters(MEMBER).sound_bytes, 0);
     receiving.handle_packet(now, SFU, rtp(Codec::Opus, sound.clone(), None));
     receiving.handle_packet(now, MESH, rtp(Codec::Opus, sound.clone(), None));
-    assert_eq!(receiving.counters(MEMBER).sound_bytes, 4, "once");
+    assert_eq!(receiving.counters(MEMBER).sound_bytes, 5, "once");
     assert!(mixer.lock().unwrap().receiver(MEMBER).is_some());
     receiving.remove_member(MEMBER);
     receiving.handle_packet(now, SFU, rtp(Codec::Opus, sound, None));
-    assert_eq!(receiving.dropped(), 8);
+    assert_eq!(receiving.dropped(), 9);
     assert!(mixer.lock().unwrap().receiver(MEMBER).is_none());
 }
 

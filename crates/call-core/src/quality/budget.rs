@@ -1,17 +1,18 @@
 //! How what one path carries is shared. Pure.
 //!
-//! In this order: a fixed reserve for the sound, which nothing else ever takes; a shared screen; the
+//! In this order: a reserve for the sound, which nothing else ever takes; a shared screen; the
 //! camera; files. Files are not sent on these links, but share the bottleneck: they yield by its delay,
 //! and what is left here is what they may count on.
 //!
 //! Deliberately not here: what repeating lost packets costs. The transport takes off what it really
 //! repeats before it says what there is.
 
-/// What sound takes at most of a path, with its headers: 40 kbit/s of Opus with in-band FEC would
-/// need 58, but is chosen only where there is plenty; 32 kbit/s in 50 packets a second, with 40 bytes
-/// of RTP header, extensions and seal in each, make 48. More starves the picture on narrow paths,
-/// less lets it push the sound into the queue.
+/// What sound takes at most of a path while each frame is sent once, with its headers: 32 kbit/s in
+/// 50 packets a second, with 40 bytes of RTP header, extensions and seal in each, make 48. More
+/// starves the picture on narrow paths, less lets it push the sound into the queue.
 pub const SOUND_RESERVE_BPS: u64 = 50_000;
+/// What each copy of all frames takes, with its headers.
+pub(crate) const SOUND_COPY_BPS: u64 = 34_000;
 /// Of what sound leaves, a screen beside a camera gets this many percent first: what is shared is
 /// what people look at.
 const SCREEN_PERCENT: u64 = 70;
@@ -20,7 +21,7 @@ const SCREEN_PERCENT: u64 = 70;
 /// reserve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Budget {
-    /// Always [`SOUND_RESERVE_BPS`].
+    /// At least [`SOUND_RESERVE_BPS`].
     pub(crate) sound_bps: u64,
     /// For the shared screen.
     pub(crate) screen_bps: u64,
@@ -37,9 +38,10 @@ pub(crate) struct Worth {
     pub(crate) camera_bps: Option<u64>,
 }
 
-/// Shares `target_bps`, what sound and new pictures may have.
-pub(crate) fn split(target_bps: u64, worth: Worth) -> Budget {
-    let left_bps = target_bps.saturating_sub(SOUND_RESERVE_BPS);
+/// Shares `target_bps`, what sound with this many copies of each frame and new pictures may have.
+pub(crate) fn split(target_bps: u64, sound_copies: u8, worth: Worth) -> Budget {
+    let sound_bps = SOUND_RESERVE_BPS + u64::from(sound_copies) * SOUND_COPY_BPS;
+    let left_bps = target_bps.saturating_sub(sound_bps);
     let (screen_bps, camera_bps) = match (worth.screen_bps, worth.camera_bps) {
         (None, None) => (0, 0),
         (Some(screen), None) => (screen.min(left_bps), 0),
@@ -51,7 +53,7 @@ pub(crate) fn split(target_bps: u64, worth: Worth) -> Budget {
         }
     };
     Budget {
-        sound_bps: SOUND_RESERVE_BPS,
+        sound_bps,
         screen_bps,
         camera_bps,
         files_bps: left_bps - screen_bps - camera_bps,
@@ -87,7 +89,7 @@ mod tests {
                 camera_bps: camera * 1_000,
                 files_bps: files * 1_000,
             };
-            assert_eq!(split(target * 1_000, worth), want, "{target}");
+            assert_eq!(split(target * 1_000, 0, worth), want, "{target}");
         }
     }
 
@@ -104,11 +106,13 @@ mod tests {
                 screen_bps: (draw(2) == 0).then(|| draw(3_000_000)),
                 camera_bps: (draw(2) == 0).then(|| draw(3_000_000)),
             };
-            let budget = split(target_bps, worth);
+            let copies = draw(4);
+            let budget = split(target_bps, copies as u8, worth);
             let others = budget.screen_bps + budget.camera_bps + budget.files_bps;
-            let left_bps = target_bps.saturating_sub(SOUND_RESERVE_BPS);
+            let sound_bps = SOUND_RESERVE_BPS + copies * SOUND_COPY_BPS;
+            let left_bps = target_bps.saturating_sub(sound_bps);
             assert!(others <= left_bps, "{budget:?} of {target_bps}");
-            assert_eq!(budget.sound_bps, SOUND_RESERVE_BPS);
+            assert_eq!(budget.sound_bps, sound_bps);
         }
     }
 }

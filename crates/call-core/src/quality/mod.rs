@@ -274,7 +274,8 @@ impl Quality {
                 screen_bps: report.screen.map(|screen| worth_bps(&screen)),
                 camera_bps: report.camera.map(|camera| worth_bps(&camera)),
             };
-            let budget = split(figures.target_bps, worth);
+            let copies = self.sound.plan().copies;
+            let budget = split(figures.target_bps, copies, worth);
             if figures.target_bps > 0 {
                 let least = files_bps.unwrap_or(u64::MAX);
                 files_bps = Some(budget.files_bps.min(least));

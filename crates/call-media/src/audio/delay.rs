@@ -108,6 +108,19 @@ impl DelayEstimator {
                 self.jitter += (difference as f64 - self.jitter) / 16.0;
             }
         }
+        self.note(transit);
+    }
+
+    /// Takes a frame that came as a copy only: it is as late as that copy, which the network's jitter
+    /// has no part in.
+    pub(crate) fn handle_copy(&mut self, now: Instant, timestamp: i64) {
+        if let Some((start, start_timestamp)) = self.epoch {
+            let elapsed = ticks(now.saturating_duration_since(start));
+            self.note(elapsed - (timestamp - start_timestamp));
+        }
+    }
+
+    fn note(&mut self, transit: i64) {
         self.transits[self.next] = transit;
         self.next = (self.next + 1) % LONG_WINDOW;
         self.filled = (self.filled + 1).min(LONG_WINDOW);

@@ -108,6 +108,8 @@ pub struct JitterStats {
     pub concealed: u64,
     /// Frames decoded from the next packet's redundancy.
     pub repaired: u64,
+    /// Packets that were missing and came in time as a copy in a later one.
+    pub copied: u64,
     /// Times that frames began to be made up.
     pub concealment_events: u64,
     /// Frames played, including concealed and repaired ones, without pauses and buffering.
@@ -232,6 +234,34 @@ impl JitterBuffer {
         if self.state == State::Idle {
             self.begin_buffering(now);
         }
+        self.packets.insert(Packet {
+            seq,
+            timestamp,
+            payload,
+        });
+    }
+
+    /// Takes a copy of an earlier packet that came within a later one, if the packet itself is missing.
+    /// To be called after [`JitterBuffer::handle_packet`] for the later one.
+    pub fn handle_copy(&mut self, now: Instant, seq: u16, timestamp: u32, payload: Bytes) {
+        let is_size = (1..=PAYLOAD_BYTES).contains(&payload.len());
+        let Some(highest) = self.highest_seq.filter(|_| is_size) else {
+            return;
+        };
+        let seq = highest + i64::from(seq.wrapping_sub(highest as u16) as i16);
+        let timestamp = self.highest_timestamp
+            + i64::from(timestamp.wrapping_sub(self.highest_timestamp as u32) as i32);
+        // What lies before the first packet of all is no part of what is played.
+        let is_before = self.state != State::Playing
+            && self.packets.first().is_none_or(|(first, _)| seq < first);
+        if seq > highest || is_before || !self.mark_seen(seq) {
+            return;
+        }
+        self.delay.handle_copy(now, timestamp);
+        if self.state == State::Playing && seq < self.next_seq {
+            return;
+        }
+        self.stats.copied += 1;
         self.packets.insert(Packet {
             seq,
             timestamp,

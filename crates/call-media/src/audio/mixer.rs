@@ -75,6 +75,20 @@ impl Mixer {
         }
     }
 
+    /// Hands a copy of an earlier packet to a member's track, in case that one is missing.
+    pub fn handle_copy(
+        &mut self,
+        now: Instant,
+        member: MemberId,
+        seq: u16,
+        timestamp_48khz: u32,
+        payload: Bytes,
+    ) {
+        if let Some(receiver) = self.receivers.get_mut(&member) {
+            receiver.handle_copy(now, seq, timestamp_48khz, payload);
+        }
+    }
+
     /// A member's track.
     pub fn receiver(&self, member: MemberId) -> Option<&TrackReceiver> {
         self.receivers.get(&member)

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Everything runs at 48 kHz mono in blocks of 10 ms; a packet carries one Opus frame of 20 ms.
-//! [`jitter`], [`receive`], [`mixer`], [`voice`], [`level`], [`echo_test`], [`analyse`] are pure:
-//! they take `now` and touch no clock. [`send`] and [`speaker`] own one thread each; a device's own callback thread only
+//! [`jitter`], [`receive`], [`mixer`], [`voice`], [`level`], [`red`], [`echo_test`], [`analyse`] are
+//! pure: they take `now` and touch no clock. [`send`] and [`speaker`] own one thread each; a device's own callback thread only
 //! moves samples through a lock-free ring and counts.
 //!
 //! Deliberately not here: RTP headers and sequence numbers, encryption.
@@ -22,6 +22,7 @@ pub mod jitter;
 pub mod level;
 pub mod mixer;
 pub mod receive;
+pub mod red;
 pub mod reference;
 mod resample;
 pub mod send;
@@ -57,6 +58,7 @@ pub use level::{SILENCE_DBOV, level_dbov};
 pub use mixer::{MemberLevel, Mixer};
 pub use pipeline::{EncodedAudio, InputLevel};
 pub use receive::{SoundPosition, TrackReceiver};
+pub use red::{Red, RedWriter};
 pub use reference::{RenderReference, RenderTap, render_reference};
 pub use send::{AudioSender, AudioSenderConfig};
 pub use source::{AudioSource, AudioSourceConfig, BadAudioSource, SourcePoll};

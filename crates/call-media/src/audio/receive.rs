@@ -80,6 +80,11 @@ impl TrackReceiver {
             .handle_packet(now, seq, timestamp_48khz, payload);
     }
 
+    /// Takes a copy of an earlier packet, in case that one is missing.
+    pub fn handle_copy(&mut self, now: Instant, seq: u16, timestamp_48khz: u32, payload: Bytes) {
+        self.jitter.handle_copy(now, seq, timestamp_48khz, payload);
+    }
+
     /// Produces the next 10 ms as decoded, before [`TrackReceiver::apply_volume`]. Called every
     /// 10 ms of played sound, also for a muted member: the stream must not queue up.
     pub fn pull_block(&mut self, now: Instant, out: &mut Block) {
