@@ -32,11 +32,11 @@ export async function recordLoop(draw: Draw, format: "vp8" | "i420"): Promise<Lo
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   if (!context) return [];
   const frames: LoopFrame[] = [];
-  const encoder = format === "vp8" ? openEncoder(frames) : null;
+  let encoder: VideoEncoder | null = null;
   for (let at = 0; at < LOOP_FRAMES; at += 1) {
     draw(context, at);
     const data = rgbaToI420(context.getImageData(0, 0, width, height).data, width, height);
-    if (!encoder) {
+    if (format === "i420") {
       frames.push({ keyframe: false, data });
       continue;
     }
@@ -47,6 +47,8 @@ export async function recordLoop(draw: Draw, format: "vp8" | "i420"): Promise<Lo
       timestamp: at * 66_667,
       colorSpace: ENGINE_COLOUR,
     });
+    // After the first frame: WebKitGTK crashes when an encoder is its first use of GStreamer.
+    encoder ??= openEncoder(frames);
     encoder.encode(frame, { keyFrame: at === 0 });
     frame.close();
   }

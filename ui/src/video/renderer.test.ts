@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { Picture } from "./picture";
-import { Renderer, type TileState } from "./renderer";
+import { PASS_MS, Renderer, type TileState } from "./renderer";
 
 let loop: (() => void)[];
 let renderer: Renderer;
@@ -102,4 +102,29 @@ it("tells at once when pictures have another size", () => {
   renderer.show("7/camera", { ...picture(), ...small });
   animate();
   expect(states.map((state) => state.size)).toEqual([{ width: 1280, height: 720 }, small]);
+});
+
+it("draws a crowd in passes, and each picture of a few at once", () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  const show = () => {
+    renderer.show("7/camera", picture());
+    return loop.length;
+  };
+  expect(show()).toBe(1);
+  animate();
+  expect(show()).toBe(1);
+  animate();
+  for (let member = 20; member < 60; member += 1) {
+    renderer.add(`${String(member)}/camera`, canvas(), () => undefined);
+  }
+  expect(show()).toBe(0);
+  vi.advanceTimersByTime(PASS_MS - 1);
+  expect(show()).toBe(0);
+  vi.advanceTimersByTime(1);
+  expect(loop).toHaveLength(1);
+  animate();
+  // Nothing came for a while: what comes now waits for nothing.
+  vi.advanceTimersByTime(PASS_MS);
+  expect(show()).toBe(1);
+  vi.useRealTimers();
 });

@@ -1,12 +1,23 @@
 /**
  * Draws the newest picture of every tile onto its canvas, all in one animation loop.
  *
+ * A crowd's pictures come at all times and its tiles are small: without a GPU the whole window is put
+ * together anew for each of them, so they are drawn in passes.
+ *
  * Invariants: at most one picture per tile is held; a picture that is replaced, drawn, or left
  * behind by its tile is closed; the loop runs only while something waits to be drawn.
  */
 
 import { contain } from "../layout/arrange";
 import type { Picture } from "./picture";
+
+/** Tiles from which on pictures are drawn in passes. Fewer delay pictures one looks at closely. */
+const CROWD_TILES = 17;
+/**
+ * Between two passes. Longer leaves more time to answer the person, where each pass costs a good part
+ * of this; shorter is smoother than what members send to a crowd (15 to 20 pictures a second).
+ */
+export const PASS_MS = 50;
 
 export interface TileState {
   /** The canvas shows a picture. */
@@ -31,6 +42,9 @@ interface Tile {
 export class Renderer {
   private readonly tiles = new Map<string, Tile>();
   private scheduled = 0;
+  /** Until the next pass may begin. */
+  private pause: ReturnType<typeof setTimeout> | undefined;
+  private drawn_ms = -Infinity;
 
   /** Puts a tile on screen. `onState` is called whenever pictures begin or change their size, and about once a second. */
   add(key: string, canvas: HTMLCanvasElement, onState: (state: TileState) => void): void {
@@ -70,7 +84,7 @@ export class Renderer {
     }
     tile.waiting?.close();
     tile.waiting = picture;
-    if (this.scheduled === 0) this.scheduled = requestAnimationFrame(this.draw);
+    this.schedule();
   }
 
   /** The tile's picture is over (camera off): forget it. */
@@ -95,12 +109,28 @@ export class Renderer {
   }
 
   close(): void {
+    clearTimeout(this.pause);
     cancelAnimationFrame(this.scheduled);
     for (const key of [...this.tiles.keys()]) this.remove(key);
   }
 
+  private schedule(): void {
+    if (this.scheduled !== 0 || this.pause !== undefined) return;
+    const crowded = this.tiles.size >= CROWD_TILES;
+    const wait_ms = crowded ? this.drawn_ms + PASS_MS - performance.now() : 0;
+    if (wait_ms <= 0) {
+      this.scheduled = requestAnimationFrame(this.draw);
+      return;
+    }
+    this.pause = setTimeout(() => {
+      this.pause = undefined;
+      this.scheduled = requestAnimationFrame(this.draw);
+    }, wait_ms);
+  }
+
   private readonly draw = (): void => {
     this.scheduled = 0;
+    this.drawn_ms = performance.now();
     for (const tile of this.tiles.values()) {
       const picture = tile.waiting;
       if (!picture) continue;
