@@ -151,6 +151,7 @@ fn check(command: &UiCommand) -> Result<(), ErrorCode> {
         | UiCommand::RefreshDevices
         | UiCommand::SetVoice { .. }
         | UiCommand::SetLowData { .. }
+        | UiCommand::SetTint { .. }
         | UiCommand::SetMemberMutedHere { .. }
         | UiCommand::StartSoundTest
         | UiCommand::PlayTestTone

@@ -56,6 +56,8 @@ pub struct Settings {
     pub gain_control: bool,
     /// Whether pictures are kept small to save data.
     pub low_data: bool,
+    /// The colour to be shown in.
+    pub tint: Option<u8>,
     /// Whether the microphone is muted before the person unmutes it, as they last left it outside a
     /// call.
     pub start_muted: bool,
@@ -83,6 +85,7 @@ impl Default for Settings {
             noise_suppression: voice.noise_suppression,
             gain_control: voice.gain_control,
             low_data: false,
+            tint: None,
             start_muted: false,
             start_camera_off: false,
             choices: ChoicesView::default(),

@@ -39,8 +39,10 @@ impl Call {
     fn wanted(&self) -> Wanted {
         let members = self.roster.iter();
         let shown = members.filter_map(|(id, member)| Some((id, member.shows_px?)));
+        let copies = self.roster.iter().map(|(_, member)| member.asks_copies);
         Wanted {
             shown: shown.collect(),
+            sound_copies: copies.max().unwrap_or(0),
             ..self.layers.wanted()
         }
     }

@@ -16,6 +16,8 @@ pub struct SessionConfig {
     pub voice: VoiceView,
     /// Whether pictures are kept small to save data.
     pub low_data: bool,
+    /// The colour to be shown in.
+    pub tint: Option<u8>,
     /// What the wall clock says, in milliseconds since 1970, for display only.
     pub unix_ms: u64,
     /// Whether to start muted.

@@ -111,6 +111,8 @@ mod tests {
                 sharing: false,
                 sound_only: false,
                 sound_only_for: Vec::new(),
+                tint: None,
+                sound_copies: 0,
                 host: None,
             };
             let (out, seed, ids) = (&mut out, &mut seed, &mut ids);
@@ -140,6 +142,8 @@ mod tests {
                 sharing: false,
                 sound_only: false,
                 sound_only_for: Vec::new(),
+                tint: None,
+                sound_copies: 0,
                 host: None,
             };
             assert_eq!(own.due(&wanted), Some(now + INTERVAL));
@@ -158,6 +162,8 @@ mod tests {
             sharing: false,
             sound_only: false,
             sound_only_for: Vec::new(),
+            tint: None,
+            sound_copies: 0,
             host: None,
         };
         own.set_salt([1; 16]);

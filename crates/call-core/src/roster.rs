@@ -28,6 +28,9 @@ pub(crate) struct Member {
     pub(crate) sharing: bool,
     /// Whether their picture is held back from us, because a path carries only sound.
     pub(crate) sound_only: bool,
+    pub(crate) tint: Option<u8>,
+    /// How many copies of one's sound they ask for, through the server.
+    pub(crate) asks_copies: u8,
     pub(crate) codec: Option<VideoCodec>,
     pub(crate) volume_percent: u16,
     pub(crate) muted_here: bool,
@@ -70,6 +73,8 @@ impl Member {
             hand_raised: false,
             sharing: false,
             sound_only: false,
+            tint: None,
+            asks_copies: 0,
             codec: None,
             volume_percent: UNCHANGED_PERCENT,
             muted_here: false,
@@ -120,6 +125,8 @@ impl Member {
         self.says_host = profile.host;
         self.sharing = profile.sharing;
         self.sound_only = profile.sound_only || profile.sound_only_for.contains(&me);
+        self.asks_copies = profile.sound_copies;
+        self.tint = profile.tint.filter(|tint| *tint < limits::TINTS);
     }
 }
 
@@ -191,6 +198,7 @@ impl Roster {
                 hand_raised: member.hand_raised,
                 sharing: member.sharing,
                 sound_only: member.sound_only && member.camera_on,
+                tint: member.tint,
             })
             .collect()
     }
@@ -232,6 +240,8 @@ mod tests {
             sound_only: false,
             host: None,
             sound_only_for: vec![MemberId(3), MemberId(4)],
+            tint: Some(limits::TINTS),
+            sound_copies: 0,
         };
         member.apply(&profile, MemberId(5));
         assert!(!member.sound_only);
@@ -239,6 +249,7 @@ mod tests {
         assert!(member.sound_only);
         assert!(member.name.starts_with("Eve x") && member.muted && member.camera_on);
         assert!(member.hand_raised && member.sharing);
+        assert_eq!(member.tint, None, "no colour there is");
         assert!(member.name.chars().count() <= limits::NAME_CHARS);
     }
 }

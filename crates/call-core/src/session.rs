@@ -76,6 +76,7 @@ impl Session {
             server: config.server.trim().to_owned(),
             voice: config.voice,
             low_data: config.low_data,
+            tint: config.tint.filter(|tint| *tint < limits::TINTS),
         };
         let muted = config.muted;
         let mut session = Self {
@@ -301,6 +302,13 @@ impl Session {
             UiCommand::SetLowData { on } => {
                 self.set_settings(SettingsView {
                     low_data: on,
+                    ..self.settings.clone()
+                });
+                self.refresh(now);
+            }
+            UiCommand::SetTint { tint } => {
+                self.set_settings(SettingsView {
+                    tint: tint.filter(|tint| *tint < limits::TINTS),
                     ..self.settings.clone()
                 });
                 self.refresh(now);
@@ -595,6 +603,8 @@ impl Session {
             sharing: self.share.is_running(),
             sound_only: quality.is_some_and(Quality::is_sound_only),
             sound_only_for: quality.map(|it| it.held().to_vec()).unwrap_or_default(),
+            tint: self.settings.tint,
+            sound_copies: quality.map_or(0, Quality::asked_copies),
         }
     }
 

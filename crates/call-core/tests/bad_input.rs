@@ -44,6 +44,8 @@ fn profile(sealer: &mut SignalSealer, name: &str) -> String {
         sharing: false,
         sound_only: false,
         sound_only_for: Vec::new(),
+        tint: None,
+        sound_copies: 0,
         host: None,
     };
     sealer
@@ -475,6 +477,8 @@ fn media_of_a_member_without_a_usable_salt_stays_closed() {
             sharing: false,
             sound_only: false,
             sound_only_for: Vec::new(),
+            tint: None,
+            sound_copies: 0,
             host: None,
         };
         let plain = serde_json::to_vec(&profile).unwrap();

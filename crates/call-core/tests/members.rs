@@ -6,7 +6,7 @@ use call_core::{CallEvent, Input, MediaOp};
 use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{Delivery, DeviceKind, DeviceOption, DeviceState, TileSize, UiCommand};
 use call_protocol::wire::{ClientMessage, TopologyMode};
-use call_protocol::{ErrorCode, MediaSource, MemberId};
+use call_protocol::{ErrorCode, MediaSource, MemberId, limits};
 
 use crate::world::World;
 
@@ -18,7 +18,7 @@ fn updates(world: &World, client: usize) -> usize {
 }
 
 #[test]
-fn mute_camera_and_name_reach_the_others() {
+fn mute_camera_name_and_colour_reach_the_others() {
     let mut world = World::in_call(2);
     world.command(1, UiCommand::SetMuted { muted: true });
     world.command(1, UiCommand::SetCamera { on: false });
@@ -28,12 +28,19 @@ fn mute_camera_and_name_reach_the_others() {
             name: "Anna".into(),
         },
     );
+    world.command(1, UiCommand::SetTint { tint: Some(5) });
     world.run(SECOND);
     let member = &world.call(0).members[0];
     assert_eq!(
         (member.name.as_str(), member.muted, member.camera_on),
         ("Anna", true, false)
     );
+    assert_eq!(member.tint, Some(5));
+    let tint = Some(limits::TINTS);
+    world.command(1, UiCommand::SetTint { tint });
+    world.run(SECOND);
+    let member = &world.call(0).members[0];
+    assert_eq!(member.tint, None, "there is no such colour");
 }
 
 #[test]

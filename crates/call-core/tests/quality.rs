@@ -26,6 +26,7 @@ fn report(world: &mut World, client: usize, seconds: u32, targets_kbps: &[(usize
                 loss: 0.0,
                 rtt_ms: Some(40.0),
                 loss_in: 0.0,
+                received_bps: 0,
             })
         });
         let camera = PictureFigures {

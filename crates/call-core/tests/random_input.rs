@@ -191,6 +191,7 @@ fn random_report(dice: &mut Dice, link: LinkId) -> QualityReport {
         loss: f64::from(dice.below(12)) / 10.0 - 0.1,
         rtt_ms: Some(f64::NAN).filter(|_| dice.below(2) == 0),
         loss_in: f64::INFINITY,
+        received_bps: u64::MAX,
     };
     let picture = PictureFigures {
         layer_sizes: [Some((u32::MAX, dice.below(9))), None, Some((16, 16))],
@@ -301,6 +302,7 @@ fn random_input_never_panics_and_never_unmutes() {
             },
             voice: VoiceView::default(),
             low_data: run % 3 == 0,
+            tint: None,
             muted: true,
             camera_on: false,
             sealed_media: true,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use call_core::{Input, LinkEvent, LinkId, LinkOp, LinkPeer, MediaOp};
+use call_core::{Input, LinkEvent, LinkFigures, LinkId, LinkOp, LinkPeer, MediaOp, QualityReport};
 use call_protocol::care::Door;
 use call_protocol::peer::{PeerSignal, SdpKind};
 use call_protocol::ui::frame::SELF_MEMBER;
@@ -52,6 +52,60 @@ fn layers(world: &World, client: usize) -> Vec<[bool; 3]> {
         _ => None,
     });
     wanted.collect()
+}
+
+/// A client's link to the SFU does so, for a second.
+fn report_link(world: &mut World, client: usize, loss_in: f64) {
+    let links = world.open_links(client);
+    let link = *links
+        .iter()
+        .find(|link| link.peer == LinkPeer::Sfu)
+        .unwrap();
+    for _ in 0..4 {
+        let figures = LinkFigures {
+            link,
+            target_bps: 2_000_000,
+            loss: 0.0,
+            rtt_ms: Some(40.0),
+            loss_in,
+            received_bps: 1_000_000,
+        };
+        let report = QualityReport {
+            links: vec![figures],
+            ..QualityReport::default()
+        };
+        world.input(client, Input::Quality(report));
+        world.run(SECOND / 4);
+    }
+}
+
+#[test]
+fn who_loses_sound_on_the_way_from_the_server_is_sent_copies_by_all() {
+    let mut world = on_sfu(3);
+    // Of what was said last; nothing is said of what does not change.
+    let copies = |world: &World, client: usize| {
+        let mut media = world.clients[client].media.iter().rev();
+        media.find_map(|op| match op {
+            MediaOp::EncodeSound { plan } => Some(plan.copies),
+            _ => None,
+        })
+    };
+    for client in 0..3 {
+        report_link(&mut world, client, 0.0);
+        assert_eq!(copies(&world, client), None);
+    }
+    report_link(&mut world, 1, 0.05);
+    for client in [0, 2] {
+        report_link(&mut world, client, 0.0);
+        assert_eq!(copies(&world, client), Some(2));
+    }
+    report_link(&mut world, 1, 0.0);
+    assert_eq!(copies(&world, 1), None, "nobody else asks");
+    for _ in 0..12 {
+        report_link(&mut world, 1, 0.0);
+    }
+    report_link(&mut world, 0, 0.0);
+    assert_eq!(copies(&world, 0), Some(0), "nothing is lost any more");
 }
 
 fn reports(world: &World, client: usize) -> Vec<ClientMessage> {

@@ -17,6 +17,8 @@ pub const STUN_SERVERS: usize = 4;
 pub const STUN_URL_CHARS: usize = 256;
 /// Longest display name, in Unicode scalar values.
 pub const NAME_CHARS: usize = 64;
+/// Colours a member may be shown in.
+pub const TINTS: u8 = 8;
 /// Most members of one room.
 pub const ROOM_MEMBERS: usize = 50;
 /// Most people who wait to be let into one room; more are sent away.

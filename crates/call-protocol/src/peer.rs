@@ -37,6 +37,18 @@ pub struct Profile {
     /// The same for these members alone; at most as many as a mesh holds, further ones are ignored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sound_only_for: Vec<MemberId>,
+    /// The colour the member chose to be shown in, below [`limits::TINTS`]; anything else counts as
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tint: Option<u8>,
+    /// In how many packets more each frame of sound should be sent, because the way from the server to
+    /// this member loses some; more than 2 counts as 2.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sound_copies: u8,
+}
+
+fn is_zero(copies: &u8) -> bool {
+    *copies == 0
 }
 
 /// One step of negotiating a peer connection (JSEP, RFC 8829), carried in a sealed `signal`.

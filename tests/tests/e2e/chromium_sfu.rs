@@ -158,6 +158,8 @@ impl Browser {
             sharing: false,
             sound_only: false,
             sound_only_for: Vec::new(),
+            tint: None,
+            sound_copies: 0,
         };
         let profile = sealer.seal_profile(&serde_json::to_vec(&profile)?)?;
         let (sender, mut events) = ServerConnection::connect(url, Duration::from_secs(10)).await?;

@@ -288,7 +288,7 @@ fn a_cut_link_delays_a_file_and_no_more() {
         let Some(far) = Far::new() else {
             return;
         };
-        let bytes = 64 * MIB;
+        let bytes = 32 * MIB;
         let goods = tempfile::tempdir().expect("a temporary directory can be made");
         let file = goods.path().join("film.bin");
         make_file(&file, bytes);

@@ -131,6 +131,7 @@ export function homeView(): AppView {
       server: "",
       voice: { echo_cancellation: true, noise_suppression: true, gain_control: true },
       low_data: false,
+      tint: null,
     },
     devices: {
       camera: device(["Integrated Camera", "Studio Webcam 4K"]),
@@ -164,6 +165,7 @@ export function fakeMember(at: number, more: Partial<MemberView> = {}): MemberVi
     hand_raised: false,
     sharing: false,
     sound_only: false,
+    tint: null,
     ...more,
   };
 }

@@ -241,6 +241,9 @@ export class FakeBackend implements Backend {
       case "set_low_data":
         this.update({ settings: { ...settings, low_data: command.on } });
         break;
+      case "set_tint":
+        this.update({ settings: { ...settings, tint: command.tint } });
+        break;
       case "care":
         if (this.view.call) this.update({ call: cared(this.view.call, command.command) });
         break;

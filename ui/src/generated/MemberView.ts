@@ -52,4 +52,8 @@ export type MemberView = {
    * their camera is on.
    */
   sound_only: boolean;
+  /**
+   * The colour they chose to be shown in.
+   */
+  tint: number | null;
 };

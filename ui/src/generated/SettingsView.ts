@@ -21,4 +21,8 @@ export type SettingsView = {
    * Whether pictures are kept small to save data.
    */
   low_data: boolean;
+  /**
+   * The colour one chose to be shown in.
+   */
+  tint: number | null;
 };

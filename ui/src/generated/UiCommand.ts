@@ -84,6 +84,13 @@ export type UiCommand =
       on: boolean;
     }
   | {
+      type: "set_tint";
+      /**
+       * Below [`crate::limits::TINTS`]; none leaves the choice to those who look.
+       */
+      tint: number | null;
+    }
+  | {
       type: "set_member_volume";
       /**
        * Whom.

@@ -21,6 +21,7 @@ import {
   serverFailure,
   soundTestView,
   tilesOf,
+  tintIn,
   tintOf,
   voicePartsOn,
 } from "./select";
@@ -70,6 +71,17 @@ it("tints stay in range", () => {
   for (const member of [0, 1, 2, 77, 0xffff_fffe, SELF_MEMBER]) {
     expect([0, 1, 2, 3, 4, 5, 6, 7]).toContain(tintOf(member));
   }
+});
+
+it("shows who chose a colour in it, and nobody else", () => {
+  const members = [fakeMember(0, { tint: 5 }), fakeMember(1)];
+  const state = seen(calling(members));
+  const [first, second] = members.map(({ id }) => id) as [number, number];
+  expect(tintIn(state, first)).toBe(5);
+  expect(tintIn(state, second)).toBe(tintOf(second));
+  expect(tintIn(state, 4_000_000)).toBe(tintOf(4_000_000));
+  expect(memberTiles(state).map((tile) => tile.tint)).toEqual([5, tintOf(second)]);
+  expect(tintIn(state, SELF_MEMBER)).toBe(0);
 });
 
 describe("tiles", () => {

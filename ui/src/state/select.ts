@@ -38,6 +38,7 @@ export interface TileView {
   self: boolean;
   name: string;
   initials: string;
+  tint: number;
   muted: boolean;
   camera_on: boolean;
   speaking: boolean;
@@ -71,6 +72,7 @@ export function selfTile(state: State): TileView {
     self: true,
     name,
     initials: initialsOf(name),
+    tint: tintIn(state, SELF_MEMBER),
     muted,
     camera_on: cameraOn,
     speaking: !muted && state.speaks,
@@ -95,6 +97,7 @@ export function memberTiles(state: State): TileView[] {
     self: false,
     name: member.name,
     initials: initialsOf(member.name),
+    tint: member.tint ?? tintOf(member.id),
     muted: member.muted,
     camera_on: member.camera_on,
     speaking: !member.muted && state.speaking.has(member.id),
@@ -208,9 +211,22 @@ export function initialsOf(name: string): string {
     .toUpperCase();
 }
 
-/** One of the eight tints of avatars: the same for a member on every screen. */
+/** Colours of avatars. */
+export const TINTS = 8;
+
+/** The colour of who chose none: the same for a member on every screen. */
 export function tintOf(member: MemberId): number {
   return member === SELF_MEMBER ? 0 : (Math.imul(member, 0x9e37_79b1) >>> 29) & 7;
+}
+
+/** The colour a member is shown in: the one they chose, if they are there and chose one. */
+export function tintIn(state: State, member: MemberId): number {
+  const view = state.view;
+  const chosen =
+    member === SELF_MEMBER
+      ? view?.settings.tint
+      : view?.call?.members.find((one) => one.id === member)?.tint;
+  return chosen ?? tintOf(member);
 }
 
 /** Why the preview shows no picture, unless the device says so itself. */

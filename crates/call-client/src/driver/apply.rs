@@ -226,6 +226,7 @@ impl Driver {
             self.settings.name = view.name;
         }
         self.settings.low_data = view.low_data;
+        self.settings.tint = view.tint;
         if self.voice_override != Some(view.voice) {
             self.voice_override = None;
             self.settings.set_voice(view.voice);

@@ -35,6 +35,8 @@ pub(super) struct LinkSlot {
     /// Shares of our and their packets that were lost in the last second, 0 to 1.
     pub(super) loss: f64,
     pub(super) loss_in: f64,
+    /// Of media, in bit/s of payload.
+    pub(super) received_bps: u64,
     /// Packets of pictures sent and received so far.
     pub(super) video_packets: [u64; 2],
 }
@@ -99,6 +101,7 @@ impl Driver {
             rtt_ms: None,
             loss: 0.0,
             loss_in: 0.0,
+            received_bps: 0,
             video_packets: [0; 2],
         };
         self.links.insert(id, slot);

@@ -299,6 +299,7 @@ impl Driver {
                     .unwrap_or_else(|| settings.server.clone()),
                 voice,
                 low_data: settings.low_data,
+                tint: settings.tint,
                 muted: settings.start_muted || config.audio == AudioSourceConfig::None,
                 camera_on: !settings.start_camera_off && !config.video.is_none(),
                 sealed_media: config.sealed_media,

@@ -56,6 +56,7 @@ impl Driver {
                 loss: slot.map_or(0.0, |slot| slot.loss),
                 rtt_ms: slot.and_then(|slot| slot.rtt_ms),
                 loss_in: slot.map_or(0.0, |slot| slot.loss_in),
+                received_bps: slot.map_or(0, |slot| slot.received_bps),
             }
         };
         let links = targets.links.iter().map(figures).collect();

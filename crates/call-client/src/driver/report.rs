@@ -159,6 +159,7 @@ impl Driver {
                 .audio_out
                 .loss
                 .max(of_pictures(0, stats.video_out.loss));
+            slot.received_bps = stats.audio_in.bitrate_bps + stats.video_in.bitrate_bps;
             slot.loss_in = stats.audio_in.loss.max(of_pictures(1, stats.video_in.loss));
             let losses = [slot.loss, slot.loss_in];
             sample

@@ -39,8 +39,8 @@ use budget::{Worth, split};
 use downlink::Downlink;
 use load::Load;
 use picture::{Bounds, Picture, Share};
-use sound::Sound;
 pub use sound::SoundPlan;
+use sound::{Hearing, Sound};
 pub use worth::{layer_picture_bps, single_picture_bps};
 
 /// Round trips this much above the link's shortest mean a queue, in milliseconds. Lower takes jitter
@@ -87,6 +87,8 @@ pub struct LinkFigures {
     pub rtt_ms: Option<f64>,
     /// Share of the others' packets lost on it, 0 to 1.
     pub loss_in: f64,
+    /// What comes over it, in bit/s of payload.
+    pub received_bps: u64,
 }
 
 /// One of one's own pictures.
@@ -139,6 +141,8 @@ pub(crate) struct Wanted {
     pub(crate) camera: [bool; SFU_LAYERS],
     pub(crate) screen: [bool; SFU_LAYERS],
     pub(crate) shown: BTreeMap<MemberId, (u32, u32)>,
+    /// Most copies of the sound that a member asks for.
+    pub(crate) sound_copies: u8,
 }
 
 /// The controller, see the module's documentation.
@@ -147,6 +151,7 @@ pub(crate) struct Quality {
     camera: Picture,
     screen: Picture,
     sound: Sound,
+    hearing: Hearing,
     load: Load,
     downlink: Downlink,
     paths: BTreeMap<LinkId, Path>,
@@ -197,6 +202,7 @@ impl Default for Quality {
             camera: Picture::new(MediaSource::Camera),
             screen: Picture::new(MediaSource::Screen),
             sound: Sound::default(),
+            hearing: Hearing::default(),
             load: Load::default(),
             downlink: Downlink::default(),
             paths: BTreeMap::new(),
@@ -223,6 +229,11 @@ impl Quality {
         let direct = direct.filter(|figures| figures.link.peer != LinkPeer::Sfu);
         let loss_in = direct.map(|figures| figures.loss_in).fold(0.0, f64::max);
         self.downlink.handle(now, loss_in);
+        let sfu = report.links.iter().find(|it| it.link.peer == LinkPeer::Sfu);
+        match sfu {
+            Some(sfu) => self.hearing.handle(now, sfu.loss_in, sfu.received_bps),
+            None => self.hearing = Hearing::default(),
+        }
         self.report = report;
         self.decide(now, wanted, saves_data);
     }
@@ -242,6 +253,11 @@ impl Quality {
     /// Members whose path carries no picture, while others get one.
     pub(crate) fn held(&self) -> &[MemberId] {
         self.camera.held()
+    }
+
+    /// How many copies of their sound the others are asked for, through the server.
+    pub(crate) fn asked_copies(&self) -> u8 {
+        self.hearing.copies()
     }
 
     /// What others are asked for at most.
@@ -312,11 +328,11 @@ impl Quality {
         }
         let is_at_best = self.camera.is_at_best() && self.screen.is_at_best();
         self.files_bps = files_bps.filter(|_| !is_at_best);
-        self.decide_sound(now, links);
+        self.decide_sound(now, links, wanted.sound_copies);
         self.report = report;
     }
 
-    fn decide_sound(&mut self, now: Instant, links: &[LinkFigures]) {
+    fn decide_sound(&mut self, now: Instant, links: &[LinkFigures], asked_copies: u8) {
         let known = links.iter().map(|figures| figures.target_bps);
         let largest = |most: f64, figures: &LinkFigures| most.max(figures.loss);
         let signal = sound::Signal {
@@ -326,6 +342,7 @@ impl Quality {
                 .iter()
                 .any(|picture| picture.plan().is_some() && !picture.is_sound_only()),
             is_forwarded: links.iter().any(|it| it.link.peer == LinkPeer::Sfu),
+            asked_copies,
         };
         self.sound.handle(now, signal);
     }

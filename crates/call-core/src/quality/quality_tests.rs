@@ -26,6 +26,7 @@ fn figures(id: u32, target_kbps: u64) -> LinkFigures {
         loss: 0.0,
         rtt_ms: Some(50.0),
         loss_in: 0.0,
+        received_bps: 0,
     }
 }
 

@@ -136,6 +136,7 @@ impl World {
                     server: server.to_owned(),
                     voice: VoiceView::default(),
                     low_data: false,
+                    tint: None,
                     muted: false,
                     camera_on: true,
                     sealed_media: true,

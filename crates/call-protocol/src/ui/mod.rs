@@ -92,6 +92,11 @@ pub enum UiCommand {
         /// New state.
         on: bool,
     },
+    /// The colour one is shown in where there is no picture; used at once and kept.
+    SetTint {
+        /// Below [`crate::limits::TINTS`]; none leaves the choice to those who look.
+        tint: Option<u8>,
+    },
     /// How loud a member is heard here, until they leave.
     SetMemberVolume {
         /// Whom.
@@ -451,6 +456,8 @@ pub struct SettingsView {
     pub voice: VoiceView,
     /// Whether pictures are kept small to save data.
     pub low_data: bool,
+    /// The colour one chose to be shown in.
+    pub tint: Option<u8>,
 }
 
 /// The parts of the microphone's voice processing.
@@ -648,6 +655,8 @@ pub struct MemberView {
     /// Whether their picture is held back, because the path carries nothing but sound; only while
     /// their camera is on.
     pub sound_only: bool,
+    /// The colour they chose to be shown in.
+    pub tint: Option<u8>,
 }
 
 /// The connection to a member.
