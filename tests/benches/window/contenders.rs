@@ -117,7 +117,19 @@ pub(crate) async fn ours(room: &Room) -> Cost {
                 audio: "none",
                 record: None,
             };
-            member_with(&server.url, Some(code), &options, &[])
+            // They look at the window's person alone, and one of them as large as can be: nobody's
+            // machine is in question but this one's.
+            let anna = if number == 1 {
+                "Anna=1280x720"
+            } else {
+                "Anna=320x180"
+            };
+            member_with(
+                &server.url,
+                Some(code),
+                &options,
+                &["--tile", "none", "--tile", anna],
+            )
         })
         .collect();
     let drawn =
