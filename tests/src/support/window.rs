@@ -59,6 +59,8 @@ impl Window {
             .env("NO_AT_BRIDGE", "1")
             .env_remove("WAYLAND_DISPLAY")
             .stdin(Stdio::null())
+            // What services of its bus print is no part of what a benchmark prints.
+            .stdout(Stdio::null())
             .spawn()
             .map_err(|error| format!("WebKitWebDriver: {error}"))?;
         let capabilities = json!({

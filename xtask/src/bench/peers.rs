@@ -17,27 +17,35 @@ const STAMP: &str = "installed-lock.json";
 /// Builds, installs and runs the benchmark of files; the tables.
 pub(super) fn bench_files(workspace: &Workspace, arguments: &[&str]) -> Result<String> {
     let packages = install_packages(workspace)?;
-    bench(
-        workspace,
-        "files",
-        arguments,
-        &[("PEER_PACKAGES", packages)],
-    )
+    build(workspace, &[])?;
+    let environment = [("PEER_PACKAGES", packages)];
+    bench(workspace, "files", arguments, &environment)
 }
 
 /// Builds and runs the benchmark of calls over bad networks; the tables.
 pub(super) fn bench_networks(workspace: &Workspace, arguments: &[&str]) -> Result<String> {
+    build(workspace, &[])?;
     bench(workspace, "networks", arguments, &[])
 }
 
 /// Builds the app and runs the benchmarks of its window; the tables.
 pub(super) fn bench_window(workspace: &Workspace) -> Result<String> {
     ui::build(workspace)?;
-    let mut build = process::cargo(workspace.root());
-    build.args(["build", "--release", "--package", "visavis"]);
-    process::run(build.args(FEATURES))?;
+    // Together, so that what they share is built once.
+    build(
+        workspace,
+        &[&["--package", "visavis"], &FEATURES[..]].concat(),
+    )?;
     let calls = bench(workspace, "window", &[], &[])?;
     Ok(format!("{calls}\n{}", ui::responsiveness(workspace)?))
+}
+
+/// Builds client and server, and what `more` says.
+fn build(workspace: &Workspace, more: &[&str]) -> Result<()> {
+    let packages = ["--package", "call-client", "--package", "call-server"];
+    let mut command = process::cargo(workspace.root());
+    command.args(["build", "--release", "--bins"]);
+    process::run(command.args(packages).args(more))
 }
 
 fn bench(
@@ -46,15 +54,6 @@ fn bench(
     arguments: &[&str],
     environment: &[(&str, PathBuf)],
 ) -> Result<String> {
-    process::run(process::cargo(workspace.root()).args([
-        "build",
-        "--release",
-        "--package",
-        "call-client",
-        "--package",
-        "call-server",
-        "--bins",
-    ]))?;
     // The benchmark itself only starts and counts: the development profile, as built for the tests.
     let mut command = process::cargo(workspace.root());
     command

@@ -94,7 +94,8 @@ impl Recorder {
         })
     }
 
-    /// Tells a member's name, before their media arrives.
+    /// Tells a member's name; what came of them before is not recorded, because it comes over other
+    /// threads and there would be no name for its file.
     pub(crate) fn name(&self, member: MemberId, name: &str) {
         self.stems
             .lock()
@@ -104,7 +105,9 @@ impl Recorder {
 
     /// Records a picture. Never waits.
     pub(crate) fn picture(&self, member: MemberId, source: MediaSource, picture: &I420Frame) {
-        let mut stem = self.stem(member);
+        let Some(mut stem) = self.stem(member) else {
+            return;
+        };
         if source == MediaSource::Screen {
             stem.push_str("-screen");
         }
@@ -115,16 +118,15 @@ impl Recorder {
 
     /// Records 10 ms of sound. Never waits.
     pub(crate) fn sound(&self, member: MemberId, samples: &[f32]) {
-        if self
-            .sound
-            .try_send((self.stem(member), samples.to_vec()))
-            .is_err()
-        {
+        let Some(stem) = self.stem(member) else {
+            return;
+        };
+        if self.sound.try_send((stem, samples.to_vec())).is_err() {
             self.dropped_blocks.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn stem(&self, member: MemberId) -> String {
+    fn stem(&self, member: MemberId) -> Option<String> {
         self.stems
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -283,9 +285,8 @@ impl Stems {
         self.by_member.insert(member, stem);
     }
 
-    fn of(&mut self, member: MemberId) -> String {
-        self.name(member, "member");
-        self.by_member.get(&member).cloned().unwrap_or_default()
+    fn of(&self, member: MemberId) -> Option<String> {
+        self.by_member.get(&member).cloned()
     }
 }
 
@@ -342,13 +343,16 @@ mod tests {
         stems.name(MemberId(1), "Bo");
         stems.name(MemberId(2), "bo");
         let got = [1, 2, 1, 9].map(|member| stems.of(MemberId(member)));
-        assert_eq!(got, ["Bo", "bo-2", "Bo", "member"]);
+        let want = [Some("Bo"), Some("bo-2"), Some("Bo"), None];
+        assert_eq!(got.each_ref().map(Option::as_deref), want);
     }
 
     #[test]
     fn media_ends_up_in_the_members_files() {
         let directory = tempfile::tempdir().unwrap();
         let recorder = Recorder::start(&directory.path().join("new")).unwrap();
+        // Before there is a name.
+        recorder.sound(MemberId(1), &[0.25; 480]);
         recorder.name(MemberId(1), "Ann");
         for scale in [1, 2, 1] {
             let picture = I420Frame::black(32 * scale, 16 * scale, Instant::now());
