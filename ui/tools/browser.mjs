@@ -41,6 +41,21 @@ function findChromium() {
   return [process.env.CHROMIUM, ...NAMES].find((path) => path && existsSync(path)) ?? null;
 }
 
+/**
+ * The browser's helpers outlive it for a moment and write into its profile meanwhile. What cannot be
+ * removed for two seconds stays: it is in the system's folder for such things.
+ */
+async function removeProfile(profile) {
+  for (let attempt = 0; attempt < 20; attempt += 1) {
+    try {
+      rmSync(profile, { recursive: true, force: true });
+      return;
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
+
 /** Starts a browser with one page; `send` speaks to the browser itself. `setUp` is a script that runs before any of a page's own. */
 export async function openBrowser(setUp = "") {
   const program = findChromium();
@@ -65,7 +80,7 @@ export async function openBrowser(setUp = "") {
     browser.kill("SIGKILL");
     await ended;
     server.close();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    await removeProfile(profile);
   };
   return { page, send, close };
 }
