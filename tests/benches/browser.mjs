@@ -20,10 +20,13 @@ const FLAGS = [
   '--disable-features=WebRtcHideLocalIpsWithMdns',
 ]
 
-// `pages` are [URL of a file, content type] by path; the program is named by CHROMIUM. What the page
+const COMMON = { '/page.mjs': [new URL('page.mjs', import.meta.url), 'text/javascript'] }
+
+// `pages` are [URL of a file, content type] by path, beside /page.mjs; the program is named by CHROMIUM. What the page
 // says is written to standard output, line by line. Returns what passes on a command, and what ends it.
 // Without a window unless `isShown`.
 export async function browse(pages, flags = [], isShown = false) {
+  const served = { ...COMMON, ...pages }
   let commands = null
   const server = createServer((request, response) => {
     if (request.url === '/commands') {
@@ -37,8 +40,8 @@ export async function browse(pages, flags = [], isShown = false) {
         process.stdout.write(`${body}\n`)
         response.end()
       })
-    } else if (pages[request.url]) {
-      const [file, type] = pages[request.url]
+    } else if (served[request.url]) {
+      const [file, type] = served[request.url]
       response.writeHead(200, { 'content-type': type })
       response.end(readFileSync(file))
     } else {

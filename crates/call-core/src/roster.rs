@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use call_protocol::peer::{Profile, clean_name};
+use call_protocol::peer::{Profile, clean_name, clean_tint};
 use call_protocol::ui::{LinkView, MemberView};
 use call_protocol::{MemberId, VideoCodec, limits};
 
@@ -126,7 +126,7 @@ impl Member {
         self.sharing = profile.sharing;
         self.sound_only = profile.sound_only || profile.sound_only_for.contains(&me);
         self.asks_copies = profile.sound_copies;
-        self.tint = profile.tint.filter(|tint| *tint < limits::TINTS);
+        self.tint = clean_tint(profile.tint);
     }
 }
 

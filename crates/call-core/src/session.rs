@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use call_e2ee::{RoomCode, SeedStream};
 use call_protocol::channel::PeerMessage;
-use call_protocol::peer::{Profile, clean_name};
+use call_protocol::peer::{Profile, clean_name, clean_tint};
 use call_protocol::ui::frame::SELF_MEMBER;
 use call_protocol::ui::{
     AppView, DeviceKind, DeviceState, MOST_VOLUME_PERCENT, SettingsView, SoundTestState, UiCommand,
@@ -76,7 +76,7 @@ impl Session {
             server: config.server.trim().to_owned(),
             voice: config.voice,
             low_data: config.low_data,
-            tint: config.tint.filter(|tint| *tint < limits::TINTS),
+            tint: clean_tint(config.tint),
         };
         let muted = config.muted;
         let mut session = Self {
@@ -308,7 +308,7 @@ impl Session {
             }
             UiCommand::SetTint { tint } => {
                 self.set_settings(SettingsView {
-                    tint: tint.filter(|tint| *tint < limits::TINTS),
+                    tint: clean_tint(tint),
                     ..self.settings.clone()
                 });
                 self.refresh(now);

@@ -171,12 +171,7 @@ fn run(talk: &Talk, config: PathConfig, plan: &Plan) -> Outcome {
                 if !stalled {
                     for (seq, timestamp, payload) in held.drain(..) {
                         let red = Red::read(&payload).expect("what the writer wrote");
-                        mixer.handle_packet(at, MEMBER, seq, timestamp, red.frame.clone());
-                        for copy in red.into_copies() {
-                            let seq = seq.wrapping_sub(copy.packets_before);
-                            let timestamp = timestamp.wrapping_sub(copy.ticks_before);
-                            mixer.handle_copy(at, MEMBER, seq, timestamp, copy.frame);
-                        }
+                        mixer.handle_packet(at, MEMBER, seq, timestamp, red);
                     }
                 }
             }

@@ -47,6 +47,11 @@ pub struct Profile {
     pub sound_copies: u8,
 }
 
+/// A colour there is, or none.
+pub fn clean_tint(tint: Option<u8>) -> Option<u8> {
+    tint.filter(|tint| *tint < limits::TINTS)
+}
+
 fn is_zero(copies: &u8) -> bool {
     *copies == 0
 }

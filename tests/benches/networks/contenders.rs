@@ -85,26 +85,19 @@ impl Contender {
                     let environment = [("CHROMIUM", program.clone())];
                     let mut end =
                         Lines::start_commanded(namespace, "node".as_ref(), &files, &environment);
-                    told(&mut end, "ready");
+                    end.reported("ready");
                     end
                 };
                 let (mut ann, mut bo) = (start(0), start(1));
                 ann.say(&json!({ "type": "offer" }));
-                bo.say(&told(&mut ann, "description"));
-                ann.say(&told(&mut bo, "description"));
+                bo.say(&ann.reported("description"));
+                ann.say(&bo.reported("description"));
                 bo.say(&json!({ "type": "wait" }));
-                told(&mut bo, "shown");
+                bo.reported("shown");
                 Pair::Browsers { _ann: ann, bo }
             }
         }
     }
-}
-
-fn told(lines: &mut Lines, kind: &str) -> Value {
-    lines.until(kind, |line| {
-        assert!(line["type"] != "error", "{line}");
-        line["type"] == kind
-    })
 }
 
 /// Two ends in a call; what the second sees of the first is measured.
@@ -139,7 +132,7 @@ impl Pair {
         }
         match self {
             Self::Ours { room, .. } => of_stats(&room.bo.seen[from..]),
-            Self::Browsers { bo, .. } => of_browser(&told(bo, "measured")),
+            Self::Browsers { bo, .. } => of_browser(&bo.reported("measured")),
         }
     }
 

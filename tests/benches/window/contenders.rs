@@ -190,16 +190,16 @@ pub(crate) fn browser(room: &Room, program: &Path) -> Cost {
         let mut environment = vec![("CHROMIUM", program.to_owned())];
         environment.extend(display.map(|name| ("DISPLAY", PathBuf::from(name))));
         let mut end = Lines::start_commanded(None, "node".as_ref(), &args, &environment);
-        told(&mut end, "ready");
+        end.reported("ready");
         end
     };
     let mut window = start((1280, 720), Some(&display.name));
     let mut others = start(room.others, None);
     others.say(&json!({ "type": "offer", "cameras": room.people - 1 }));
-    window.say(&told(&mut others, "description"));
-    others.say(&told(&mut window, "description"));
+    window.say(&others.reported("description"));
+    others.say(&window.reported("description"));
     window.say(&json!({ "type": "wait", "cameras": room.people - 1 }));
-    told(&mut window, "shown");
+    window.reported("shown");
     window.watch(SETTLE);
     let count = |window: &mut Lines| {
         let from = window.seen.len();
@@ -228,11 +228,4 @@ fn clip(folder: &TempDir, (width, height): (u32, u32)) -> PathBuf {
     }
     y4m.flush().expect("pictures can be written");
     path
-}
-
-fn told(lines: &mut Lines, kind: &str) -> Value {
-    lines.until(kind, |line| {
-        assert!(line["type"] != "error", "{line}");
-        line["type"] == kind
-    })
 }

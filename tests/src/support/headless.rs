@@ -146,6 +146,18 @@ impl Lines {
         self.until_from(0, what, matches)
     }
 
+    /// The first report of this type of a program that names its reports so, as the peers of benchmarks
+    /// do.
+    ///
+    /// # Panics
+    /// When it reports an error, or none comes within [`PATIENCE`].
+    pub fn reported(&mut self, kind: &str) -> Value {
+        self.until(kind, |line| {
+            assert!(line["type"] != "error", "{line}");
+            line["type"] == kind
+        })
+    }
+
     /// As [`Self::until`], not looking at the first `skipped` lines.
     ///
     /// # Panics

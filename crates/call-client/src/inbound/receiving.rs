@@ -303,15 +303,14 @@ impl Receiving {
         let Some(member) = self.members.get_mut(&packet.member) else {
             return;
         };
-        // Sealed sound carries copies of earlier frames, counted as the sealer counts.
-        let (frame, red) = match packet.counter.map(|_| Red::read(&packet.payload)) {
-            Some(Some(red)) => (red.frame.clone(), Some(red)),
-            None => (packet.payload.clone(), None),
-            Some(None) => {
-                self.dropped += 1;
-                tracing::trace!("sound of another format");
-                return;
-            }
+        let red = match packet.counter {
+            Some(_) => Red::read(&packet.payload),
+            None => Some(packet.payload.clone().into()),
+        };
+        let Some(red) = red else {
+            self.dropped += 1;
+            tracing::trace!("sound of another format");
+            return;
         };
         let sound = &mut member.sound;
         let link = packet.origin.link;
@@ -337,20 +336,8 @@ impl Receiving {
         }
         let Some(place) = place else { return };
         sound.bytes += packet.payload.len() as u64;
-        let (
-            Place {
-                sequence,
-                timestamp,
-            },
-            member,
-        ) = (place, packet.member);
-        let mut mixer = self.mixer();
-        mixer.handle_packet(now, member, sequence, timestamp, frame);
-        for copy in red.into_iter().flat_map(Red::into_copies) {
-            let sequence = sequence.wrapping_sub(copy.packets_before);
-            let timestamp = timestamp.wrapping_sub(copy.ticks_before);
-            mixer.handle_copy(now, member, sequence, timestamp, copy.frame);
-        }
+        self.mixer()
+            .handle_packet(now, packet.member, place.sequence, place.timestamp, red);
     }
 
     /// Does what is due. Then drain [`Self::poll_output`].

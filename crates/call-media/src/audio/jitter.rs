@@ -209,9 +209,7 @@ impl JitterBuffer {
         let Some(highest) = self.highest_seq else {
             return self.restart(now, seq, timestamp, payload);
         };
-        let seq = highest + i64::from(seq.wrapping_sub(highest as u16) as i16);
-        let timestamp = self.highest_timestamp
-            + i64::from(timestamp.wrapping_sub(self.highest_timestamp as u32) as i32);
+        let (seq, timestamp) = self.unwrap_place(highest, seq, timestamp);
         if (seq - highest).abs() > RESTART_DISTANCE {
             tracing::debug!(distance = seq - highest, "audio stream restarted");
             return self.restart(now, seq as u16, timestamp as u32, payload);
@@ -248,9 +246,7 @@ impl JitterBuffer {
         let Some(highest) = self.highest_seq.filter(|_| is_size) else {
             return;
         };
-        let seq = highest + i64::from(seq.wrapping_sub(highest as u16) as i16);
-        let timestamp = self.highest_timestamp
-            + i64::from(timestamp.wrapping_sub(self.highest_timestamp as u32) as i32);
+        let (seq, timestamp) = self.unwrap_place(highest, seq, timestamp);
         // What lies before the first packet of all is no part of what is played.
         let is_before = self.state != State::Playing
             && self.packets.first().is_none_or(|(first, _)| seq < first);
@@ -522,6 +518,15 @@ impl JitterBuffer {
         self.state = State::Buffering {
             until: now + target,
         };
+    }
+
+    /// The number and timestamp nearest to the newest ones.
+    fn unwrap_place(&self, highest: i64, seq: u16, timestamp: u32) -> (i64, i64) {
+        let newest = self.highest_timestamp;
+        (
+            highest + i64::from(seq.wrapping_sub(highest as u16) as i16),
+            newest + i64::from(timestamp.wrapping_sub(newest as u32) as i32),
+        )
     }
 
     /// Notes `seq` as received; false if it already was, or is older than can be told.

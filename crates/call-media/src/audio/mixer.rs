@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use call_protocol::MemberId;
 use call_protocol::limits::ROOM_MEMBERS;
 
 use super::codec::CodecError;
 use super::format::{BLOCK_SAMPLES, Block};
 use super::receive::TrackReceiver;
+use super::red::Red;
 
 /// How loud a member is right now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,32 +60,19 @@ impl Mixer {
         self.receivers.remove(&member);
     }
 
-    /// Hands a packet to a member's track; dropped if there is none.
+    /// Hands a packet to a member's track, as [`TrackReceiver::handle_packet`] takes it; dropped if there
+    /// is none.
     pub fn handle_packet(
         &mut self,
         now: Instant,
         member: MemberId,
         seq: u16,
         timestamp_48khz: u32,
-        payload: Bytes,
+        sound: impl Into<Red>,
     ) {
         match self.receivers.get_mut(&member) {
-            Some(receiver) => receiver.handle_packet(now, seq, timestamp_48khz, payload),
+            Some(receiver) => receiver.handle_packet(now, seq, timestamp_48khz, sound),
             None => tracing::trace!(%member, "audio packet of an unknown member dropped"),
-        }
-    }
-
-    /// Hands a copy of an earlier packet to a member's track, in case that one is missing.
-    pub fn handle_copy(
-        &mut self,
-        now: Instant,
-        member: MemberId,
-        seq: u16,
-        timestamp_48khz: u32,
-        payload: Bytes,
-    ) {
-        if let Some(receiver) = self.receivers.get_mut(&member) {
-            receiver.handle_copy(now, seq, timestamp_48khz, payload);
         }
     }
 
@@ -170,6 +157,8 @@ fn soft_limit(sample: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::audio::codec::{AudioEncoder, AudioEncoderConfig, OpusEncoder};
     use crate::audio::format::FRAME_SAMPLES;

@@ -7,12 +7,11 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::codec::{AudioDecoder, CodecError, OpusDecoder};
 use super::format::{BLOCK_SAMPLES, Block, FRAME_SAMPLES, Frame};
 use super::jitter::{JitterBuffer, JitterStats, Pull};
 use super::level::{SILENCE_DBOV, VoiceDetector, level_dbov};
+use super::red::Red;
 use super::stretch::PlayoutBuffer;
 
 /// Largest volume: twice the amplitude, +6 dB. More only makes the limiter work.
@@ -74,15 +73,22 @@ impl TrackReceiver {
         }
     }
 
-    /// Takes a packet: RTP sequence number, timestamp at 48 kHz, opened payload.
-    pub fn handle_packet(&mut self, now: Instant, seq: u16, timestamp_48khz: u32, payload: Bytes) {
-        self.jitter
-            .handle_packet(now, seq, timestamp_48khz, payload);
-    }
-
-    /// Takes a copy of an earlier packet, in case that one is missing.
-    pub fn handle_copy(&mut self, now: Instant, seq: u16, timestamp_48khz: u32, payload: Bytes) {
-        self.jitter.handle_copy(now, seq, timestamp_48khz, payload);
+    /// Takes a packet: RTP sequence number, timestamp at 48 kHz, the opened frame, with copies of
+    /// earlier ones if it carries any.
+    pub fn handle_packet(
+        &mut self,
+        now: Instant,
+        seq: u16,
+        timestamp_48khz: u32,
+        sound: impl Into<Red>,
+    ) {
+        let Red { frame, copies } = sound.into();
+        self.jitter.handle_packet(now, seq, timestamp_48khz, frame);
+        for copy in copies.into_iter().flatten() {
+            let seq = seq.wrapping_sub(copy.packets_before);
+            let timestamp = timestamp_48khz.wrapping_sub(copy.ticks_before);
+            self.jitter.handle_copy(now, seq, timestamp, copy.frame);
+        }
     }
 
     /// Produces the next 10 ms as decoded, before [`TrackReceiver::apply_volume`]. Called every
@@ -202,6 +208,8 @@ impl TrackReceiver {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use bytes::Bytes;
 
     use super::*;
     use crate::audio::codec::{AudioEncoder, AudioEncoderConfig, OpusEncoder};

@@ -86,7 +86,18 @@ impl RedWriter {
 pub struct Red {
     /// Its own frame.
     pub frame: Bytes,
-    copies: [Option<Copied>; MOST_READ],
+    /// The frames sent before, oldest first.
+    pub copies: [Option<Copied>; MOST_READ],
+}
+
+/// A frame alone.
+impl From<Bytes> for Red {
+    fn from(frame: Bytes) -> Self {
+        Self {
+            frame,
+            copies: [const { None }; MOST_READ],
+        }
+    }
 }
 
 /// A frame sent before.
@@ -139,11 +150,6 @@ impl Red {
         let frame = payload.slice(at..);
         (!frame.is_empty()).then_some(Self { frame, copies })
     }
-
-    /// The frames sent before, oldest first.
-    pub fn into_copies(self) -> impl Iterator<Item = Copied> {
-        self.copies.into_iter().flatten()
-    }
 }
 
 #[cfg(test)]
@@ -155,11 +161,10 @@ mod tests {
     }
 
     fn read(payload: &Bytes) -> (Bytes, Vec<(u16, u32, Bytes)>) {
-        let red = Red::read(payload).unwrap();
-        let own = red.frame.clone();
-        let copies = red.into_copies();
+        let Red { frame, copies } = Red::read(payload).unwrap();
+        let copies = copies.into_iter().flatten();
         let copies = copies.map(|it| (it.packets_before, it.ticks_before, it.frame));
-        (own, copies.collect())
+        (frame, copies.collect())
     }
 
     #[test]
@@ -230,9 +235,9 @@ mod tests {
                 .collect();
             state = state.wrapping_add(1);
             if let Some(red) = Red::read(&Bytes::from(bytes.clone())) {
-                let own = red.frame.len();
-                let copied: usize = red.into_copies().map(|it| it.frame.len()).sum();
-                assert!(own + copied < bytes.len());
+                let copies = red.copies.iter().flatten();
+                let copied: usize = copies.map(|it| it.frame.len()).sum();
+                assert!(red.frame.len() + copied < bytes.len());
             }
         }
     }
