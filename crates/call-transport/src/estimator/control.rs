@@ -249,6 +249,16 @@ impl RateControl {
         }
     }
 
+    /// Losses had bounded `bps`, and turn out to be the same with less.
+    pub(super) fn handle_given_back(&mut self, bps: f64) {
+        if self.is_draining() {
+            return;
+        }
+        let most_bps = self.capacity_bps.map_or(MAX_BPS, |bps| RESUME * bps);
+        let bps = bps.clamp(MIN_BPS, most_bps.max(MIN_BPS));
+        self.target_bps = self.target_bps.max(bps);
+    }
+
     fn is_queue(&mut self, sight: Sight) -> bool {
         let limit_ms = self.limit_ms();
         if sight.queue_ms <= limit_ms {

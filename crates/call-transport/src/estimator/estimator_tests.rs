@@ -2,6 +2,7 @@
 
 use super::control::MIN_BPS;
 use super::*;
+use call_lab::random::Random;
 use rtc::rtcp::transport_feedbacks::cc_feedback_report::Ecn;
 
 /// A bottleneck with a drop-tail queue, fed at the estimator's target, feedback every 50 ms.
@@ -14,6 +15,8 @@ struct Path {
     lost: u64,
     sent: u64,
     loss_every: u64,
+    loss: f64,
+    random: Random,
 }
 
 impl Path {
@@ -28,6 +31,8 @@ impl Path {
             lost: 0,
             sent: 0,
             loss_every: u64::MAX,
+            loss: 0.0,
+            random: Random::new(1),
         }
     }
 
@@ -45,7 +50,9 @@ impl Path {
                 let size = 1_100;
                 let queue_ms = (self.free_at_ms - sent_ms).max(0.0);
                 self.sent += 1;
-                let arrived = queue_ms < 300.0 && !self.sent.is_multiple_of(self.loss_every);
+                let is_lost =
+                    self.sent.is_multiple_of(self.loss_every) || self.random.unit() < self.loss;
+                let arrived = queue_ms < 300.0 && !is_lost;
                 if arrived {
                     self.free_at_ms =
                         self.free_at_ms.max(sent_ms) + size as f64 * 8e3 / capacity_bps;
@@ -122,6 +129,30 @@ fn loss_by_chance_is_tolerated_up_to_what_can_be_repaired() {
             (least..most).contains(&target),
             "1 in {loss_every}: {target}"
         );
+    }
+}
+
+#[test]
+fn losses_by_chance_that_begin_cost_one_trial() {
+    for loss in [0.05, 0.1, 0.2, 0.25] {
+        for (seed, sender_bps) in [(1, 1e7), (2, 1e7), (3, 6e5), (4, 6e5), (5, 3e5)] {
+            let mut path = Path::new();
+            path.random = Random::new(seed);
+            path.run(2.0, 3e6, sender_bps);
+            let before = path.target().min(2.0 * sender_bps);
+            path.loss = loss;
+            let mut below_s = 0.0;
+            for _ in 0..100 {
+                path.run(0.1, 3e6, sender_bps);
+                if path.target() < 0.8 * before {
+                    below_s += 0.1;
+                }
+            }
+            assert!(
+                below_s < 3.0,
+                "{loss} lost, {sender_bps} sent: {below_s} s below"
+            );
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 //! Losses by chance (radio) do not get fewer when less is sent, those of a full queue do. So up to
 //! [`TOLERATED`] nothing is bounded at all; beyond that the bound goes to what arrived, once, and
 //! then it is looked whether that helped. If it did not, the losses are the path's and tolerated, and
-//! what was allowed before is given back. That goes up to [`MOST_TOLERATED`]; above, the bound falls as
-//! in Google congestion control (draft-ietf-rmcat-gcc-02, section 6).
+//! what was sent and allowed before is given back. That goes up to [`MOST_TOLERATED`]; above, the bound
+//! falls as in Google congestion control (draft-ietf-rmcat-gcc-02, section 6).
 //!
 //! Invariants: the bound never rises above what the caller limits it to, nor falls below [`MIN_BPS`],
 //! which is sent anyway and from where the way back would be long; nothing is concluded from fewer than
-//! [`LEAST_PACKETS`] packets.
+//! [`LEAST_PACKETS`] packets, nor from what chance makes of a share that is tolerated.
 
 use std::collections::VecDeque;
 
@@ -27,10 +27,12 @@ const HOPELESS: f64 = 0.40;
 const CREDITED: f64 = 0.12;
 /// With more untold than that, rates are not made up for any further.
 const MOST_UNTOLD: f64 = 0.5;
-/// Tolerated beyond what was found to be the path's own, at least, and in standard deviations of what
-/// chance makes of it among so many packets.
+/// Tolerated beyond what was found to be the path's own, at least.
 const MARGIN: f64 = 0.05;
+/// And beyond any share, in standard deviations of what chance makes of it among so many packets.
+/// What was never tried is tolerated for less: a full queue's losses would be, too.
 const DEVIATIONS: f64 = 2.5;
+const UNTRIED_DEVIATIONS: f64 = 1.5;
 /// How long what was found holds.
 const REMEMBERED_MS: f64 = 30_000.0;
 /// Losses are judged over this long: in less, bursts look like more than they are (GCC: 1 s).
@@ -49,9 +51,24 @@ const RECOVERY_PER_S: f64 = 1.25;
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Trial {
     before: f64,
-    /// What was allowed before; given back if less did not help.
+    /// What was sent and allowed before; given back if less did not help.
+    rate_bps: f64,
     bound_bps: Option<f64>,
     judged_at_ms: f64,
+}
+
+/// Lost of all whatever is sent, as a trial found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Own {
+    share: f64,
+    /// Standard deviation of that, 0 for the most that is tolerated.
+    deviation: f64,
+    until_ms: f64,
+}
+
+/// The standard deviation of the share that is lost of `packets`, each with the chance `share`.
+fn deviation(share: f64, packets: usize) -> f64 {
+    (share * (1.0 - share) / packets.max(1) as f64).sqrt()
 }
 
 /// What feedback told of packets.
@@ -78,9 +95,7 @@ pub(super) struct LossJudge {
     untold: f64,
     share: f64,
     packets: usize,
-    /// Lost of all whatever is sent, as a trial found.
-    own: Option<f64>,
-    own_until_ms: f64,
+    own: Option<Own>,
     bound_bps: Option<f64>,
     trial: Option<Trial>,
     bounded_at_ms: f64,
@@ -95,7 +110,6 @@ impl Default for LossJudge {
             share: 0.0,
             packets: 0,
             own: None,
-            own_until_ms: 0.0,
             bound_bps: None,
             trial: None,
             bounded_at_ms: f64::MIN,
@@ -119,11 +133,12 @@ impl LossJudge {
 
     /// Lost of all, up to which nothing is bounded. Among few packets chance makes more of the same.
     fn tolerated(&self) -> f64 {
-        let Some(own) = self.own else {
-            return TOLERATED;
-        };
-        let deviation = (own * (1.0 - own) / self.packets.max(1) as f64).sqrt();
-        (own + MARGIN.max(DEVIATIONS * deviation)).max(TOLERATED)
+        let by_chance = UNTRIED_DEVIATIONS * deviation(TOLERATED, self.packets);
+        let own = self.own.map_or(0.0, |own| {
+            let seen = deviation(own.share, self.packets);
+            own.share + MARGIN.max(DEVIATIONS * own.deviation.hypot(seen))
+        });
+        own.max(TOLERATED + by_chance)
     }
 
     /// What losses allow, if they bound anything.
@@ -132,7 +147,8 @@ impl LossJudge {
     }
 
     /// What feedback told at `now_ms`, while `delivered_bps` arrived, the
-    /// target was `target_bps` and the round trip `rtt_ms`.
+    /// target was `target_bps` and the round trip `rtt_ms`. Returns the rate from before a trial that
+    /// found losses to be the path's own.
     pub(super) fn handle_reports(
         &mut self,
         now_ms: f64,
@@ -140,7 +156,7 @@ impl LossJudge {
         delivered_bps: f64,
         target_bps: f64,
         rtt_ms: f64,
-    ) {
+    ) -> Option<f64> {
         self.entries.push_back(Entry {
             at_ms: now_ms,
             told,
@@ -159,29 +175,45 @@ impl LossJudge {
         let elapsed_s = (now_ms - self.seen_at_ms).clamp(0.0, 300.0) / 1e3;
         self.seen_at_ms = now_ms;
         if total < LEAST_PACKETS {
-            return;
+            return None;
         }
         self.share = lost as f64 / total as f64;
         self.packets = total;
         self.untold = untold as f64 / (untold + total) as f64;
-        if now_ms > self.own_until_ms {
-            self.own = None;
-        }
-        if let Some(trial) = self.trial.filter(|trial| now_ms >= trial.judged_at_ms) {
-            self.trial = None;
-            if self.share > (HELPED * trial.before).min(CHANCE) {
-                let own = self.share.min(MOST_TOLERATED);
-                self.own = Some(self.own.map_or(own, |known| known.max(own)));
-                self.own_until_ms = now_ms + REMEMBERED_MS;
-                self.bound_bps = trial.bound_bps;
-                tracing::debug!(own = ?self.own, "losses are the path's own");
-            }
-        }
+        self.own = self.own.filter(|own| now_ms <= own.until_ms);
+        let given_back_bps = self.judge_trial(now_ms);
         if self.share <= self.tolerated() {
             self.recover(elapsed_s, target_bps);
         } else if self.trial.is_none() && now_ms >= self.bounded_at_ms + PAUSE_MS {
             self.bound(now_ms, delivered_bps, target_bps, rtt_ms);
         }
+        given_back_bps
+    }
+
+    fn judge_trial(&mut self, now_ms: f64) -> Option<f64> {
+        let trial = self.trial.filter(|trial| now_ms >= trial.judged_at_ms)?;
+        self.trial = None;
+        if self.share <= (HELPED * trial.before).min(CHANCE) {
+            return None;
+        }
+        let is_most = self.share >= MOST_TOLERATED;
+        let found = Own {
+            share: self.share.min(MOST_TOLERATED),
+            deviation: if is_most {
+                0.0
+            } else {
+                deviation(self.share, self.packets)
+            },
+            until_ms: now_ms + REMEMBERED_MS,
+        };
+        let known = self.own.filter(|known| known.share > found.share);
+        self.own = Some(known.map_or(found, |known| Own {
+            until_ms: found.until_ms,
+            ..known
+        }));
+        self.bound_bps = trial.bound_bps;
+        tracing::debug!(own = ?self.own, rate_bps = trial.rate_bps, "losses are the path's own");
+        Some(trial.rate_bps)
     }
 
     fn recover(&mut self, elapsed_s: f64, target_bps: f64) {
@@ -200,8 +232,9 @@ impl LossJudge {
         self.bounded_at_ms = now_ms;
         let before_bps = self.bound_bps.map_or(target_bps, |bps| bps.min(target_bps));
         // More than was found before is tried again, up to the most.
-        let is_tried =
-            self.own >= Some(MOST_TOLERATED) || self.share > HOPELESS.max(self.tolerated());
+        let hopeless = HOPELESS + UNTRIED_DEVIATIONS * deviation(HOPELESS, self.packets);
+        let is_tried = self.own.is_some_and(|own| own.share >= MOST_TOLERATED)
+            || self.share > hopeless.max(self.tolerated());
         let factor = if is_tried {
             1.0 - 0.5 * self.share
         } else {
@@ -220,6 +253,7 @@ impl LossJudge {
         if !is_tried && bound_bps > MIN_BPS {
             self.trial = Some(Trial {
                 before: self.share,
+                rate_bps: before_bps,
                 bound_bps: allowed_bps,
                 judged_at_ms: now_ms + WINDOW_MS + rtt_ms + PAUSE_MS,
             });

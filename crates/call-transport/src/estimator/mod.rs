@@ -126,7 +126,14 @@ impl Estimator {
         }
     }
 
-    fn probe(&mut self, now: Instant, now_ms: f64, reports: &[PacketReport], is_curious: bool) {
+    fn probe(
+        &mut self,
+        now: Instant,
+        now_ms: f64,
+        reports: &[PacketReport],
+        kept: f64,
+        is_curious: bool,
+    ) {
         let reported: Vec<Reported> = reports
             .iter()
             .map(|report| Reported {
@@ -135,7 +142,7 @@ impl Estimator {
                 bytes: report.size,
             })
             .collect();
-        if let Some(finding) = self.prober.handle_reports(now, &reported) {
+        if let Some(finding) = self.prober.handle_reports(now, &reported, kept) {
             tracing::debug!(?finding, "probed");
             self.control
                 .handle_finding(finding.carried_bps, finding.is_passed);
@@ -188,17 +195,18 @@ impl BandwidthEstimator for Estimator {
         let target_bps = self.control.target_bps();
         // Losses of a queue we see are answered by draining it.
         if !self.control.is_draining() {
-            self.loss.handle_reports(
-                now_ms,
-                Told {
-                    lost: total - arrived,
-                    total,
-                    untold,
-                },
-                self.received.bps(RATE_MS).unwrap_or(target_bps),
-                target_bps,
-                rtt_ms,
-            );
+            let told = Told {
+                lost: total - arrived,
+                total,
+                untold,
+            };
+            let delivered_bps = self.received.bps(RATE_MS).unwrap_or(target_bps);
+            let given_back_bps =
+                self.loss
+                    .handle_reports(now_ms, told, delivered_bps, target_bps, rtt_ms);
+            if let Some(bps) = given_back_bps {
+                self.control.handle_given_back(bps);
+            }
         }
         if arrived == 0 {
             return;
@@ -218,7 +226,7 @@ impl BandwidthEstimator for Estimator {
         if advice.is_rebased {
             self.queue.rebase();
         }
-        self.probe(now, now_ms, reports, advice.is_curious);
+        self.probe(now, now_ms, reports, kept, advice.is_curious);
         self.budget
             .set_estimate(self.control.target_bps(), self.control.is_draining());
     }

@@ -153,8 +153,14 @@ impl Prober {
         }
     }
 
-    /// Takes what was reported; returns what a cluster found once all of it is known.
-    pub(super) fn handle_reports(&mut self, now: Instant, fresh: &[Reported]) -> Option<Finding> {
+    /// Takes what was reported; returns what a cluster found once all of it is known. Of what passes
+    /// the bottleneck, `kept` is reported to arrive.
+    pub(super) fn handle_reports(
+        &mut self,
+        now: Instant,
+        fresh: &[Reported],
+        kept: f64,
+    ) -> Option<Finding> {
         let state = *self.probes.state();
         let over = |since: Instant, limit| now.saturating_duration_since(since) > limit;
         match state {
@@ -177,7 +183,7 @@ impl Prober {
                 }
                 *self.probes.state() = State::Idle;
                 self.reported.retain(|packet| packet.sent <= until);
-                let finding = evaluate(&mut self.reported);
+                let finding = evaluate(&mut self.reported, kept);
                 self.reported.clear();
                 finding
             }
@@ -190,15 +196,15 @@ impl Prober {
     }
 }
 
-/// The rate at which the packets of a cluster arrived.
-fn evaluate(packets: &mut [Reported]) -> Option<Finding> {
+/// The rate at which the packets of a cluster arrived, or would have without losses by chance.
+fn evaluate(packets: &mut [Reported], kept: f64) -> Option<Finding> {
     packets.sort_by_key(|packet| packet.sent);
     let arrived: Vec<(&Reported, f64)> = packets
         .iter()
         .filter_map(|packet| Some((packet, packet.arrived_ms?)))
         .collect();
     if arrived.len() < LEAST_PACKETS
-        || (arrived.len() as f64) < LEAST_ARRIVED * packets.len() as f64
+        || (arrived.len() as f64) < LEAST_ARRIVED * kept * packets.len() as f64
     {
         return None;
     }
@@ -219,7 +225,7 @@ fn evaluate(packets: &mut [Reported]) -> Option<Finding> {
         .filter(|(_, at)| *at > earliest)
         .map(|(packet, _)| packet.bytes as f64 * 8.0)
         .sum();
-    let arrived_bps = arrived_bits / (latest - earliest) * 1e3;
+    let arrived_bps = arrived_bits / kept / (latest - earliest) * 1e3;
     if !sent_bps.is_finite() || !arrived_bps.is_finite() {
         return None;
     }
@@ -239,7 +245,7 @@ mod tests {
 
     /// A cluster of 10 packets of 1000 bytes, one every `sent_ms`, arriving one every `arrived_ms`,
     /// and a packet after it; packets in `lost` do not arrive.
-    fn probe(sent_ms: u32, arrived_ms: f64, lost: &[u32]) -> Option<Finding> {
+    fn probe(sent_ms: u32, arrived_ms: f64, lost: &[u32], kept: f64) -> Option<Finding> {
         let start = Instant::now();
         let probes = Probes::default();
         let mut prober = Prober::new(probes.clone());
@@ -255,10 +261,10 @@ mod tests {
             bytes: 1_000,
         };
         let first: Vec<Reported> = (0..6).map(packet).collect();
-        assert_eq!(prober.handle_reports(start + MS * 90, &first), None);
+        assert_eq!(prober.handle_reports(start + MS * 90, &first, kept), None);
         probes.handle_ended(start + MS * 9 * sent_ms, true);
         let second: Vec<Reported> = (6..11).map(packet).collect();
-        let finding = prober.handle_reports(start + MS * 200, &second);
+        let finding = prober.handle_reports(start + MS * 200, &second, kept);
         assert_eq!(*probes.state(), State::Idle);
         finding
     }
@@ -272,7 +278,7 @@ mod tests {
             // Jitter pressed it together: still no more than was sent.
             (4, 2.0, 2e6, true),
         ] {
-            let finding = probe(sent_ms, arrived_ms, &[]).unwrap();
+            let finding = probe(sent_ms, arrived_ms, &[], 1.0).unwrap();
             assert!((finding.carried_bps - carried).abs() < 1e3, "{finding:?}");
             assert_eq!(finding.is_passed, is_passed, "{finding:?}");
         }
@@ -280,14 +286,24 @@ mod tests {
 
     #[test]
     fn a_cluster_that_lost_much_finds_nothing() {
-        assert!(probe(4, 4.0, &[3]).is_some());
-        assert_eq!(probe(4, 4.0, &[1, 3, 5, 7]), None);
+        assert!(probe(4, 4.0, &[3], 1.0).is_some());
+        assert_eq!(probe(4, 4.0, &[1, 3, 5], 1.0), None);
         let at_once = Reported {
             sent: Instant::now(),
             arrived_ms: Some(1.0),
             bytes: 1_000,
         };
-        assert_eq!(evaluate(&mut [at_once; 10]), None, "no time, no rate");
+        assert_eq!(evaluate(&mut [at_once; 10], 1.0), None, "no time, no rate");
+    }
+
+    #[test]
+    fn what_the_path_loses_anyway_is_made_up_for() {
+        let finding = probe(4, 4.0, &[1, 3, 5], 0.7).unwrap();
+        assert!(finding.is_passed, "{finding:?}");
+        assert!((finding.carried_bps - 2e6).abs() < 1e5, "{finding:?}");
+        let finding = probe(4, 8.0, &[1, 3, 5], 0.7).unwrap();
+        assert!(!finding.is_passed, "{finding:?}");
+        assert!((finding.carried_bps - 1e6).abs() < 1e5, "{finding:?}");
     }
 
     #[test]
@@ -303,7 +319,7 @@ mod tests {
             probes.handle_begun(start);
             probes.handle_ended(start, is_complete);
             assert_eq!(*probes.state() == State::Idle, !is_complete);
-            assert_eq!(prober.handle_reports(start + MS * 1_001, &[]), None);
+            assert_eq!(prober.handle_reports(start + MS * 1_001, &[], 1.0), None);
             assert_eq!(*probes.state(), State::Idle);
         }
     }
