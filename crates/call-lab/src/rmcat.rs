@@ -15,8 +15,8 @@ use std::time::Duration;
 use crate::link::Direction;
 use crate::network::{Jitter, Loss, PathConfig};
 
-/// Deviation of the jitter (RFC 8868, section 4.5.2).
-const JITTER: Duration = Duration::from_millis(5);
+/// Of the packets of all cases but ours about jitter (RFC 8868, section 4.5.2).
+const JITTER: Jitter = Jitter::Bounded(Duration::from_millis(5));
 /// Longest wait at the bottleneck (RFC 8867, section 4).
 const QUEUE: Duration = Duration::from_millis(300);
 
@@ -66,6 +66,8 @@ pub struct Case {
     pub tcp: Tcp,
     /// Chance of losing a packet on the way, both ways.
     pub loss: Loss,
+    /// Of every packet, both ways; none overtakes another.
+    pub jitter: Jitter,
     /// From a second on the propagation of every flow is this.
     pub reroute: Option<(u32, Duration)>,
 }
@@ -82,7 +84,7 @@ impl Case {
     pub fn access(&self, flow: usize) -> PathConfig {
         PathConfig {
             delay: self.flows[flow].delay,
-            jitter: Jitter::Bounded(JITTER),
+            jitter: self.jitter,
             loss: self.loss,
             ..PathConfig::default()
         }
@@ -99,6 +101,7 @@ fn case(section: &'static str, title: &'static str, seconds: u32, capacity: &[(u
         flows: Vec::new(),
         tcp: Tcp::None,
         loss: Loss::None,
+        jitter: JITTER,
         reroute: None,
     }
 }
@@ -244,6 +247,23 @@ pub fn ours() -> Vec<Case> {
             flows: vec![flow(0, 60)],
             reroute: Some((30, Duration::from_millis(90))),
             ..case("route", "40 ms longer each way from 30 s on", 60, &steady)
+        },
+        Case {
+            flows: vec![slower(flow(0, 60), 100)],
+            loss: Loss::Random(0.05),
+            jitter: Jitter::Normal(Duration::from_millis(25)),
+            ..case("moderate", "100 ± 25 ms each way, 5 % lost", 60, &steady)
+        },
+        Case {
+            flows: vec![slower(flow(0, 60), 250)],
+            loss: Loss::bursts(0.10, 3.0),
+            jitter: Jitter::Normal(Duration::from_millis(100)),
+            ..case(
+                "international",
+                "250 ± 100 ms each way, 10 % lost in bursts",
+                60,
+                &steady,
+            )
         },
         Case {
             flows: vec![Flow {

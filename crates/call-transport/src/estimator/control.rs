@@ -12,7 +12,8 @@
 //! that until the queue is gone, the lower the longer the queue, and then comes back close to
 //! it. The limit falls with the rate, so that of several flows the largest yields first: that makes them
 //! alike, whatever their round trips. A queue that does not fall while we send less is somebody
-//! else's: it becomes part of the path, and the limit rises for a while.
+//! else's: it becomes part of the path, and the limit rises for a while. One that is gone in packets
+//! from before we yielded was jitter: nothing follows but a higher limit.
 //!
 //! Invariants: `MIN_BPS ≤ target ≤ MAX_BPS`; the target does not grow while less is sent than
 //! it allows, and never beyond [`UNTESTED`] times what arrives; what grows beyond is tested by
@@ -96,6 +97,15 @@ const TOLERANCE_STEP: f64 = 2.0;
 const TOLERANCE_MOST: f64 = 8.0;
 const TOLERANCE_DECAY_PER_S: f64 = 0.93;
 
+/// Jitter looks like a queue of so many limits at least: pictures make shorter ones, which go as
+/// fast. Lower lets us queue more where there is no jitter.
+const NOISE_LIMITS: f64 = 3.0;
+/// What the limit then grows by, as a share of what was seen, and at most; and what is left of that
+/// after a second. More makes better use of a path with much jitter, and lets real queues grow there.
+const NOISE_SHARE: f64 = 0.5;
+const NOISE_MOST_MS: f64 = 150.0;
+const NOISE_DECAY_PER_S: f64 = 0.97;
+
 /// What was seen with one feedback.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Sight {
@@ -125,6 +135,8 @@ struct Drain {
     most_queue_ms: f64,
     /// Whether the rate was rising too fast for what arrived to be the capacity.
     is_guess: bool,
+    /// Target and capacity before.
+    before_bps: (f64, Option<f64>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -150,6 +162,8 @@ pub(super) struct RateControl {
     phase: Phase,
     capacity_bps: Option<f64>,
     tolerance: f64,
+    /// What the limit is raised by for jitter, in milliseconds.
+    noise_ms: f64,
     seen_at_ms: Option<f64>,
     is_limited: bool,
     queued_since_ms: Option<f64>,
@@ -168,6 +182,7 @@ impl RateControl {
             phase: Phase::Starting,
             capacity_bps: None,
             tolerance: 1.0,
+            noise_ms: 0.0,
             seen_at_ms: None,
             is_limited: false,
             queued_since_ms: None,
@@ -194,7 +209,7 @@ impl RateControl {
     /// The standing queue in milliseconds from which on we yield.
     fn limit_ms(&self) -> f64 {
         let halvings = (MAX_BPS / self.target_bps).log2().max(0.0);
-        self.tolerance * (LIMIT_MS + LIMIT_STEP_MS * halvings)
+        self.tolerance * (LIMIT_MS + LIMIT_STEP_MS * halvings) + self.noise_ms
     }
 
     pub(super) fn handle_sight(&mut self, sight: Sight, bound_bps: Option<f64>) -> Advice {
@@ -203,6 +218,7 @@ impl RateControl {
             .map_or(0.0, |at| (sight.now_ms - at).clamp(0.0, 300.0) / 1e3);
         self.seen_at_ms = Some(sight.now_ms);
         self.tolerance = (self.tolerance * TOLERANCE_DECAY_PER_S.powf(elapsed_s)).max(1.0);
+        self.noise_ms *= NOISE_DECAY_PER_S.powf(elapsed_s);
         if let Some(sent_bps) = sight.sent_bps {
             self.is_limited = sent_bps < LIMITED * self.target_bps;
         }
@@ -282,6 +298,7 @@ impl RateControl {
             long.or(just)
         };
         let measured = measured.unwrap_or(self.target_bps).max(MIN_BPS);
+        let before_bps = (self.target_bps, self.capacity_bps);
         self.capacity_bps = Some(match self.capacity_bps {
             Some(known) if !is_long || self.tolerance > COMPETING => measured.max(SMALLER * known),
             _ => measured,
@@ -293,6 +310,7 @@ impl RateControl {
             least_queue_ms: sight.queue_ms,
             most_queue_ms: sight.glance_ms,
             is_guess,
+            before_bps,
         });
         self.set_drain_target(sight, 0.0);
     }
@@ -330,6 +348,14 @@ impl RateControl {
             };
             self.capacity_bps = Some(capacity_bps.min(just_bps).max(least_bps));
         }
+        let is_unshown = sight.newest_sent_ms <= drain.began_ms;
+        if is_unshown
+            && sight.queue_ms <= GONE_LIMITS * limit_ms
+            && drain.most_queue_ms > NOISE_LIMITS * (limit_ms - self.noise_ms) + self.noise_ms
+        {
+            self.undo(drain);
+            return;
+        }
         let vain = (sight.now_ms - drain.vain_since_ms) / (PATIENCE_MS + sight.rtt_ms);
         let left_ms = self.set_drain_target(sight, vain);
         // What we think to have drained has to show, or it was somebody else's queue.
@@ -353,6 +379,14 @@ impl RateControl {
             return;
         }
         self.phase = Phase::Draining(drain);
+    }
+
+    /// The queue went before it could have been for us: it was jitter.
+    fn undo(&mut self, drain: Drain) {
+        let noise_ms = (NOISE_SHARE * drain.most_queue_ms).min(NOISE_MOST_MS);
+        self.noise_ms = self.noise_ms.max(noise_ms);
+        (self.target_bps, self.capacity_bps) = drain.before_bps;
+        self.phase = Phase::Climbing;
     }
 
     /// Whether what the newest report covers was less than the capacity.

@@ -165,3 +165,20 @@ fn it_stays_within_its_bounds() {
     bench.see(5.0, 300.0);
     assert!(bench.target() >= MIN_BPS);
 }
+
+#[test]
+fn what_goes_before_we_could_have_emptied_it_was_jitter() {
+    for (lasting_s, is_jitter) in [(0.05, true), (0.3, false)] {
+        let mut bench = Bench::new(600_000.0);
+        bench.see(1.0, 0.0);
+        let before = bench.target();
+        bench.see(lasting_s, 120.0);
+        assert!(bench.target() < 0.95 * before, "{}", bench.target());
+        bench.see(0.05, 0.0);
+        assert_eq!(bench.target() >= before, is_jitter, "{}", bench.target());
+        bench.see(3.0, 0.0);
+        let before = bench.target();
+        bench.see(0.5, 50.0);
+        assert_eq!(bench.target() >= before, is_jitter, "the limit is higher");
+    }
+}

@@ -133,9 +133,10 @@ fn loss_by_chance_is_tolerated_up_to_what_can_be_repaired() {
 }
 
 #[test]
-fn losses_by_chance_that_begin_cost_one_trial() {
+fn losses_by_chance_that_begin_cost_a_trial_or_two() {
     for loss in [0.05, 0.1, 0.2, 0.25] {
-        for (seed, sender_bps) in [(1, 1e7), (2, 1e7), (3, 6e5), (4, 6e5), (5, 3e5)] {
+        for seed in 1..=10 {
+            let sender_bps = [1e7, 6e5, 3e5][seed as usize % 3];
             let mut path = Path::new();
             path.random = Random::new(seed);
             path.run(2.0, 3e6, sender_bps);
@@ -149,7 +150,7 @@ fn losses_by_chance_that_begin_cost_one_trial() {
                 }
             }
             assert!(
-                below_s < 3.0,
+                below_s < 5.0,
                 "{loss} lost, {sender_bps} sent: {below_s} s below"
             );
         }

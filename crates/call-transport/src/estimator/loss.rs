@@ -50,7 +50,9 @@ const RECOVERY_PER_S: f64 = 1.25;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Trial {
+    /// Lost of how many.
     before: f64,
+    packets: usize,
     /// What was sent and allowed before; given back if less did not help.
     rate_bps: f64,
     bound_bps: Option<f64>,
@@ -196,13 +198,17 @@ impl LossJudge {
         if self.share <= (HELPED * trial.before).min(CHANCE) {
             return None;
         }
-        let is_most = self.share >= MOST_TOLERATED;
+        // Losses that are the same with less are so by chance: what was seen before counts as well.
+        let packets = trial.packets + self.packets;
+        let lost = trial.before * trial.packets as f64 + self.share * self.packets as f64;
+        let share = self.share.max(lost / packets as f64);
+        let is_most = share >= MOST_TOLERATED;
         let found = Own {
-            share: self.share.min(MOST_TOLERATED),
+            share: share.min(MOST_TOLERATED),
             deviation: if is_most {
                 0.0
             } else {
-                deviation(self.share, self.packets)
+                deviation(share, packets)
             },
             until_ms: now_ms + REMEMBERED_MS,
         };
@@ -253,6 +259,7 @@ impl LossJudge {
         if !is_tried && bound_bps > MIN_BPS {
             self.trial = Some(Trial {
                 before: self.share,
+                packets: self.packets,
                 rate_bps: before_bps,
                 bound_bps: allowed_bps,
                 judged_at_ms: now_ms + WINDOW_MS + rtt_ms + PAUSE_MS,
