@@ -47,6 +47,19 @@ pub enum Tcp {
     Short(usize),
 }
 
+/// What a path is like from a second on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reroute {
+    /// When it changes.
+    pub second: u32,
+    /// Propagation of every flow, each way.
+    pub delay: Duration,
+    /// As in [`Case`].
+    pub jitter: Jitter,
+    /// As in [`Case`].
+    pub loss: Loss,
+}
+
 /// One test case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
@@ -68,8 +81,8 @@ pub struct Case {
     pub loss: Loss,
     /// Of every packet, both ways; none overtakes another.
     pub jitter: Jitter,
-    /// From a second on the propagation of every flow is this.
-    pub reroute: Option<(u32, Duration)>,
+    /// What becomes of that and of the propagation.
+    pub reroute: Option<Reroute>,
 }
 
 impl Case {
@@ -80,12 +93,13 @@ impl Case {
         current.map_or(0, |(_, bps)| *bps)
     }
 
-    /// The access path of a flow.
-    pub fn access(&self, flow: usize) -> PathConfig {
+    /// The access path of a flow in a second.
+    pub fn access(&self, flow: usize, second: u32) -> PathConfig {
+        let now = self.reroute.filter(|reroute| reroute.second <= second);
         PathConfig {
-            delay: self.flows[flow].delay,
-            jitter: self.jitter,
-            loss: self.loss,
+            delay: now.map_or(self.flows[flow].delay, |now| now.delay),
+            jitter: now.map_or(self.jitter, |now| now.jitter),
+            loss: now.map_or(self.loss, |now| now.loss),
             ..PathConfig::default()
         }
     }
@@ -245,22 +259,40 @@ pub fn ours() -> Vec<Case> {
         },
         Case {
             flows: vec![flow(0, 60)],
-            reroute: Some((30, Duration::from_millis(90))),
+            reroute: Some(Reroute {
+                second: 30,
+                delay: Duration::from_millis(90),
+                jitter: JITTER,
+                loss: Loss::None,
+            }),
             ..case("route", "40 ms longer each way from 30 s on", 60, &steady)
         },
         Case {
             flows: vec![slower(flow(0, 60), 100)],
-            loss: Loss::Random(0.05),
-            jitter: Jitter::Normal(Duration::from_millis(25)),
-            ..case("moderate", "100 ± 25 ms each way, 5 % lost", 60, &steady)
+            reroute: Some(Reroute {
+                second: 10,
+                delay: Duration::from_millis(100),
+                jitter: Jitter::Normal(Duration::from_millis(25)),
+                loss: Loss::Random(0.05),
+            }),
+            ..case(
+                "moderate",
+                "100 ± 25 ms each way, 5 % lost from 10 s on",
+                60,
+                &steady,
+            )
         },
         Case {
             flows: vec![slower(flow(0, 60), 250)],
-            loss: Loss::bursts(0.10, 3.0),
-            jitter: Jitter::Normal(Duration::from_millis(100)),
+            reroute: Some(Reroute {
+                second: 10,
+                delay: Duration::from_millis(250),
+                jitter: Jitter::Normal(Duration::from_millis(100)),
+                loss: Loss::bursts(0.10, 3.0),
+            }),
             ..case(
                 "international",
-                "250 ± 100 ms each way, 10 % lost in bursts",
+                "250 ± 100 ms each way, 10 % lost in bursts from 10 s on",
                 60,
                 &steady,
             )

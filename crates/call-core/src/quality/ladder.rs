@@ -52,8 +52,8 @@ const TRIAL_SHOWS_PERCENT: u64 = 120;
 /// minute's are short, because most dips last seconds and the picture must be back within eight of
 /// the path's recovery.
 const TRIAL_PAUSES: [(usize, Duration); 3] = [
-    (10, Duration::from_millis(4_000)),
-    (20, Duration::from_secs(8)),
+    (12, Duration::from_secs(3)),
+    (22, Duration::from_secs(8)),
     (usize::MAX, Duration::from_secs(15)),
 ];
 /// What a trial may take. More proves a path sooner; less disturbs the sound of one that is still

@@ -50,10 +50,10 @@ impl Default for SoundPlan {
 /// for a voice, 16 still sounds wide (RFC 6716, section 2.1.1: 16 to 20 for wideband, 28 to 40 for
 /// fullband speech); each packet has 60 bytes of headers beside, which is 24 kbit/s.
 const RATES: [(u64, u32); 3] = [(80_000, 32_000), (65_000, 24_000), (0, 16_000)];
-/// Least that must be there for each copy of a frame, in bit/s: a picture that loss makes small anyway
-/// keeps as much as the sound. Lower takes too much of it, higher leaves narrow and lossy paths with
+/// Least that must be there for each copy of a frame, in bit/s: the first goes before any picture, the
+/// others leave a small one. Lower takes too much of it, higher leaves narrow and lossy paths with
 /// in-band FEC.
-const ROOM_BPS: [u64; 3] = [160_000, 240_000, 320_000];
+const ROOM_BPS: [u64; 3] = [100_000, 190_000, 280_000];
 /// Loss, 0 to 1, from which each copy is sent: what is left after one copy is the square of it, after
 /// two the cube. More copies hold back the sound longer at the receiver where they are needed.
 const WORTH_COPIES: [f64; 3] = [0.005, 0.03, 0.15];
@@ -233,10 +233,10 @@ mod tests {
             (2_000, 0.03, true, false, (32, 5, 2)),
             (2_000, 0.14, true, false, (32, 5, 2)),
             (2_000, 0.5, true, false, (32, 5, 3)),
-            (300, 0.5, true, false, (32, 5, 2)),
-            (200, 0.5, true, false, (32, 5, 1)),
+            (270, 0.5, true, false, (32, 5, 2)),
+            (180, 0.5, true, false, (32, 5, 1)),
             (2_000, f64::NAN, true, false, (32, 5, 0)),
-            (150, 0.12, true, false, (32, 20, 0)),
+            (95, 0.12, true, false, (32, 20, 0)),
             (60, 0.0, true, false, (32, 5, 0)),
             (90, 0.0, false, false, (32, 5, 0)),
             (70, 0.0, false, false, (24, 5, 0)),
@@ -282,18 +282,18 @@ mod tests {
             let percent = plan.expected_loss_percent;
             (plan.bitrate_bps / 1_000, percent, plan.copies)
         };
-        assert_eq!(at(0, 150, 0.0), (32, 5, 0));
+        assert_eq!(at(0, 90, 0.0), (32, 5, 0));
         assert_eq!(at(1, 60, 0.12), (16, 20, 0), "both at once");
         assert_eq!(at(2, 60, 0.0), (16, 20, 0));
         assert_eq!(at(3, 200, 0.0), (16, 20, 0));
         assert_eq!(at(7, 200, 0.0), (16, 20, 0));
-        assert_eq!(at(8, 200, 0.03), (32, 5, 1), "five seconds of room");
+        assert_eq!(at(8, 180, 0.03), (32, 5, 1), "five seconds of room");
         assert_eq!(at(10, 700, 0.2), (32, 5, 1), "no room for more yet");
         assert_eq!(at(15, 700, 0.0), (32, 5, 3));
-        assert_eq!(at(16, 300, 0.0), (32, 5, 2), "less room counts at once");
-        assert_eq!(at(19, 300, 0.0), (32, 5, 2));
-        assert_eq!(at(20, 300, 0.0), (32, 5, 0), "ten seconds without");
-        assert_eq!(at(21, 100, 0.06), (32, 15, 0), "no room at all");
+        assert_eq!(at(16, 270, 0.0), (32, 5, 2), "less room counts at once");
+        assert_eq!(at(19, 270, 0.0), (32, 5, 2));
+        assert_eq!(at(20, 270, 0.0), (32, 5, 0), "ten seconds without");
+        assert_eq!(at(21, 90, 0.06), (32, 15, 0), "no room at all");
     }
 
     #[test]
@@ -304,8 +304,8 @@ mod tests {
             (0, true, 2_000, 0),
             (1, true, 2_000, 1),
             (3, true, 2_000, 2),
-            (200, true, 200, 1),
-            (2, true, 100, 0),
+            (200, true, 180, 1),
+            (2, true, 90, 0),
             (2, false, 2_000, 0),
         ];
         for (asked_copies, is_forwarded, kbps, want) in cases {
@@ -338,7 +338,7 @@ mod tests {
         };
         assert_eq!(at(0, 0.2, 0), 0, "nothing comes");
         assert_eq!(at(1, 0.2, 1_000), 2);
-        assert_eq!(at(2, 0.0, 200), 1, "less may be all there is");
+        assert_eq!(at(2, 0.0, 180), 1, "less may be all there is");
         assert_eq!(at(3, 0.0, 1_000), 1);
         assert_eq!(at(8, 0.01, 1_000), 2, "more for five seconds");
         assert_eq!(at(13, 0.01, 1_000), 1, "ten seconds with less loss");

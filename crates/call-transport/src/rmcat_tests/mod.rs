@@ -62,8 +62,8 @@ const BOUNDS: [Bound; 18] = [
     bound("loss 10 %", 0.65, 38.0, (0.0, 0.0), 0.0),
     bound("short queue", 0.94, 18.0, (5.0, 0.0), 0.0),
     bound("route", 0.92, 32.0, (2.5, 0.0), 0.0),
-    bound("moderate", 0.75, 50.0, (0.0, 0.0), 0.0),
-    bound("international", 0.40, 120.0, (0.0, 0.0), 0.0),
+    bound("moderate", 0.82, 70.0, (2.5, 0.0), 0.0),
+    bound("international", 0.45, 100.0, (3.5, 0.0), 0.0),
     bound("quiet", 0.24, 9.0, (0.0, 0.0), 0.0),
     bound("fast", 0.86, 12.0, (3.5, 0.0), 0.0),
 ];

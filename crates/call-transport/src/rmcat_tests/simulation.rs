@@ -117,7 +117,7 @@ pub(super) fn run(case: &Case, feedback_every: Duration, seed: u64) -> Run {
         Tcp::Short(count) => count,
     };
     let mut access: Vec<PathConfig> = (0..case.flows.len())
-        .map(|flow| case.access(flow))
+        .map(|flow| case.access(flow, 0))
         .collect();
     let tcp_access = PathConfig {
         delay: Duration::from_millis(50),
@@ -251,12 +251,9 @@ impl Simulation<'_> {
         for (index, flow) in flows {
             let pause = flow.pause.unwrap_or_default();
             self.senders[index].is_paused = (pause.0..pause.1).contains(&second);
-            if let Some((at, delay)) = self.case.reroute
-                && at == second
-            {
-                let access = self.case.access(index);
-                self.network
-                    .set_access(index, PathConfig { delay, ..access });
+            if self.case.reroute.is_some_and(|it| it.second == second) {
+                let access = self.case.access(index, second);
+                self.network.set_access(index, access);
             }
         }
     }
