@@ -18,6 +18,8 @@ export default defineConfig(({ mode }) => ({
     environment: "happy-dom",
     include: ["src/**/*.test.ts"],
     restoreMocks: true,
+    // By itself it leaves one processor free, which is half of two.
+    maxWorkers: "100%",
     // A busy machine is no failure. Longer only delays the word on a test that hangs.
     testTimeout: 60_000,
   },

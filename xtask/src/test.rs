@@ -202,9 +202,16 @@ fn check_ui(workspace: &Workspace) -> Result<()> {
             failed.push(name);
         }
     };
-    for name in ["format:check", "lint", "check", "test"] {
-        note(name, ui::script(workspace, name));
+    // Each is busy with one core, and silent unless it finds something.
+    let silent = ["format:check", "lint", "check"];
+    let results = std::thread::scope(|scope| {
+        let started = silent.map(|name| scope.spawn(move || ui::script(workspace, name)));
+        started.map(|script| script.join().expect("scripts are run without panicking"))
+    });
+    for (name, result) in silent.into_iter().zip(results) {
+        note(name, result);
     }
+    note("test", ui::script(workspace, "test"));
     note("build", ui::build(workspace));
     // Looks at what was built, in a Chromium.
     note("accessibility", ui::script(workspace, "accessibility"));
