@@ -14,10 +14,13 @@ const NO_PICTURES = "delete globalThis.OffscreenCanvas;";
 const ALL = `{ resultTypes: ["violations"] }`;
 const CONTRAST = `{ resultTypes: ["violations"], runOnly: ["color-contrast"] }`;
 
-const lines = (found, name, scheme) =>
-  found.flatMap(({ id, help, nodes }) =>
+/** What axe finds in the page as it is, in words. */
+async function inspect(page, options, name, scheme) {
+  const found = await page.evaluate(`axe.run(document, ${options}).then((r) => r.violations)`);
+  return found.flatMap(({ id, help, nodes }) =>
     nodes.map(({ html }) => `${name} (${scheme}): ${id}: ${help}\n    ${html.slice(0, 200)}`),
   );
+}
 
 /** Views that differ from another in words or numbers only. */
 const ALIKE = [
@@ -40,13 +43,9 @@ async function examine(some) {
     for (const view of some) {
       await page.prefer("light");
       await show(page, view);
-      const all = await page.evaluate(`axe.run(document, ${ALL}).then((r) => r.violations)`);
-      found.push(...lines(all, view.name, "light"));
+      found.push(...(await inspect(page, ALL, view.name, "light")));
       await page.prefer("dark");
-      const contrast = await page.evaluate(
-        `axe.run(document, ${CONTRAST}).then((r) => r.violations)`,
-      );
-      found.push(...lines(contrast, view.name, "dark"));
+      found.push(...(await inspect(page, CONTRAST, view.name, "dark")));
     }
   } finally {
     await close();

@@ -17,6 +17,8 @@ use crate::network::{Jitter, Loss, PathConfig};
 
 /// Of the packets of all cases but ours about jitter (RFC 8868, section 4.5.2).
 const JITTER: Jitter = Jitter::Bounded(Duration::from_millis(5));
+/// Capacity of all cases of ours but one.
+const STEADY: [(u32, u64); 1] = [(0, 2_000_000)];
 /// Longest wait at the bottleneck (RFC 8867, section 4).
 const QUEUE: Duration = Duration::from_millis(300);
 
@@ -233,29 +235,48 @@ pub fn rfc8867() -> Vec<Case> {
     ]
 }
 
+/// Propagation and the deviation of its jitter, each way in milliseconds; jitter and losses begin within the
+/// call.
+fn jittery(
+    section: &'static str,
+    title: &'static str,
+    (delay_ms, deviation_ms): (u64, u64),
+    loss: Loss,
+) -> Case {
+    Case {
+        flows: vec![slower(flow(0, 60), delay_ms)],
+        reroute: Some(Reroute {
+            second: 10,
+            delay: Duration::from_millis(delay_ms),
+            jitter: Jitter::Normal(Duration::from_millis(deviation_ms)),
+            loss,
+        }),
+        ..case(section, title, 60, &STEADY)
+    }
+}
+
 /// What the RFC leaves out and calls meet.
 pub fn ours() -> Vec<Case> {
-    let steady = [(0, 2_000_000)];
     vec![
         Case {
             flows: vec![flow(0, 60)],
             loss: Loss::Random(0.05),
-            ..case("loss 5 %", "random loss", 60, &steady)
+            ..case("loss 5 %", "random loss", 60, &STEADY)
         },
         Case {
             flows: vec![flow(0, 60)],
             loss: Loss::bursts(0.05, 4.0),
-            ..case("bursts 5 %", "losses four in a row", 60, &steady)
+            ..case("bursts 5 %", "losses four in a row", 60, &STEADY)
         },
         Case {
             flows: vec![flow(0, 60)],
             loss: Loss::Random(0.10),
-            ..case("loss 10 %", "random loss", 60, &steady)
+            ..case("loss 10 %", "random loss", 60, &STEADY)
         },
         Case {
             flows: vec![flow(0, 60)],
             queue: Duration::from_millis(20),
-            ..case("short queue", "a queue of 20 ms", 60, &steady)
+            ..case("short queue", "a queue of 20 ms", 60, &STEADY)
         },
         Case {
             flows: vec![flow(0, 60)],
@@ -265,44 +286,26 @@ pub fn ours() -> Vec<Case> {
                 jitter: JITTER,
                 loss: Loss::None,
             }),
-            ..case("route", "40 ms longer each way from 30 s on", 60, &steady)
+            ..case("route", "40 ms longer each way from 30 s on", 60, &STEADY)
         },
-        Case {
-            flows: vec![slower(flow(0, 60), 100)],
-            reroute: Some(Reroute {
-                second: 10,
-                delay: Duration::from_millis(100),
-                jitter: Jitter::Normal(Duration::from_millis(25)),
-                loss: Loss::Random(0.05),
-            }),
-            ..case(
-                "moderate",
-                "100 ± 25 ms each way, 5 % lost from 10 s on",
-                60,
-                &steady,
-            )
-        },
-        Case {
-            flows: vec![slower(flow(0, 60), 250)],
-            reroute: Some(Reroute {
-                second: 10,
-                delay: Duration::from_millis(250),
-                jitter: Jitter::Normal(Duration::from_millis(100)),
-                loss: Loss::bursts(0.10, 3.0),
-            }),
-            ..case(
-                "international",
-                "250 ± 100 ms each way, 10 % lost in bursts from 10 s on",
-                60,
-                &steady,
-            )
-        },
+        jittery(
+            "moderate",
+            "100 ± 25 ms each way, 5 % lost from 10 s on",
+            (100, 25),
+            Loss::Random(0.05),
+        ),
+        jittery(
+            "international",
+            "250 ± 100 ms each way, 10 % lost in bursts from 10 s on",
+            (250, 100),
+            Loss::bursts(0.10, 3.0),
+        ),
         Case {
             flows: vec![Flow {
                 most_bps: Some(400_000),
                 ..flow(0, 60)
             }],
-            ..case("quiet", "a picture that wants 400 kbit/s", 60, &steady)
+            ..case("quiet", "a picture that wants 400 kbit/s", 60, &STEADY)
         },
         Case {
             flows: vec![flow(0, 30)],

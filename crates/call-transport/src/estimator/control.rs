@@ -135,8 +135,9 @@ struct Drain {
     most_queue_ms: f64,
     /// Whether the rate was rising too fast for what arrived to be the capacity.
     is_guess: bool,
-    /// Target and capacity before.
-    before_bps: (f64, Option<f64>),
+    /// What was before.
+    target_before_bps: f64,
+    capacity_before_bps: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -208,8 +209,13 @@ impl RateControl {
 
     /// The standing queue in milliseconds from which on we yield.
     fn limit_ms(&self) -> f64 {
+        self.calm_limit_ms() + self.noise_ms
+    }
+
+    /// The same of a path without jitter.
+    fn calm_limit_ms(&self) -> f64 {
         let halvings = (MAX_BPS / self.target_bps).log2().max(0.0);
-        self.tolerance * (LIMIT_MS + LIMIT_STEP_MS * halvings) + self.noise_ms
+        self.tolerance * (LIMIT_MS + LIMIT_STEP_MS * halvings)
     }
 
     pub(super) fn handle_sight(&mut self, sight: Sight, bound_bps: Option<f64>) -> Advice {
@@ -271,8 +277,7 @@ impl RateControl {
             return;
         }
         let most_bps = self.capacity_bps.map_or(MAX_BPS, |bps| RESUME * bps);
-        let bps = bps.clamp(MIN_BPS, most_bps.max(MIN_BPS));
-        self.target_bps = self.target_bps.max(bps);
+        self.target_bps = self.target_bps.max(bps.min(most_bps));
     }
 
     fn is_queue(&mut self, sight: Sight) -> bool {
@@ -298,7 +303,7 @@ impl RateControl {
             long.or(just)
         };
         let measured = measured.unwrap_or(self.target_bps).max(MIN_BPS);
-        let before_bps = (self.target_bps, self.capacity_bps);
+        let capacity_before_bps = self.capacity_bps;
         self.capacity_bps = Some(match self.capacity_bps {
             Some(known) if !is_long || self.tolerance > COMPETING => measured.max(SMALLER * known),
             _ => measured,
@@ -310,7 +315,8 @@ impl RateControl {
             least_queue_ms: sight.queue_ms,
             most_queue_ms: sight.glance_ms,
             is_guess,
-            before_bps,
+            target_before_bps: self.target_bps,
+            capacity_before_bps,
         });
         self.set_drain_target(sight, 0.0);
     }
@@ -348,10 +354,9 @@ impl RateControl {
             };
             self.capacity_bps = Some(capacity_bps.min(just_bps).max(least_bps));
         }
-        let is_unshown = sight.newest_sent_ms <= drain.began_ms;
-        if is_unshown
+        if sight.newest_sent_ms <= drain.began_ms
             && sight.queue_ms <= GONE_LIMITS * limit_ms
-            && drain.most_queue_ms > NOISE_LIMITS * (limit_ms - self.noise_ms) + self.noise_ms
+            && drain.most_queue_ms > NOISE_LIMITS * self.calm_limit_ms() + self.noise_ms
         {
             self.undo(drain);
             return;
@@ -385,7 +390,8 @@ impl RateControl {
     fn undo(&mut self, drain: Drain) {
         let noise_ms = (NOISE_SHARE * drain.most_queue_ms).min(NOISE_MOST_MS);
         self.noise_ms = self.noise_ms.max(noise_ms);
-        (self.target_bps, self.capacity_bps) = drain.before_bps;
+        self.target_bps = drain.target_before_bps;
+        self.capacity_bps = drain.capacity_before_bps;
         self.phase = Phase::Climbing;
     }
 

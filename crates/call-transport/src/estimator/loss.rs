@@ -135,12 +135,16 @@ impl LossJudge {
 
     /// Lost of all, up to which nothing is bounded. Among few packets chance makes more of the same.
     fn tolerated(&self) -> f64 {
-        let by_chance = UNTRIED_DEVIATIONS * deviation(TOLERATED, self.packets);
         let own = self.own.map_or(0.0, |own| {
             let seen = deviation(own.share, self.packets);
             own.share + MARGIN.max(DEVIATIONS * own.deviation.hypot(seen))
         });
-        own.max(TOLERATED + by_chance)
+        own.max(self.with_chance(TOLERATED))
+    }
+
+    /// The most that a share which was never tried may look like.
+    fn with_chance(&self, share: f64) -> f64 {
+        share + UNTRIED_DEVIATIONS * deviation(share, self.packets)
     }
 
     /// What losses allow, if they bound anything.
@@ -238,9 +242,8 @@ impl LossJudge {
         self.bounded_at_ms = now_ms;
         let before_bps = self.bound_bps.map_or(target_bps, |bps| bps.min(target_bps));
         // More than was found before is tried again, up to the most.
-        let hopeless = HOPELESS + UNTRIED_DEVIATIONS * deviation(HOPELESS, self.packets);
         let is_tried = self.own.is_some_and(|own| own.share >= MOST_TOLERATED)
-            || self.share > hopeless.max(self.tolerated());
+            || self.share > self.with_chance(HOPELESS).max(self.tolerated());
         let factor = if is_tried {
             1.0 - 0.5 * self.share
         } else {
