@@ -185,6 +185,8 @@ mod tests {
             inner: TokioRuntime.wrap_udp_socket(receiver).unwrap(),
             arrivals: Arc::clone(&arrivals),
         };
+        // Linux begins to stamp a moment after the first socket of the machine asks for it.
+        tokio::time::sleep(50 * MS).await;
         let sent = Instant::now();
         sender.send_to(&rtp(7, 9), to).unwrap();
         tokio::time::sleep(200 * MS).await;
