@@ -17,6 +17,7 @@ import { newsOf } from "./state/chat";
 import { dropPlan } from "./state/drop";
 import { unit } from "./state/levels";
 import { noticesOf } from "./state/notices";
+import { onlyShare } from "./state/shares";
 import {
   clearDropped,
   clearInvited,
@@ -334,6 +335,11 @@ export class App {
         }
         if (screenOf(event.view) !== "call") this.leaveCall();
         break;
+      case "shares": {
+        const only = onlyShare(this.state);
+        if (only !== null && this.picksShare) this.startShare(only);
+        break;
+      }
       case "levels": {
         const view = this.state.view;
         const muted = view !== null && view.muted && screenOf(view) === "call";

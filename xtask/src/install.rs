@@ -23,7 +23,7 @@ pub(crate) enum Purpose {
     Test,
 }
 
-const APT_BUILD: [&str; 19] = [
+const APT_BUILD: [&str; 20] = [
     "build-essential",
     "pkg-config",
     "cmake",
@@ -37,6 +37,7 @@ const APT_BUILD: [&str; 19] = [
     "libasound2-dev",
     "libvpx-dev",
     "libv4l-dev",
+    "libpipewire-0.3-dev",
     "libssl-dev",
     "libxdo-dev",
     "libayatana-appindicator3-dev",
@@ -45,7 +46,7 @@ const APT_BUILD: [&str; 19] = [
     "libasound2-plugins",
 ];
 
-const APT_TEST: [&str; 13] = [
+const APT_TEST: [&str; 17] = [
     "xvfb",
     "xauth",
     "xdotool",
@@ -59,19 +60,25 @@ const APT_TEST: [&str; 13] = [
     "nftables",
     "fonts-dejavu-core",
     "fonts-noto-color-emoji",
+    "pipewire",
+    "pipewire-bin",
+    "wireplumber",
+    "xdg-desktop-portal",
 ];
 
 const FEDORA: &str = "sudo dnf install gcc gcc-c++ make pkgconf-pkg-config cmake nasm clang-devel mold \
-    webkit2gtk4.1-devel gtk3-devel librsvg2-devel alsa-lib-devel libvpx-devel libv4l-devel openssl-devel \
-    libxdo-devel libayatana-appindicator-gtk3-devel gstreamer1-plugins-good gstreamer1-plugins-bad-free \
+    webkit2gtk4.1-devel gtk3-devel librsvg2-devel alsa-lib-devel libvpx-devel libv4l-devel pipewire-devel \
+    openssl-devel libxdo-devel libayatana-appindicator-gtk3-devel gstreamer1-plugins-good gstreamer1-plugins-bad-free \
     alsa-plugins-pulseaudio nodejs npm\n\
     for the tests also: sudo dnf install xorg-x11-server-Xvfb xauth xdotool dbus-x11 chromium \
-    pulseaudio-utils ImageMagick iproute nftables dejavu-sans-fonts google-noto-color-emoji-fonts";
+    pulseaudio-utils ImageMagick iproute nftables dejavu-sans-fonts google-noto-color-emoji-fonts \
+    pipewire-utils wireplumber xdg-desktop-portal";
 const ARCH: &str = "sudo pacman -S --needed base-devel cmake nasm clang mold webkit2gtk-4.1 gtk3 librsvg \
-    alsa-lib libvpx v4l-utils openssl xdotool libayatana-appindicator gst-plugins-good gst-plugins-bad \
+    alsa-lib libvpx v4l-utils pipewire openssl xdotool libayatana-appindicator gst-plugins-good gst-plugins-bad \
     alsa-plugins nodejs npm\n\
     for the tests also: sudo pacman -S --needed xorg-server-xvfb xorg-xauth dbus chromium libpulse \
-    imagemagick iproute2 nftables ttf-dejavu noto-fonts-emoji";
+    imagemagick iproute2 nftables ttf-dejavu noto-fonts-emoji wireplumber \
+    xdg-desktop-portal";
 const MACOS: &str = "xcode-select --install\n    brew install cmake nasm pkgconf libvpx node";
 const WINDOWS: &str = "winget install Microsoft.VisualStudio.2022.BuildTools --override \"--wait --passive \
     --add Microsoft.VisualStudio.Workload.VCTools --includeRecommended\"\n    \

@@ -520,9 +520,11 @@ impl Session {
     }
 
     fn handle_share(&mut self, now: Instant, id: &str, state: DeviceState) {
-        if let Some(code) = self.share.handle_state(id, state) {
+        if self.share.handle_state(id, state) {
             self.stop_share();
-            self.refuse(code, "what was shared is not there any more");
+            if let DeviceState::Failed { code } = state {
+                self.refuse(code, "what was shared is not there any more");
+            }
         }
         self.refresh(now);
     }

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! nothing ──start──► starting ──► running ──stop, failure, end of the call──► nothing
+//!                        └──the person chooses nothing in the system's dialog──────┘
 //! ```
 //!
 //! Invariants: nothing but the person's command starts a share, and one that failed is not taken up
 //! again by itself: what a window showed before is not what its successor shows. The others are told
 //! of a share once there are pictures.
 
-use call_protocol::ErrorCode;
 use call_protocol::ui::{DeviceState, ShareView};
 
 use crate::output::MediaOp;
@@ -32,16 +32,15 @@ impl Share {
         self.0.take().map(|_| MediaOp::Share { id: None })
     }
 
-    /// How the share with this id does; gives why it is over, if it is. News of another one are old.
-    pub(crate) fn handle_state(&mut self, id: &str, state: DeviceState) -> Option<ErrorCode> {
-        let share = self.0.as_mut().filter(|share| share.id == id)?;
+    /// How the share with this id does; whether that is its end. News of another one are old.
+    pub(crate) fn handle_state(&mut self, id: &str, state: DeviceState) -> bool {
+        let Some(share) = self.0.as_mut().filter(|share| share.id == id) else {
+            return false;
+        };
         share.state = state;
         match state {
-            DeviceState::Failed { code } => Some(code),
-            DeviceState::Off
-            | DeviceState::Starting
-            | DeviceState::Running
-            | DeviceState::Silent => None,
+            DeviceState::Off | DeviceState::Failed { .. } => true,
+            DeviceState::Starting | DeviceState::Running | DeviceState::Silent => false,
         }
     }
 
@@ -59,6 +58,8 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
+    use call_protocol::ErrorCode;
+
     use super::*;
 
     #[test]
@@ -69,16 +70,18 @@ mod tests {
         let op = share.start("screen:a".to_owned());
         assert_eq!(op, MediaOp::Share { id: id("screen:a") });
         assert!(!share.is_running(), "no pictures yet");
-        assert_eq!(share.handle_state("screen:a", DeviceState::Running), None);
+        assert!(!share.handle_state("screen:a", DeviceState::Running));
         assert!(share.is_running());
         share.start("window:b".to_owned());
         let code = ErrorCode::ShareLost;
         let failed = DeviceState::Failed { code };
-        assert_eq!(share.handle_state("screen:a", failed), None, "replaced");
+        assert!(!share.handle_state("screen:a", failed), "replaced");
         assert_eq!(share.view().map(|view| view.id), id("window:b"));
-        assert_eq!(share.handle_state("window:b", failed), Some(code));
+        assert!(share.handle_state("window:b", failed));
         assert_eq!(share.stop(), Some(MediaOp::Share { id: None }));
-        assert_eq!(share.handle_state("window:b", DeviceState::Running), None);
+        assert!(!share.handle_state("window:b", DeviceState::Running));
         assert_eq!(share.view(), None);
+        share.start("chosen".to_owned());
+        assert!(share.handle_state("chosen", DeviceState::Off), "not chosen");
     }
 }

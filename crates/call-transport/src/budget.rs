@@ -23,6 +23,7 @@ const LEAST: f64 = 0.25;
 pub(crate) struct Budget {
     estimate_bps: AtomicU64,
     is_draining: AtomicBool,
+    lost_permille: AtomicU64,
     waiting_bits: AtomicU64,
     repairs_bps: AtomicU64,
 }
@@ -32,15 +33,24 @@ impl Budget {
         Self {
             estimate_bps: AtomicU64::new(estimate_bps as u64),
             is_draining: AtomicBool::new(false),
+            lost_permille: AtomicU64::new(0),
             waiting_bits: AtomicU64::new(0),
             repairs_bps: AtomicU64::new(0),
         }
     }
 
-    /// What the path carries, and whether that is kept low to empty a queue in it.
-    pub(crate) fn set_estimate(&self, bps: f64, is_draining: bool) {
+    /// What the path carries, whether that is kept low to empty a queue in it, and the share of
+    /// packets it loses.
+    pub(crate) fn set_estimate(&self, bps: f64, is_draining: bool, lost: f64) {
         self.estimate_bps.store(bps as u64, Ordering::Relaxed);
         self.is_draining.store(is_draining, Ordering::Relaxed);
+        self.lost_permille
+            .store((lost * 1e3) as u64, Ordering::Relaxed);
+    }
+
+    /// Of what is sent, the share the path lost lately.
+    pub(crate) fn lost(&self) -> f64 {
+        self.lost_permille.load(Ordering::Relaxed) as f64 / 1e3
     }
 
     /// Whether a queue in the path is being emptied.

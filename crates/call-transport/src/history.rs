@@ -3,9 +3,10 @@
 //! there is one.
 //!
 //! Invariants: at most [`HISTORY_PACKETS`] packets per stream are kept, the oldest dropped; a packet
-//! is repeated on request at most once per round trip, so that a peer cannot multiply our
-//! traffic; padding needs a retransmission stream, because on the original one it would be
-//! a replay, which the peer's SRTP refuses.
+//! is repeated on request at most once per round trip (twice where the answerer,
+//! [`crate::responder`], wants it so), so that a peer cannot multiply our traffic; padding and second
+//! copies need a retransmission stream, because on the original one they would be replays, which
+//! the peer's SRTP refuses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -54,13 +55,8 @@ impl History {
         });
     }
 
-    fn repeat(
-        &mut self,
-        now: Instant,
-        sequence: u16,
-        not_before: Duration,
-        formats: &Formats,
-    ) -> Option<rtp::Packet> {
+    /// Where the packet with this number is.
+    fn place(&self, sequence: u16) -> Option<usize> {
         let newest = self.packets.back()?.packet.header.sequence_number;
         let age = newest.wrapping_sub(sequence) as usize;
         // Sequence numbers are consecutive here up to packets the queue before us dropped, so the
@@ -69,8 +65,18 @@ impl History {
             .packets
             .len()
             .checked_sub(1 + age.min(self.packets.len() - 1))?;
-        let place = (from..self.packets.len())
-            .find(|place| self.packets[*place].packet.header.sequence_number == sequence)?;
+        (from..self.packets.len())
+            .find(|place| self.packets[*place].packet.header.sequence_number == sequence)
+    }
+
+    fn repeat(
+        &mut self,
+        now: Instant,
+        sequence: u16,
+        not_before: Duration,
+        formats: &Formats,
+    ) -> Option<rtp::Packet> {
+        let place = self.place(sequence)?;
         let sent = &mut self.packets[place];
         if sent
             .repeated_at
@@ -81,6 +87,11 @@ impl History {
         sent.repeated_at = Some(now);
         let original = sent.packet.clone();
         Some(self.rtx(&original, formats).unwrap_or(original))
+    }
+
+    fn copy(&mut self, sequence: u16, formats: &Formats) -> Option<rtp::Packet> {
+        let original = self.packets[self.place(sequence)?].packet.clone();
+        self.rtx(&original, formats)
     }
 
     fn pad(&mut self, formats: &Formats) -> Option<rtp::Packet> {
@@ -157,6 +168,15 @@ impl Histories {
     ) -> Option<rtp::Packet> {
         let stream = self.streams.get_mut(&ssrc)?;
         stream.repeat(now, sequence, not_before, formats)
+    }
+
+    /// A second copy of a packet that was just repeated; none without a retransmission stream.
+    pub(crate) fn copy(
+        &mut self,
+        (ssrc, sequence): (u32, u16),
+        formats: &Formats,
+    ) -> Option<rtp::Packet> {
+        self.streams.get_mut(&ssrc)?.copy(sequence, formats)
     }
 
     /// A packet that may be sent in vain.
@@ -240,6 +260,19 @@ mod tests {
             history.repeat(now, 2_500, limit, &formats).is_none(),
             "from the future"
         );
+    }
+
+    #[test]
+    fn second_copies_go_on_the_retransmission_stream_or_not_at_all() {
+        let mut formats = Formats::default();
+        let mut history = History::new(Some(2), 10);
+        history.push(packet(7, 96));
+        assert!(history.copy(7, &formats).is_none(), "no such format");
+        formats.rtx.insert(96, 97);
+        let copy = history.copy(7, &formats).unwrap();
+        assert_eq!((copy.header.ssrc, copy.header.sequence_number), (2, 11));
+        assert_eq!(copy.payload[..], [0, 7, 0xaa, 0xbb]);
+        assert!(history.copy(8, &formats).is_none(), "never sent");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `visavis-headless` and `visavis-server` as processes: started, watched by their lines, ended.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -57,7 +58,14 @@ impl Lines {
     /// # Panics
     /// When it is not built or does not start.
     pub fn start_inside(namespace: &Namespace, name: &str, args: &[&str]) -> Self {
-        let prefix = namespace.prefix();
+        Self::start_behind(&namespace.prefix(), name, args)
+    }
+
+    /// As [`Self::start`], by a program whose arguments end with another one to start.
+    ///
+    /// # Panics
+    /// When it is not built or does not start.
+    pub fn start_behind(prefix: &[impl AsRef<OsStr>], name: &str, args: &[&str]) -> Self {
         let mut command = Command::new(&prefix[0]);
         command.args(&prefix[1..]).arg(binary(name)).args(args);
         Self::start_command(command, &[], false)

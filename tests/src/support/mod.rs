@@ -15,6 +15,8 @@ pub mod recording;
 pub mod sound_server;
 pub mod transfer;
 pub mod usage;
+#[cfg(target_os = "linux")]
+pub mod wayland;
 pub mod window;
 
 use std::future::Future;

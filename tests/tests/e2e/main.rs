@@ -39,3 +39,5 @@ mod rooms;
 mod screen;
 mod server_loss;
 mod sound;
+#[cfg(target_os = "linux")]
+mod wayland;

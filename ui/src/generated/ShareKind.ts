@@ -3,4 +3,4 @@
 /**
  * What a share shows.
  */
-export type ShareKind = "screen" | "window";
+export type ShareKind = "screen" | "window" | "chosen";

@@ -2,9 +2,10 @@ import { describe, expect, it } from "vitest";
 import { callView, fakeMember, homeView } from "../backend/fake-scenes";
 import { FAKE_SHARES } from "../backend/fake-shares";
 import type { CallView } from "../generated/CallView";
+import type { ShareOption } from "../generated/ShareOption";
 import { initialState, reduce, type State } from "./reduce";
 import { callTiles, framesExpected } from "./select";
-import { optionsOf, ownShare, sharers, shownShare } from "./shares";
+import { onlyShare, optionsOf, ownShare, sharers, shownShare } from "./shares";
 
 const calling = (sharing: boolean[], more: Partial<CallView> = {}): State => {
   const members = sharing.map((shares, at) => fakeMember(at, { sharing: shares }));
@@ -47,10 +48,31 @@ describe("what oneself shares", () => {
   it("has the name it was listed with", () => {
     expect(ownShare(calling([]))).toBeNull();
     const running = calling([false], { share: share("running") });
-    expect(ownShare(running)).toEqual({ name: null, starting: false });
+    expect(ownShare(running)).toMatchObject({ name: null, starting: false });
     const listed = reduce(running, { type: "shares", options: FAKE_SHARES });
-    expect(ownShare(listed)).toEqual({ name: "HDMI-1", starting: false });
+    expect(ownShare(listed)).toMatchObject({ name: "HDMI-1", starting: false });
     expect(ownShare(calling([false], { share: share("starting") }))?.starting).toBe(true);
+  });
+
+  it("is chosen in the system's dialog where there is nothing else", () => {
+    const chosen: ShareOption = {
+      id: "chosen",
+      kind: "chosen",
+      name: "",
+      width_px: 0,
+      height_px: 0,
+      thumbnail: "",
+    };
+    const listed = (options: ShareOption[]) =>
+      reduce(calling([false], { share: { id: "chosen", state: { state: "starting" } } }), {
+        type: "shares",
+        options,
+      });
+    expect(onlyShare(listed([chosen]))).toBe("chosen");
+    expect(onlyShare(listed([chosen, ...FAKE_SHARES]))).toBeNull();
+    expect(onlyShare(listed(FAKE_SHARES.slice(0, 1)))).toBeNull();
+    expect(onlyShare(initialState)).toBeNull();
+    expect(ownShare(listed([chosen]))).toEqual({ name: null, starting: true, choosing: true });
   });
 
   it("is chosen among screens and windows", () => {

@@ -5,6 +5,9 @@ import type { ShareKind } from "../generated/ShareKind";
 import type { ShareOption } from "../generated/ShareOption";
 import type { State } from "./reduce";
 
+/** The share that the person chooses in a dialog of the system. */
+const CHOSEN = "chosen";
+
 /** A screen or window somebody else shares. */
 export interface SharedView {
   member: MemberId;
@@ -29,16 +32,25 @@ export function shownShare(state: State, chosen: MemberId | null): SharedView | 
 export interface OwnShare {
   name: string | null;
   starting: boolean;
+  /** The person chooses what it is in a dialog of the system. */
+  choosing: boolean;
 }
 
 export function ownShare(state: State): OwnShare | null {
   const share = state.view?.call?.share;
   if (!share) return null;
   const option = state.shares?.find((one) => one.id === share.id);
-  return { name: option?.name ?? null, starting: share.state.state === "starting" };
+  const starting = share.state.state === "starting";
+  return { name: option?.name || null, starting, choosing: starting && share.id === CHOSEN };
 }
 
 /** What can be shared of one kind. */
 export function optionsOf(state: State, kind: ShareKind): ShareOption[] {
   return (state.shares ?? []).filter((option) => option.kind === kind);
+}
+
+/** The share to begin with at once, because choosing is left to the system alone. */
+export function onlyShare(state: State): string | null {
+  const [first, ...others] = state.shares ?? [];
+  return first?.kind === "chosen" && others.length === 0 ? first.id : null;
 }

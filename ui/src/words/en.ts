@@ -354,7 +354,12 @@ export const en = {
     stop: "Stop sharing",
     title: "What do you want to share?",
     hint: "Everybody in the call sees it, and your pointer. Its sound is not shared.",
-    kinds: { screen: "Screens", window: "Windows" } as Record<ShareKind, string>,
+    kinds: { chosen: "Screen or window", screen: "Screens", window: "Windows" } as Record<
+      ShareKind,
+      string
+    >,
+    byDialog: "Choose in a dialog",
+    choosing: "Choose in the dialog of your system…",
     listing: "Looking for screens and windows…",
     none: "This system shows Visavis no screen and no window.",
     starting: "Sharing begins…",

@@ -43,6 +43,8 @@ pub(super) struct Sharing {
 
 struct Share {
     id: String,
+    /// The person chooses what it is in a dialog, and may close that.
+    is_chosen: bool,
     /// Ends with the share.
     _capture: CaptureThread,
     pictures: LatestSlot<call_media::frame::I420Frame>,
@@ -157,6 +159,7 @@ impl Driver {
         let pictures = LatestSlot::new();
         let (exit, answers) = (pictures.clone(), self.answers.clone());
         let seed = self.sharing.seed;
+        let is_chosen = source == ShareSource::Chosen;
         let capture = CaptureThread::start_share(
             source,
             CaptureOptions { seed },
@@ -170,6 +173,7 @@ impl Driver {
         )?;
         self.sharing.current = Some(Share {
             id,
+            is_chosen,
             _capture: capture,
             pictures,
             running: None,
@@ -189,6 +193,7 @@ impl Driver {
                 share.running = Some((width, height, fps));
                 DeviceState::Running
             }
+            CaptureState::Failed(ErrorCode::CameraDenied) if share.is_chosen => DeviceState::Off,
             CaptureState::Failed(code) => DeviceState::Failed {
                 code: share_code(code),
             },

@@ -3,8 +3,9 @@
 //! * [`source`]: what to share, as text; [`list`]: what there is.
 //! * `capture`: a `Grabber` run at the pace of what it shows (`pace`), converted and shrunk.
 //! * `canvas`: the pixels of a screen and the pointer in them.
-//! * `x11`: Linux under X11, the only system whose grabber runs in our tests. Windows of X11
-//!   applications are listed under Wayland as well, screens are not: they would be black.
+//! * `x11`: Linux under X11. Windows of X11 applications are listed under Wayland as well, screens are
+//!   not: they would be black.
+//! * `wayland`: Linux under Wayland, where the system lists and the person chooses.
 //!
 //! Deliberately not here: keeping a source alive (see [`crate::video::capture`], which runs these as
 //! well), the sound of a share, and controlling what is shared.
@@ -14,6 +15,8 @@ mod capture;
 mod pace;
 pub mod source;
 mod thumbnail;
+#[cfg(target_os = "linux")]
+mod wayland;
 #[cfg(target_os = "linux")]
 mod x11;
 
@@ -52,7 +55,7 @@ struct Listed {
     canvas: Option<Canvas>,
 }
 
-/// What can be shared now, screens first, with thumbnails. Takes some milliseconds for each.
+/// What can be shared now, with thumbnails: the system's own choice first, then screens. Takes some milliseconds for each.
 ///
 /// # Errors
 /// The system shows nothing to us.
@@ -62,6 +65,7 @@ pub fn list() -> Result<Vec<ShareOption>, CaptureError> {
         ShareOption {
             kind: match listed.source {
                 ShareSource::Window { .. } => ShareKind::Window,
+                ShareSource::Chosen => ShareKind::Chosen,
                 ShareSource::Screen { .. } | ShareSource::Pattern { .. } => ShareKind::Screen,
             },
             id: listed.source.to_string(),
@@ -76,12 +80,28 @@ pub fn list() -> Result<Vec<ShareOption>, CaptureError> {
 
 #[cfg(target_os = "linux")]
 fn listed() -> Result<Vec<Listed>, CaptureError> {
-    x11::list()
+    let xs = x11::list();
+    if !wayland::is_there() {
+        return xs;
+    }
+    let chosen = Listed {
+        source: ShareSource::Chosen,
+        name: String::new(),
+        size: (0, 0),
+        canvas: None,
+    };
+    // There need not be an X server.
+    Ok(std::iter::once(chosen)
+        .chain(xs.unwrap_or_default())
+        .collect())
 }
 
 #[cfg(target_os = "linux")]
 pub(crate) fn open(source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureError> {
-    x11::open(source)
+    match source {
+        ShareSource::Chosen => wayland::open(),
+        _ => x11::open(source),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

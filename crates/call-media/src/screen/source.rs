@@ -1,5 +1,5 @@
 //! What a member shares, as written on a command line and in commands of the UI:
-//! `pattern:WxH@FPS | screen[:NAME] | window:ID`.
+//! `pattern:WxH@FPS | screen[:NAME] | window:ID | chosen`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,13 +28,15 @@ pub enum ShareSource {
         /// As listed by [`super::list`].
         id: String,
     },
+    /// A screen or window that the person chooses in a dialog of the system once it is opened.
+    Chosen,
 }
 
 /// The text names nothing that could be shared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadShareSource {
     /// Not one of the forms.
-    #[error("expected pattern:WxH@FPS, screen[:NAME] or window:ID, not {0:?}")]
+    #[error("expected pattern:WxH@FPS, screen[:NAME], window:ID or chosen, not {0:?}")]
     Unknown(String),
     /// What follows `pattern:` is none.
     #[error(transparent)]
@@ -55,6 +57,9 @@ impl FromStr for ShareSource {
         }
         if text == "screen" {
             return Ok(Self::Screen { name: None });
+        }
+        if text == "chosen" {
+            return Ok(Self::Chosen);
         }
         let after = |prefix: &str| {
             let name = text.strip_prefix(prefix)?.to_owned();
@@ -80,6 +85,7 @@ impl fmt::Display for ShareSource {
             Self::Screen { name: None } => f.write_str("screen"),
             Self::Screen { name: Some(name) } => write!(f, "screen:{name}"),
             Self::Window { id } => write!(f, "window:{id}"),
+            Self::Chosen => f.write_str("chosen"),
         }
     }
 }
@@ -104,6 +110,7 @@ mod tests {
             ("screen", screen(None)),
             ("screen:HDMI-1", screen(Some("HDMI-1"))),
             ("window:0x1:2", ShareSource::Window { id }),
+            ("chosen", ShareSource::Chosen),
         ];
         for (text, want) in cases {
             let parsed: ShareSource = text.parse().unwrap();

@@ -30,6 +30,7 @@ use x11rb::rust_connection::RustConnection;
 use super::Grabber;
 use super::canvas::{Area, Canvas, Pointer};
 use super::source::ShareSource;
+use super::wayland;
 use crate::video::capture::CaptureError;
 use fetch::Fetcher;
 
@@ -100,20 +101,16 @@ impl From<x11rb::errors::ReplyOrIdError> for CaptureError {
 
 /// Everything that can be shared.
 pub(super) fn list() -> Result<Vec<super::Listed>, CaptureError> {
-    listing::list(&Display::open(None)?, has_screens())
+    // Under Wayland an X server draws nothing on its root window.
+    listing::list(&Display::open(None)?, !wayland::is_wayland())
 }
 
 /// Begins to look at a screen or window.
 pub(super) fn open(source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureError> {
-    if matches!(source, ShareSource::Screen { .. }) && !has_screens() {
+    if matches!(source, ShareSource::Screen { .. }) && wayland::is_wayland() {
         return Err(CaptureError::NotFound);
     }
     open_at(None, source)
-}
-
-/// Under Wayland an X server draws nothing on its root window.
-fn has_screens() -> bool {
-    std::env::var_os("WAYLAND_DISPLAY").is_none()
 }
 
 fn open_at(display: Option<&str>, source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureError> {
@@ -128,7 +125,7 @@ fn open_at(display: Option<&str>, source: &ShareSource) -> Result<Box<dyn Grabbe
                 pixmap: None,
             }
         }
-        ShareSource::Pattern { .. } => return Err(CaptureError::NotFound),
+        ShareSource::Chosen | ShareSource::Pattern { .. } => return Err(CaptureError::NotFound),
     };
     Ok(Box::new(X11Grabber::new(display, subject)?))
 }

@@ -13,17 +13,20 @@ pub enum ShareKind {
     Screen,
     /// One window.
     Window,
+    /// Whatever the person chooses in a dialog of the system.
+    Chosen,
 }
 
 /// A screen or window that can be shared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "codegen", derive(ts_rs::TS), ts(export))]
 pub struct ShareOption {
-    /// For [`super::UiCommand::StartShare`]: `screen:…` or `window:…`.
+    /// For [`super::UiCommand::StartShare`]: `screen:…`, `window:…` or `chosen`.
     pub id: String,
-    /// Whether it is a screen or a window.
+    /// What it is.
     pub kind: ShareKind,
-    /// The window's title, or the screen's name as the system tells it.
+    /// The window's title, or the screen's name as the system tells it; empty for what is yet to be
+    /// chosen, which has no size either.
     pub name: String,
     /// Width in pixels.
     pub width_px: u32,

@@ -227,8 +227,9 @@ impl BandwidthEstimator for Estimator {
             self.queue.rebase();
         }
         self.probe(now, now_ms, reports, kept, advice.is_curious);
+        let (target_bps, is_draining) = (self.control.target_bps(), self.control.is_draining());
         self.budget
-            .set_estimate(self.control.target_bps(), self.control.is_draining());
+            .set_estimate(target_bps, is_draining, self.loss.share());
     }
 
     fn target_bitrate(&self) -> f64 {
