@@ -242,11 +242,15 @@ fn jittery(
     title: &'static str,
     (delay_ms, deviation_ms): (u64, u64),
     loss: Loss,
+    (second, most_bps): (u32, Option<u64>),
 ) -> Case {
     Case {
-        flows: vec![slower(flow(0, 60), delay_ms)],
+        flows: vec![Flow {
+            most_bps,
+            ..slower(flow(0, 60), delay_ms)
+        }],
         reroute: Some(Reroute {
-            second: 10,
+            second,
             delay: Duration::from_millis(delay_ms),
             jitter: Jitter::Normal(Duration::from_millis(deviation_ms)),
             loss,
@@ -293,12 +297,21 @@ pub fn ours() -> Vec<Case> {
             "100 ± 25 ms each way, 5 % lost from 10 s on",
             (100, 25),
             Loss::Random(0.05),
+            (10, None),
         ),
         jittery(
             "international",
             "250 ± 100 ms each way, 10 % lost in bursts from 10 s on",
             (250, 100),
             Loss::bursts(0.10, 3.0),
+            (10, None),
+        ),
+        jittery(
+            "small",
+            "the same from 3 s on, and a picture that wants 900 kbit/s",
+            (250, 100),
+            Loss::bursts(0.10, 3.0),
+            (3, Some(900_000)),
         ),
         Case {
             flows: vec![Flow {

@@ -8,7 +8,7 @@
 //!      └──────────────── enough for UP_AFTER ◄──────────────┘
 //! ```
 //!
-//! Falling may skip rungs, climbing never does. A picture is short of bits when it fills what it may
+//! Falling skips rungs, and so does climbing where the budget covered a better one all the time. A picture is short of bits when it fills what it may
 //! take ([`Signal::is_filled`]) and that is less than its rung needs: one that hardly moves leaves
 //! estimates low without being short. It climbs when the budget covers the next rung, or when it
 //! leaves much of its bits unused on a path without queue and unusual loss.
@@ -164,6 +164,8 @@ pub(crate) struct Ladder {
     /// Since when less than half of what is needed is left.
     starved_since: Option<Instant>,
     fits_since: Option<Instant>,
+    /// The least budget since then.
+    fitted_bps: u64,
     down_at: Option<Instant>,
     up_at: Option<Instant>,
     up_after: Duration,
@@ -203,6 +205,7 @@ impl Ladder {
             short_since: None,
             starved_since: None,
             fits_since: None,
+            fitted_bps: 0,
             down_at: None,
             up_at: None,
             up_after: UP_AFTER,
@@ -272,10 +275,28 @@ impl Ladder {
         };
         let fits = self.rungs[above].enter_bps <= signal.budget_bps
             || signal.is_easy && signal.is_calm && !is_short;
-        let fits_for = lasting(&mut self.fits_since, now, fits);
+        let fits_for = self.fitting_for(now, fits, signal.budget_bps);
         if is_due(fits_for, self.up_after) && self.may_rise(now) {
-            self.rise(now, Step::On(above));
+            self.rise(now, Step::On(self.fitted(above)));
         }
+    }
+
+    /// How long a better rung has fitted.
+    fn fitting_for(&mut self, now: Instant, fits: bool, budget_bps: u64) -> Option<Duration> {
+        let is_begun = self.fits_since.is_some();
+        self.fitted_bps = if is_begun {
+            self.fitted_bps.min(budget_bps)
+        } else {
+            budget_bps
+        };
+        lasting(&mut self.fits_since, now, fits)
+    }
+
+    /// The best rung that could be entered all the time, `next` at least.
+    fn fitted(&self, next: usize) -> usize {
+        let mut rungs = self.rungs.iter();
+        let best = rungs.position(|rung| rung.enter_bps <= self.fitted_bps);
+        best.map_or(next, |best| best.min(next))
     }
 
     fn fall(&mut self, now: Instant, budget_bps: u64) {
@@ -326,10 +347,10 @@ impl Ladder {
             }
             return;
         }
-        let fits_for = lasting(&mut self.fits_since, now, fits);
+        let fits_for = self.fitting_for(now, fits, signal.budget_bps);
         let has_fitted = fits_for.is_some_and(|lasted| lasted >= UP_AFTER);
         if has_fitted && self.may_rise(now) {
-            return self.rise(now, Step::On(last));
+            return self.rise(now, Step::On(self.fitted(last)));
         }
         let is_due = self.next_trial_at.is_none_or(|at| now >= at);
         if is_due && signal.is_calm && signal.may_try {

@@ -81,17 +81,26 @@ fn rungs_get_smaller_and_cheaper_and_enter_above_what_they_keep() {
 }
 
 #[test]
-fn a_dip_falls_at_once_and_climbs_rung_by_rung() {
-    let run = seconds(2, signal(2_000))
-        .chain(seconds(10, signal(120)))
+fn a_dip_falls_at_once_and_climbs_to_what_fitted_all_the_time() {
+    let dip = || seconds(2, signal(2_000)).chain(seconds(10, signal(120)));
+    let fallen = [(0.0, Step::On(0)), (2.5, Step::On(3))];
+    let run = dip().chain(seconds(30, signal(2_000)));
+    let want = [&fallen[..], &[(17.0, Step::On(0))]].concat();
+    assert_eq!(steps(MediaSource::Camera, run), want);
+    // What was there for a moment less is not waited for again, and not climbed to.
+    let run = dip()
+        .chain(seconds(2, signal(2_000)))
+        .chain(seconds(2, signal(300)))
         .chain(seconds(30, signal(2_000)));
-    let want = [
-        (0.0, Step::On(0)),
-        (2.5, Step::On(3)),
-        (17.0, Step::On(2)),
-        (22.25, Step::On(1)),
-        (27.5, Step::On(0)),
-    ];
+    let want = [&fallen[..], &[(17.0, Step::On(2)), (22.25, Step::On(0))]].concat();
+    assert_eq!(steps(MediaSource::Camera, run), want);
+    // From sound only as well, where nothing can be tried.
+    let restless = Signal {
+        is_calm: false,
+        ..signal(500)
+    };
+    let run = seconds(2, signal(20)).chain(seconds(8, restless));
+    let want = [(0.0, Step::On(0)), (0.5, Step::Off), (7.0, Step::On(1))];
     assert_eq!(steps(MediaSource::Camera, run), want);
 }
 

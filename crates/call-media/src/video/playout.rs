@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 
 /// Most frames waiting: two seconds at 30 frames per second.
 pub const QUEUE_FRAMES: usize = 64;
-/// Longest delay, in milliseconds. A picture later than this is no conversation.
-pub const MAX_DELAY_MS: u32 = 500;
+/// Longest delay, in milliseconds: what is lost on a path of half a second there and back, and sent
+/// again, is in time. A picture later than this is no conversation.
+pub const MAX_DELAY_MS: u32 = 800;
 /// Frames the jitter delay looks back on: 4 s at 30 frames per second. More react later to a path
 /// that calmed down.
 const JITTER_FRAMES: usize = 128;
@@ -31,9 +32,11 @@ const JITTER_FRAMES: usize = 128;
 const PERCENTILE: usize = 98;
 /// The fastest transit is forgotten after one to two of these: clocks drift, routes change.
 const FASTEST_WINDOW_US: i64 = 10_000_000;
-/// Largest step of the delay per frame upwards, in µs: a third of a frame's time at 30 frames per
-/// second. More is a visible hitch.
-const RISE_US: i64 = 10_000;
+/// Largest step of the delay per frame upwards: a third of the time since the frame before. More is a
+/// visible hitch.
+const RISE_DIVISOR: i64 = 3;
+/// That time at most, in µs: a pause is none of a frame's.
+const LONGEST_FRAME_US: i64 = 200_000;
 /// Largest step per frame downwards, in µs. Smaller: catching up must not look hurried.
 const FALL_US: i64 = 3_000;
 /// A transit this different from the one before is another clock, not jitter.
@@ -74,9 +77,10 @@ impl<F> VideoPlayout<F> {
         let clock = self
             .clock
             .get_or_insert_with(|| TransitClock::new(now, timestamp));
-        clock.handle_arrival(now, timestamp);
+        let frame_us = clock.handle_arrival(now, timestamp);
+        let most_us = frame_us.clamp(0, LONGEST_FRAME_US) / RISE_DIVISOR;
         let step = self.wanted_delay_us() - self.delay_us;
-        self.delay_us += step.clamp(-FALL_US, RISE_US);
+        self.delay_us += step.clamp(-FALL_US, most_us);
         let due = self
             .undelayed_at(timestamp)
             .map_or(now, |at| at + micros(self.delay_us));
@@ -182,8 +186,10 @@ impl TransitClock {
         }
     }
 
-    fn handle_arrival(&mut self, now: Instant, timestamp: u32) {
-        self.ticks += i64::from(timestamp.wrapping_sub(self.last_timestamp).cast_signed());
+    /// Returns the media time since the frame before, in µs.
+    fn handle_arrival(&mut self, now: Instant, timestamp: u32) -> i64 {
+        let step = i64::from(timestamp.wrapping_sub(self.last_timestamp).cast_signed());
+        self.ticks += step;
         self.last_timestamp = timestamp;
         let elapsed_us = since_us(now, self.epoch);
         let transit_us = elapsed_us - media_us(self.ticks);
@@ -200,6 +206,7 @@ impl TransitClock {
         self.transits_us[self.next] = transit_us;
         self.next = (self.next + 1) % JITTER_FRAMES;
         self.count = (self.count + 1).min(JITTER_FRAMES);
+        media_us(step)
     }
 
     fn fastest_us(&self) -> i64 {

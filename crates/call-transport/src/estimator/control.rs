@@ -13,11 +13,12 @@
 //! it. The limit falls with the rate, so that of several flows the largest yields first: that makes them
 //! alike, whatever their round trips. A queue that does not fall while we send less is somebody
 //! else's: it becomes part of the path, and the limit rises for a while. One that is gone in packets
-//! from before we yielded was jitter: nothing follows but a higher limit.
+//! from before we yielded was jitter: nothing follows but a higher limit. So it does where packets come
+//! in clumps that no bottleneck of this rate would let through.
 //!
 //! Invariants: `MIN_BPS ≤ target ≤ MAX_BPS`; the target does not grow while less is sent than
-//! it allows, and never beyond [`UNTESTED`] times what arrives; what grows beyond is tested by
-//! probes ([`super::probe`]).
+//! it allows (but where jitter hides what probes would find), and never beyond [`UNTESTED`] times
+//! what arrives; what grows beyond is tested by probes ([`super::probe`]).
 
 use std::collections::VecDeque;
 
@@ -105,6 +106,14 @@ const NOISE_LIMITS: f64 = 3.0;
 const NOISE_SHARE: f64 = 0.5;
 const NOISE_MOST_MS: f64 = 150.0;
 const NOISE_DECAY_PER_S: f64 = 0.97;
+/// Of what the limit rose by, the share of a queue that is not worth draining: a picture's size should
+/// not follow every gust. Higher empties real queues later.
+const NOISE_UNDRAINED: f64 = 0.5;
+/// What came together was held back by jitter if it is worth so much: pictures and probes come in
+/// shorter clumps. The limit grows by what is above, and by this at most: a real queue may come in
+/// clumps as well.
+const CLUMP_MS: f64 = 50.0;
+const CLUMP_MOST_MS: f64 = 80.0;
 
 /// What was seen with one feedback.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -116,6 +125,8 @@ pub(super) struct Sight {
     /// Standing queue, and at a glance.
     pub(super) queue_ms: f64,
     pub(super) glance_ms: f64,
+    /// Of what was sent over so long and came together, see [`super::queue::QueueDelay::clump_ms`].
+    pub(super) clump_ms: f64,
     /// Arrived over half a second, and over the last moment.
     pub(super) received_bps: Option<f64>,
     pub(super) just_received_bps: Option<f64>,
@@ -218,6 +229,11 @@ impl RateControl {
         self.tolerance * (LIMIT_MS + LIMIT_STEP_MS * halvings)
     }
 
+    /// Whether jitter hides what a probe would show.
+    fn is_blind(&self) -> bool {
+        self.noise_ms > self.calm_limit_ms()
+    }
+
     pub(super) fn handle_sight(&mut self, sight: Sight, bound_bps: Option<f64>) -> Advice {
         let elapsed_s = self
             .seen_at_ms
@@ -225,6 +241,10 @@ impl RateControl {
         self.seen_at_ms = Some(sight.now_ms);
         self.tolerance = (self.tolerance * TOLERANCE_DECAY_PER_S.powf(elapsed_s)).max(1.0);
         self.noise_ms *= NOISE_DECAY_PER_S.powf(elapsed_s);
+        if sight.clump_ms > CLUMP_MS {
+            let noise_ms = (sight.clump_ms - CLUMP_MS).min(CLUMP_MOST_MS);
+            self.noise_ms = self.noise_ms.max(noise_ms);
+        }
         if let Some(sent_bps) = sight.sent_bps {
             self.is_limited = sent_bps < LIMITED * self.target_bps;
         }
@@ -252,7 +272,7 @@ impl RateControl {
 
     /// A probe carried `carried_bps`, all of it or less.
     pub(super) fn handle_finding(&mut self, carried_bps: f64, is_passed: bool) {
-        if self.is_draining() {
+        if self.is_draining() || !is_passed && self.is_blind() {
             return;
         }
         let found_bps = if is_passed {
@@ -319,6 +339,15 @@ impl RateControl {
             capacity_before_bps,
         });
         self.set_drain_target(sight, 0.0);
+        tracing::debug!(
+            queue_ms = sight.queue_ms,
+            glance_ms = sight.glance_ms,
+            limit_ms = self.limit_ms(),
+            noise_ms = self.noise_ms,
+            capacity_bps = self.capacity_bps,
+            before_bps = capacity_before_bps,
+            "a queue is drained"
+        );
     }
 
     /// `vain` is how much of our patience is used up: the more, the more we yield. Returns what is
@@ -329,7 +358,8 @@ impl RateControl {
         let share = if self.tolerance > COMPETING {
             DRAIN_COMPETING
         } else {
-            (1.0 - queue_ms / DRAIN_MS - VAIN * vain.min(1.0)).clamp(DRAIN_LEAST, DRAIN_MOST)
+            let over_ms = (queue_ms - NOISE_UNDRAINED * self.noise_ms).max(0.0);
+            (1.0 - over_ms / DRAIN_MS - VAIN * vain.min(1.0)).clamp(DRAIN_LEAST, DRAIN_MOST)
         };
         self.target_bps =
             (share * capacity_bps).min(self.target_bps.max(DRAIN_LEAST * capacity_bps));
@@ -356,7 +386,7 @@ impl RateControl {
         }
         if sight.newest_sent_ms <= drain.began_ms
             && sight.queue_ms <= GONE_LIMITS * limit_ms
-            && drain.most_queue_ms > NOISE_LIMITS * self.calm_limit_ms() + self.noise_ms
+            && drain.most_queue_ms > NOISE_LIMITS * self.calm_limit_ms()
         {
             self.undo(drain);
             return;
@@ -380,6 +410,7 @@ impl RateControl {
         } else if vain > 1.0 {
             self.tolerance = (self.tolerance * TOLERANCE_STEP).min(TOLERANCE_MOST);
             advice.is_rebased = true;
+            tracing::debug!(tolerance = self.tolerance, "in vain");
             self.resume();
             return;
         }
@@ -393,6 +424,7 @@ impl RateControl {
         self.target_bps = drain.target_before_bps;
         self.capacity_bps = drain.capacity_before_bps;
         self.phase = Phase::Climbing;
+        tracing::debug!(target_bps = self.target_bps, "it was jitter");
     }
 
     /// Whether what the newest report covers was less than the capacity.
@@ -407,11 +439,12 @@ impl RateControl {
         if let Some(capacity_bps) = self.capacity_bps {
             self.target_bps = RESUME * capacity_bps;
         }
+        tracing::debug!(target_bps = self.target_bps, "resumed");
         self.phase = Phase::Climbing;
     }
 
     fn climb(&mut self, sight: Sight, elapsed_s: f64, advice: &mut Advice) {
-        if self.is_limited {
+        if self.is_limited && !self.is_blind() {
             return;
         }
         let quiet_s = (sight.now_ms - self.quiet_since_ms) / 1e3;

@@ -8,6 +8,7 @@ struct Bench {
     now_ms: f64,
     used: f64,
     arriving_bps: Option<f64>,
+    clump_ms: f64,
 }
 
 impl Bench {
@@ -17,6 +18,7 @@ impl Bench {
             now_ms: 1_000.0,
             used: 1.0,
             arriving_bps: None,
+            clump_ms: 0.0,
         }
     }
 
@@ -32,6 +34,7 @@ impl Bench {
                 newest_sent_ms: self.now_ms - 100.0,
                 queue_ms,
                 glance_ms: queue_ms,
+                clump_ms: self.clump_ms,
                 received_bps: Some(received_bps),
                 just_received_bps: Some(received_bps),
                 sent_bps: Some(sent_bps),
@@ -181,4 +184,34 @@ fn what_goes_before_we_could_have_emptied_it_was_jitter() {
         bench.see(0.5, 50.0);
         assert_eq!(bench.target() >= before, is_jitter, "the limit is higher");
     }
+}
+
+#[test]
+fn clumps_raise_the_limit_and_make_probes_worthless() {
+    let mut bench = Bench::new(600_000.0);
+    bench.see(0.5, 0.0);
+    bench.clump_ms = 120.0;
+    bench.see(0.1, 60.0);
+    assert!(!bench.control.is_draining(), "60 ms may be jitter");
+    bench.clump_ms = 0.0;
+    bench.see(1.0, 60.0);
+    assert!(!bench.control.is_draining(), "and for a while");
+    // Less is sent than is allowed, and no probe shows anything: it grows all the same.
+    bench.used = 0.5;
+    let before = bench.target();
+    bench.arriving_bps = Some(before);
+    bench.control.handle_finding(20_000.0, false);
+    assert_eq!(bench.target(), before);
+    bench.see(0.5, 0.0);
+    assert!(bench.target() > before);
+    bench.see(0.3, 300.0);
+    assert!(bench.control.is_draining(), "300 ms are a queue");
+}
+
+#[test]
+fn short_clumps_are_pictures() {
+    let mut bench = Bench::new(600_000.0);
+    bench.clump_ms = CLUMP_MS;
+    bench.see(0.2, 60.0);
+    assert!(bench.control.is_draining());
 }

@@ -118,8 +118,8 @@ impl Estimator {
         for (report, arrival) in arrived {
             let arrived_ms = arrival.as_secs_f64() * 1e3;
             self.received.handle_packet(arrived_ms, report.size);
-            self.queue
-                .handle_packet(arrived_ms, arrived_ms - ms(report.departure));
+            let delay_ms = arrived_ms - ms(report.departure);
+            self.queue.handle_packet(arrived_ms, delay_ms, report.size);
             let rtt_ms = ms(now) - ms(report.departure);
             let smoothed = self.rtt_ms.get_or_insert(rtt_ms);
             *smoothed += RTT_GAIN * (rtt_ms - *smoothed);
@@ -216,6 +216,7 @@ impl BandwidthEstimator for Estimator {
             newest_sent_ms: self.newest_sent_ms,
             queue_ms: self.queue.standing_ms(),
             glance_ms: self.queue.glance_ms(),
+            clump_ms: received_bps.map_or(0.0, |bps| self.queue.clump_ms(bps)),
             received_bps,
             just_received_bps,
             sent_bps: self.sent.bps(RATE_MS),

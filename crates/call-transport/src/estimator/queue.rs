@@ -32,14 +32,22 @@ const ABOVE_LEAST_MS: f64 = 7.0;
 const FASTER_MS: f64 = 8.0;
 /// For that many tenths.
 const FASTER_BUCKETS: usize = 3;
+/// What arrives within this time arrives at once. Longer takes what a bottleneck lets through for that.
+const AT_ONCE_MS: f64 = 10.0;
 /// Delays kept for the windows: 8 Mbit/s of small packets in a tenth of a second.
 const MAX_SAMPLES: usize = 2_048;
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    arrived_ms: f64,
+    delay_ms: f64,
+    bytes: usize,
+}
 
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct QueueDelay {
-    /// Arrival and delay in milliseconds.
-    recent: VecDeque<(f64, f64)>,
+    recent: VecDeque<Sample>,
     buckets: VecDeque<f64>,
     current: Option<(f64, f64)>,
     base_ms: Option<f64>,
@@ -48,13 +56,17 @@ pub(super) struct QueueDelay {
 impl QueueDelay {
     /// A packet that arrived at `arrived_ms` on the receiver's clock, `delay_ms` after it was sent
     /// on the sender's.
-    pub(super) fn handle_packet(&mut self, arrived_ms: f64, delay_ms: f64) {
-        self.recent.push_back((arrived_ms, delay_ms));
+    pub(super) fn handle_packet(&mut self, arrived_ms: f64, delay_ms: f64, bytes: usize) {
+        self.recent.push_back(Sample {
+            arrived_ms,
+            delay_ms,
+            bytes,
+        });
         while self.recent.len() > MAX_SAMPLES
             || self
                 .recent
                 .front()
-                .is_some_and(|sample| sample.0 < arrived_ms - WINDOW_MS)
+                .is_some_and(|sample| sample.arrived_ms < arrived_ms - WINDOW_MS)
         {
             self.recent.pop_front();
         }
@@ -107,6 +119,29 @@ impl QueueDelay {
         self.least_above_base(GLANCE_MS)
     }
 
+    /// The most, in milliseconds at `rate_bps`, of what was sent over that long and arrived all at once
+    /// in the last tenth of a second. Nothing leaves a bottleneck faster than it carries, so what
+    /// lets through several times the rate at once held packets back without being one.
+    pub(super) fn clump_ms(&self, rate_bps: f64) -> f64 {
+        let mut first = 0;
+        // Behind the first, which had passed when it arrived.
+        let mut bytes = 0;
+        let mut most_ms: f64 = 0.0;
+        for (at, sample) in self.recent.iter().enumerate().skip(1) {
+            bytes += sample.bytes;
+            while first < at && self.recent[first].arrived_ms < sample.arrived_ms - AT_ONCE_MS {
+                first += 1;
+                bytes -= self.recent[first].bytes;
+            }
+            let earliest = self.recent[first];
+            let arrived_over_ms = sample.arrived_ms - earliest.arrived_ms;
+            let sent_over_ms = arrived_over_ms + earliest.delay_ms - sample.delay_ms;
+            let worth_ms = bytes as f64 * 8e3 / rate_bps;
+            most_ms = most_ms.max(sent_over_ms.min(worth_ms));
+        }
+        most_ms
+    }
+
     /// What stands now is the path's, not a queue of ours.
     pub(super) fn rebase(&mut self) {
         let standing_ms = self.standing_ms();
@@ -123,8 +158,8 @@ impl QueueDelay {
         };
         let samples = self.recent.iter().rev();
         let least_ms = samples
-            .take_while(|sample| sample.0 >= newest.0 - window_ms)
-            .map(|sample| sample.1)
+            .take_while(|sample| sample.arrived_ms >= newest.arrived_ms - window_ms)
+            .map(|sample| sample.delay_ms)
             .fold(f64::MAX, f64::min);
         (least_ms - base_ms).max(0.0)
     }
@@ -142,7 +177,7 @@ mod tests {
         delay_ms: impl Fn(usize) -> f64,
     ) -> f64 {
         for index in 0..count {
-            queue.handle_packet(from_ms + index as f64 * 10.0, delay_ms(index));
+            queue.handle_packet(from_ms + index as f64 * 10.0, delay_ms(index), 1_200);
         }
         from_ms + count as f64 * 10.0
     }
@@ -164,6 +199,27 @@ mod tests {
         assert!(queue.standing_ms() < 21.0, "and later");
         feed(&mut queue, at, 20, |_| -5_000.0);
         assert!(queue.standing_ms() < 0.1);
+    }
+
+    #[test]
+    fn what_was_sent_apart_and_comes_together_is_a_clump() {
+        // 1 200 bytes each 10 ms are 960 kbit/s.
+        let mut even = QueueDelay::default();
+        feed(&mut even, 0.0, 10, |_| 50.0);
+        assert!(even.clump_ms(960_000.0) <= 10.0);
+        // A bottleneck of that rate lets through what was sent twice as fast.
+        let mut full = QueueDelay::default();
+        feed(&mut full, 0.0, 10, |index| 50.0 + index as f64 * 5.0);
+        assert!(full.clump_ms(960_000.0) <= 10.0);
+        // Ten packets of a tenth of a second are held back and come within 9 ms.
+        let mut held = QueueDelay::default();
+        for index in 0..10 {
+            let behind = f64::from(9 - index);
+            held.handle_packet(1_000.0 - behind, 50.0 + 9.0 * behind, 1_200);
+        }
+        assert!((held.clump_ms(960_000.0) - 90.0).abs() < 1.0);
+        // Of a faster flow they are worth less, and so are small packets.
+        assert!((held.clump_ms(9_600_000.0) - 9.0).abs() < 1.0);
     }
 
     #[test]

@@ -47,7 +47,7 @@ const fn bound(
     }
 }
 
-const BOUNDS: [Bound; 18] = [
+const BOUNDS: [Bound; 19] = [
     bound("5.1", 0.93, 42.0, (3.0, 1.4), 0.0),
     bound("5.1 far", 0.92, 48.0, (4.0, 1.6), 0.0),
     bound("5.2", 0.95, 55.0, (3.0, 1.5), 0.97),
@@ -63,7 +63,8 @@ const BOUNDS: [Bound; 18] = [
     bound("short queue", 0.94, 18.0, (5.0, 0.0), 0.0),
     bound("route", 0.92, 32.0, (2.5, 0.0), 0.0),
     bound("moderate", 0.82, 70.0, (2.5, 0.0), 0.0),
-    bound("international", 0.45, 100.0, (3.5, 0.0), 0.0),
+    bound("international", 0.60, 180.0, (3.5, 0.0), 0.0),
+    bound("small", 0.40, 20.0, (0.0, 0.0), 0.0),
     bound("quiet", 0.24, 9.0, (0.0, 0.0), 0.0),
     bound("fast", 0.86, 12.0, (3.5, 0.0), 0.0),
 ];
