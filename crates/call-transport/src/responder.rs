@@ -135,3 +135,80 @@ impl Interceptor for NackResponder {
 
     fn unbind_remote_stream(&mut self, _info: &StreamInfo) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use rtc::rtcp::transport_feedbacks::transport_layer_nack::NackPair;
+    use rtc::rtp;
+
+    use super::*;
+    use crate::formats::Formats;
+    use crate::outgoing::OutStreams;
+
+    /// SSRCs of a stream and of its retransmissions.
+    const STREAM: (u32, u32) = (1, 2);
+
+    fn responder() -> NackResponder {
+        let streams = OutStreams {
+            audio: None,
+            layers: vec![STREAM],
+            screen: None,
+        };
+        let shared = Arc::new(Shared::new(streams, None));
+        let mut formats = Formats::default();
+        formats.rtx.insert(96, 97);
+        shared.set_formats(formats);
+        shared.histories().bind(STREAM.0, Some(STREAM.1));
+        for sequence_number in 0..3 {
+            shared.histories().push(&rtp::Packet {
+                header: rtp::Header {
+                    version: 2,
+                    ssrc: STREAM.0,
+                    payload_type: 96,
+                    sequence_number,
+                    ..rtp::Header::default()
+                },
+                payload: vec![0xaa].into(),
+            });
+        }
+        NackResponder::new(shared)
+    }
+
+    /// The numbers of the packets a request for 0 and 2 is answered with.
+    fn answers(responder: &mut NackResponder, now: Instant) -> Vec<u16> {
+        let nack = TransportLayerNack {
+            sender_ssrc: 9,
+            media_ssrc: STREAM.0,
+            nacks: vec![NackPair {
+                packet_id: 0,
+                lost_packets: 0b10,
+            }],
+        };
+        responder.handle_nack(now, &nack);
+        std::iter::from_fn(|| responder.poll_write())
+            .map(|packet| match packet.message.packet {
+                Packet::Rtp(packet) => u16::from_be_bytes([packet.payload[0], packet.payload[1]]),
+                _ => panic!("an answer is RTP"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn far_and_lossy_paths_get_each_answer_twice_and_no_others() {
+        for (rtt_ms, lost, is_draining, want) in [
+            (250, 0.10, false, vec![0, 2, 0, 2]),
+            (250, 0.05, false, vec![0, 2]),
+            (90, 0.20, false, vec![0, 2]),
+            // A queue loses more if more is sent.
+            (250, 0.10, true, vec![0, 2]),
+        ] {
+            let mut responder = responder();
+            responder.shared.set_rtt(Duration::from_millis(rtt_ms));
+            responder.shared.budget.set_estimate(1e6, is_draining, lost);
+            let now = Instant::now();
+            assert_eq!(answers(&mut responder, now), want, "{rtt_ms} ms, {lost}");
+            let soon = now + Duration::from_millis(rtt_ms / 2);
+            assert!(answers(&mut responder, soon).is_empty(), "asked too soon");
+        }
+    }
+}

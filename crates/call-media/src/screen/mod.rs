@@ -6,6 +6,7 @@
 //! * `x11`: Linux under X11. Windows of X11 applications are listed under Wayland as well, screens are
 //!   not: they would be black.
 //! * `wayland`: Linux under Wayland, where the system lists and the person chooses.
+//! * `shots`: macOS and Windows.
 //!
 //! Deliberately not here: keeping a source alive (see [`crate::video::capture`], which runs these as
 //! well), the sound of a share, and controlling what is shared.
@@ -13,6 +14,8 @@
 mod canvas;
 mod capture;
 mod pace;
+#[cfg(not(target_os = "linux"))]
+mod shots;
 pub mod source;
 mod thumbnail;
 #[cfg(target_os = "linux")]
@@ -106,10 +109,10 @@ pub(crate) fn open(source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureErro
 
 #[cfg(not(target_os = "linux"))]
 fn listed() -> Result<Vec<Listed>, CaptureError> {
-    Err(CaptureError::NotFound)
+    shots::list()
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn open(_source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureError> {
-    Err(CaptureError::NotFound)
+pub(crate) fn open(source: &ShareSource) -> Result<Box<dyn Grabber>, CaptureError> {
+    shots::open(source)
 }

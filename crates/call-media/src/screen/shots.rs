@@ -135,15 +135,16 @@ impl Grabber for ShotGrabber {
 /// Whether the shot is another picture than what the canvas shows, which it is from now on.
 fn show(canvas: &mut Canvas, shot: RgbaImage) -> bool {
     let (width, height) = shot.dimensions();
-    let mut pixels = shot.into_raw();
+    let is_resized = canvas.resize(width, height);
+    // A canvas has a largest size; what is beyond it is not shown.
+    let area = Area::clipped(0, 0, width.into(), height.into(), canvas.size());
+    let row_bytes = area.width as usize * PIXEL;
+    let mut pixels = Vec::with_capacity(row_bytes * area.height as usize);
+    for row in shot.as_raw().chunks_exact((width as usize * PIXEL).max(1)) {
+        pixels.extend_from_slice(&row[..row_bytes]);
+    }
     for pixel in pixels.chunks_exact_mut(PIXEL) {
         pixel.swap(0, 2);
     }
-    let is_resized = canvas.resize(width, height);
-    let area = Area {
-        width,
-        height,
-        ..Area::default()
-    };
     canvas.put(area, &pixels) || is_resized
 }

@@ -384,7 +384,8 @@ impl RateControl {
             };
             self.capacity_bps = Some(capacity_bps.min(just_bps).max(least_bps));
         }
-        if sight.newest_sent_ms <= drain.began_ms
+        let is_unanswered = sight.newest_sent_ms <= drain.began_ms;
+        if is_unanswered
             && sight.queue_ms <= GONE_LIMITS * limit_ms
             && drain.most_queue_ms > NOISE_LIMITS * self.calm_limit_ms()
         {
@@ -396,6 +397,10 @@ impl RateControl {
         // What we think to have drained has to show, or it was somebody else's queue.
         let is_shown = sight.queue_ms <= SHOWN_LIMITS * limit_ms;
         if left_ms <= GONE_LIMITS * limit_ms && is_shown {
+            // Over before anything of our yielding was reported, on a path that has jitter.
+            if self.is_blind() && is_unanswered {
+                return self.give_back(drain);
+            }
             self.resume();
             if drain.is_guess {
                 self.capacity_bps = None;
@@ -421,6 +426,11 @@ impl RateControl {
     fn undo(&mut self, drain: Drain) {
         let noise_ms = (NOISE_SHARE * drain.most_queue_ms).min(NOISE_MOST_MS);
         self.noise_ms = self.noise_ms.max(noise_ms);
+        self.give_back(drain);
+    }
+
+    /// What was before the drain is right still.
+    fn give_back(&mut self, drain: Drain) {
         self.target_bps = drain.target_before_bps;
         self.capacity_bps = drain.capacity_before_bps;
         self.phase = Phase::Climbing;
