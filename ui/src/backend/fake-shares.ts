@@ -12,6 +12,16 @@ function thumbnail(tint: string): string {
   return `data:image/svg+xml,${encodeURIComponent(svg)}`;
 }
 
+/** What a system lists that lets the person choose in a dialog of its own. */
+export const FAKE_CHOICE: ShareOption = {
+  id: "chosen",
+  kind: "chosen",
+  name: "",
+  width_px: 0,
+  height_px: 0,
+  thumbnail: "",
+};
+
 export const FAKE_SHARES: ShareOption[] = [
   {
     id: "screen:DP-1",

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { callView, fakeMember, homeView } from "../backend/fake-scenes";
-import { FAKE_SHARES } from "../backend/fake-shares";
+import { FAKE_CHOICE, FAKE_SHARES } from "../backend/fake-shares";
 import type { CallView } from "../generated/CallView";
 import type { ShareOption } from "../generated/ShareOption";
 import { initialState, reduce, type State } from "./reduce";
@@ -55,24 +55,16 @@ describe("what oneself shares", () => {
   });
 
   it("is chosen in the system's dialog where there is nothing else", () => {
-    const chosen: ShareOption = {
-      id: "chosen",
-      kind: "chosen",
-      name: "",
-      width_px: 0,
-      height_px: 0,
-      thumbnail: "",
-    };
     const listed = (options: ShareOption[]) =>
       reduce(calling([false], { share: { id: "chosen", state: { state: "starting" } } }), {
         type: "shares",
         options,
       });
-    expect(onlyShare(listed([chosen]))).toBe("chosen");
-    expect(onlyShare(listed([chosen, ...FAKE_SHARES]))).toBeNull();
+    expect(onlyShare(listed([FAKE_CHOICE]))).toBe("chosen");
+    expect(onlyShare(listed([FAKE_CHOICE, ...FAKE_SHARES]))).toBeNull();
     expect(onlyShare(listed(FAKE_SHARES.slice(0, 1)))).toBeNull();
     expect(onlyShare(initialState)).toBeNull();
-    expect(ownShare(listed([chosen]))).toEqual({ name: null, starting: true, choosing: true });
+    expect(ownShare(listed([FAKE_CHOICE]))).toEqual({ name: null, starting: true, choosing: true });
   });
 
   it("is chosen among screens and windows", () => {

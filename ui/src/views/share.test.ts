@@ -1,6 +1,5 @@
 import { expect, it } from "vitest";
-import { FAKE_SHARES } from "../backend/fake-shares";
-import type { ShareOption } from "../generated/ShareOption";
+import { FAKE_CHOICE, FAKE_SHARES } from "../backend/fake-shares";
 import { words } from "../words/words";
 import { backend, click, find, get, press, sent, settle, show } from "./harness";
 
@@ -22,27 +21,19 @@ it("shares what is chosen, says so, and stops", async () => {
 });
 
 it("leaves the choice to the system's dialog, at once where there is no other", async () => {
-  const chosen: ShareOption = {
-    id: "chosen",
-    kind: "chosen",
-    name: "",
-    width_px: 0,
-    height_px: 0,
-    thumbnail: "",
-  };
   await show("call-2");
   await press("s");
-  backend.send({ type: "shares", options: [chosen, ...FAKE_SHARES] });
+  backend.send({ type: "shares", options: [FAKE_CHOICE, ...FAKE_SHARES] });
   await settle();
   expect(get("share-option").textContent).toContain(words.share.byDialog);
   expect(get("share-option").textContent).not.toContain("×");
   expect(sent("start_share")).toHaveLength(0);
-  backend.send({ type: "shares", options: [chosen] });
+  backend.send({ type: "shares", options: [FAKE_CHOICE] });
   await settle();
   expect(sent("start_share")).toEqual([{ type: "start_share", id: "chosen" }]);
   expect(find("share-dialog")).toBeNull();
   // What was listed for the next time alone begins nothing.
-  backend.send({ type: "shares", options: [chosen] });
+  backend.send({ type: "shares", options: [FAKE_CHOICE] });
   await settle();
   expect(sent("start_share")).toHaveLength(1);
 });
