@@ -6,15 +6,16 @@ import type { ShareKind } from "./ShareKind";
  */
 export type ShareOption = {
   /**
-   * For [`super::UiCommand::StartShare`]: `screen:…` or `window:…`.
+   * For [`super::UiCommand::StartShare`]: `screen:…`, `window:…` or `chosen`.
    */
   id: string;
   /**
-   * Whether it is a screen or a window.
+   * What it is.
    */
   kind: ShareKind;
   /**
-   * The window's title, or the screen's name as the system tells it.
+   * The window's title, or the screen's name as the system tells it; empty for what is yet to be
+   * chosen, which has no size either.
    */
   name: string;
   /**
