@@ -3,7 +3,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-/// It warns of every object of the desktop's portal that has no properties, as most have none.
+/// `zbus` warns of every object of the desktop's portal that has no properties, as most have none.
 const ZBUS: &str = "zbus=error";
 
 /// Starts logging by the `EnvFilter` directives in the environment variable `variable`, or by

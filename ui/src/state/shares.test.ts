@@ -48,9 +48,9 @@ describe("what oneself shares", () => {
   it("has the name it was listed with", () => {
     expect(ownShare(calling([]))).toBeNull();
     const running = calling([false], { share: share("running") });
-    expect(ownShare(running)).toMatchObject({ name: null, starting: false });
+    expect(ownShare(running)).toEqual({ name: null, starting: false, choosing: false });
     const listed = reduce(running, { type: "shares", options: FAKE_SHARES });
-    expect(ownShare(listed)).toMatchObject({ name: "HDMI-1", starting: false });
+    expect(ownShare(listed)).toEqual({ name: "HDMI-1", starting: false, choosing: false });
     expect(ownShare(calling([false], { share: share("starting") }))?.starting).toBe(true);
   });
 
