@@ -62,6 +62,36 @@ impl Area {
     }
 }
 
+/// Cuts an area out of a picture whose rows begin `stride` bytes apart, its red and blue exchanged if
+/// `is_swapped`. False, and nothing of worth in `picture`, where it is not all there.
+pub(crate) fn cut(
+    bytes: &[u8],
+    stride: usize,
+    area: Area,
+    is_swapped: bool,
+    picture: &mut Vec<u8>,
+) -> bool {
+    let from = area.x as usize * PIXEL;
+    let row_bytes = area.width as usize * PIXEL;
+    if area.is_empty() || from + row_bytes > stride {
+        return false;
+    }
+    picture.clear();
+    for y in area.y as usize..(area.y + area.height) as usize {
+        let start = y * stride + from;
+        let Some(row) = bytes.get(start..start + row_bytes) else {
+            return false;
+        };
+        picture.extend_from_slice(row);
+    }
+    if is_swapped {
+        for pixel in picture.chunks_exact_mut(PIXEL) {
+            pixel.swap(0, 2);
+        }
+    }
+    true
+}
+
 /// What the pointer looks like, and where it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pointer {
@@ -131,6 +161,18 @@ impl Canvas {
             }
         }
         is_different
+    }
+
+    /// Takes a whole picture, of which the size says how many pixels there are; whether it is another
+    /// than before.
+    pub(crate) fn show(&mut self, (width, height): (u32, u32), pixels: &[u8]) -> bool {
+        let is_resized = self.resize(width, height);
+        let whole = Area {
+            width,
+            height,
+            ..Area::default()
+        };
+        self.put(whole, pixels) || is_resized
     }
 
     /// Lets `read` see the pixels with the pointer in them.
@@ -252,5 +294,27 @@ mod tests {
         }
         canvas.pointer = Some(Pointer::default());
         assert_eq!(canvas.with_pointer(blues), [100; 6]);
+    }
+
+    #[test]
+    fn the_area_of_a_buffer_is_copied_without_its_padding() {
+        // Three pixels and a padding of four bytes a row, two rows.
+        let bytes: Vec<u8> = (0..32).collect();
+        let mut picture = Vec::new();
+        assert!(cut(&bytes, 16, area(1, 0, 2, 2), false, &mut picture));
+        assert_eq!(
+            picture,
+            [4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 22, 23, 24, 25, 26, 27]
+        );
+        assert!(cut(&bytes, 16, area(0, 1, 1, 1), true, &mut picture));
+        assert_eq!(picture, [18, 17, 16, 19]);
+        for (area, stride) in [
+            (area(0, 0, 3, 3), 16),
+            (area(0, 0, 5, 1), 16),
+            (area(0, 0, 1, 1), 0),
+            (area(0, 0, 0, 2), 16),
+        ] {
+            assert!(!cut(&bytes, stride, area, false, &mut picture), "{area:?}");
+        }
     }
 }

@@ -4,10 +4,11 @@
 //! pointer is not in the shots. A window that is minimised shows what it last did; one that is closed
 //! is an error.
 
+use call_protocol::limits;
 use xcap::image::RgbaImage;
 use xcap::{Monitor, Window, XCapResult};
 
-use super::canvas::{Area, Canvas, PIXEL};
+use super::canvas::{Area, Canvas, PIXEL, cut};
 use super::source::ShareSource;
 use super::{Grabber, Listed};
 use crate::video::capture::CaptureError;
@@ -135,16 +136,19 @@ impl Grabber for ShotGrabber {
 /// Whether the shot is another picture than what the canvas shows, which it is from now on.
 fn show(canvas: &mut Canvas, shot: RgbaImage) -> bool {
     let (width, height) = shot.dimensions();
-    let is_resized = canvas.resize(width, height);
     // A canvas has a largest size; what is beyond it is not shown.
-    let area = Area::clipped(0, 0, width.into(), height.into(), canvas.size());
-    let row_bytes = area.width as usize * PIXEL;
-    let mut pixels = Vec::with_capacity(row_bytes * area.height as usize);
-    for row in shot.as_raw().chunks_exact((width as usize * PIXEL).max(1)) {
-        pixels.extend_from_slice(&row[..row_bytes]);
-    }
-    for pixel in pixels.chunks_exact_mut(PIXEL) {
-        pixel.swap(0, 2);
-    }
-    canvas.put(area, &pixels) || is_resized
+    let most = limits::PICTURE_PX;
+    let area = Area {
+        width: width.min(most),
+        height: height.min(most),
+        ..Area::default()
+    };
+    let mut pixels = Vec::new();
+    cut(
+        shot.as_raw(),
+        width as usize * PIXEL,
+        area,
+        true,
+        &mut pixels,
+    ) && canvas.show((area.width, area.height), &pixels)
 }

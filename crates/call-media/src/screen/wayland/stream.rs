@@ -32,7 +32,7 @@ use pipewire::stream::{StreamFlags, StreamListener, StreamRc, StreamState};
 use call_protocol::limits;
 
 use super::super::SHARE_FPS;
-use super::super::canvas::{Area, Canvas, PIXEL};
+use super::super::canvas::{Area, Canvas, cut};
 use crate::video::capture::CaptureError;
 
 /// Rounds of the loop in one look: each handles all that is waiting, and may bring more.
@@ -153,14 +153,7 @@ impl Stream {
         if !std::mem::take(&mut incoming.is_fresh) {
             return Ok(false);
         }
-        let (width, height) = incoming.size;
-        let is_resized = canvas.resize(width, height);
-        let area = Area {
-            width,
-            height,
-            ..Area::default()
-        };
-        Ok(canvas.put(area, &incoming.picture) || is_resized)
+        Ok(canvas.show(incoming.size, &incoming.picture))
     }
 }
 
@@ -194,36 +187,12 @@ impl Incoming {
         let is_swapped = [VideoFormat::RGBx, VideoFormat::RGBA].contains(&self.format.format());
         let bytes = data.data().and_then(|bytes| bytes.get(offset..));
         if let Some(bytes) = bytes
-            && copy(bytes, stride, area, is_swapped, &mut self.picture)
+            && cut(bytes, stride, area, is_swapped, &mut self.picture)
         {
             self.size = (area.width, area.height);
             self.is_fresh = true;
         }
     }
-}
-
-/// Copies an area of a picture whose rows begin `stride` bytes apart, its red and blue exchanged if
-/// `is_swapped`. False, and nothing of worth in `picture`, where it is not all there.
-fn copy(bytes: &[u8], stride: usize, area: Area, is_swapped: bool, picture: &mut Vec<u8>) -> bool {
-    let from = area.x as usize * PIXEL;
-    let row_bytes = area.width as usize * PIXEL;
-    if area.is_empty() || from + row_bytes > stride {
-        return false;
-    }
-    picture.clear();
-    for y in area.y as usize..(area.y + area.height) as usize {
-        let start = y * stride + from;
-        let Some(row) = bytes.get(start..start + row_bytes) else {
-            return false;
-        };
-        picture.extend_from_slice(row);
-    }
-    if is_swapped {
-        for pixel in picture.chunks_exact_mut(PIXEL) {
-            pixel.swap(0, 2);
-        }
-    }
-    true
 }
 
 /// Pixels of four bytes, of any size, at the rate they are looked at.
@@ -314,37 +283,4 @@ fn pod(object: Object) -> Vec<u8> {
     // Writing into memory does not fail, and without bytes the parameter is left out.
     let written = PodSerializer::serialize(Cursor::new(Vec::new()), &Value::Object(object));
     written.map_or_else(|_| Vec::new(), |(bytes, _)| bytes.into_inner())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_area_of_a_buffer_is_copied_without_its_padding() {
-        let area = |x, y, width, height| Area {
-            x,
-            y,
-            width,
-            height,
-        };
-        // Three pixels and a padding of four bytes a row, two rows.
-        let bytes: Vec<u8> = (0..32).collect();
-        let mut picture = Vec::new();
-        assert!(copy(&bytes, 16, area(1, 0, 2, 2), false, &mut picture));
-        assert_eq!(
-            picture,
-            [4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 22, 23, 24, 25, 26, 27]
-        );
-        assert!(copy(&bytes, 16, area(0, 1, 1, 1), true, &mut picture));
-        assert_eq!(picture, [18, 17, 16, 19]);
-        for (area, stride) in [
-            (area(0, 0, 3, 3), 16),
-            (area(0, 0, 5, 1), 16),
-            (area(0, 0, 1, 1), 0),
-            (area(0, 0, 0, 2), 16),
-        ] {
-            assert!(!copy(&bytes, stride, area, false, &mut picture), "{area:?}");
-        }
-    }
 }
