@@ -23,7 +23,8 @@ pub(crate) struct Outgoing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenLink {
     pub(crate) id: LinkId,
-    /// Nothing comes through now: what it takes waits, and is lost if the link is given up.
+    /// Nothing comes through now, or what was sent before waits still: what it takes waits, and is lost if
+    /// the link is given up.
     pub(crate) is_interrupted: bool,
 }
 

@@ -19,6 +19,10 @@
 //! only where the old path is dead or its address gone: a path that works is kept whatever other
 //! interfaces come.
 //!
+//! A link for files alone is opened anew instead once the path was dead for [`STALE_AFTER`]: SCTP doubles
+//! its wait with every repetition (RFC 9260, section 6.3.3), so that it would stand still for as long again
+//! on a path that is back.
+//!
 //! Deliberately not here: signals and sealing; whether the link is wanted at all (`call_topology`);
 //! and what the server's connection does, except that the caller runs [`PeerLink::handle_timeout`]
 //! only while signals can travel.
@@ -46,10 +50,16 @@ const FAILED_AFTER: u32 = 2;
 /// one's own network die within half a second of each other (checks go out that often).
 const BLAME_AFTER: Duration = Duration::from_secs(1);
 
+/// Dead for so long, a path is not worth keeping for the data of SCTP; see the module's text. Lower opens
+/// links anew for the hiccups of a Wi-Fi, higher leaves a file waiting.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+
 /// The connection to one member, or to the SFU.
 #[derive(Debug)]
 pub(crate) struct PeerLink {
     initiator: bool,
+    /// Whether it carries data and no media.
+    is_for_data: bool,
     phase: Phase,
     failures: u32,
     was_connected: bool,
@@ -98,11 +108,20 @@ impl PeerLink {
         let phase = Phase::Absent;
         Self {
             initiator,
+            is_for_data: false,
             phase,
             failures: 0,
             was_connected: false,
             opened_at: None,
             their_half: None,
+        }
+    }
+
+    /// As [`new`](Self::new), for data alone; nobody initiates yet.
+    pub(crate) fn for_data() -> Self {
+        Self {
+            is_for_data: true,
+            ..Self::new(false)
         }
     }
 
@@ -146,6 +165,7 @@ impl PeerLink {
         let opened_at = self.opened_at;
         *self = Self {
             opened_at,
+            is_for_data: self.is_for_data,
             ..Self::new(initiator)
         };
         link
@@ -194,17 +214,28 @@ impl PeerLink {
 
     /// The transport reports a new state.
     pub(crate) fn handle_state(&mut self, now: Instant, state: LinkState) -> Vec<Action> {
-        match (self.phase, state) {
+        let is_stale = self.is_stale(now);
+        match (&mut self.phase, state) {
+            (Phase::Reconnecting { next, .. }, LinkState::Connected)
+                if is_stale && self.initiator =>
+            {
+                *next = now;
+                Vec::new()
+            }
             (
                 Phase::Connecting { link, .. } | Phase::Reconnecting { link, .. },
                 LinkState::Connected,
             ) => {
-                self.phase = Phase::Connected { link, since: now };
+                self.phase = Phase::Connected {
+                    link: *link,
+                    since: now,
+                };
                 self.was_connected = true;
                 self.failures = 0;
                 Vec::new()
             }
             (Phase::Connected { link, .. }, LinkState::Reconnecting) => {
+                let link = *link;
                 self.lose(now, link, false);
                 Vec::new()
             }
@@ -232,6 +263,14 @@ impl PeerLink {
             next: now + self.courtesy(is_ours),
             is_ours,
         };
+    }
+
+    /// Whether what is repeated over this path would come too late; see the module's text.
+    fn is_stale(&self, now: Instant) -> bool {
+        let Phase::Reconnecting { since, .. } = self.phase else {
+            return false;
+        };
+        self.is_for_data && now.saturating_duration_since(since) >= STALE_AFTER
     }
 
     fn courtesy(&self, is_ours: bool) -> Duration {
@@ -282,7 +321,9 @@ impl PeerLink {
             self.their_half = Some(half.to_owned());
             return Vec::new();
         }
-        if is_offer && !self.initiator && self.is_rested(now) {
+        // Both may initiate a link for data, and both find it dead.
+        let yields = !self.initiator || self.is_stale(now);
+        if is_offer && yields && self.is_rested(now) {
             let actions = vec![Action::Close(link), self.open_for_offer(now, fresh())];
             self.their_half = Some(half.to_owned());
             return actions;
@@ -314,14 +355,18 @@ impl PeerLink {
         if self.timeout().is_none_or(|at| now < at) {
             return Vec::new();
         }
+        let is_stale = self.is_stale(now);
         match self.phase {
+            Phase::Reconnecting { link, .. } if is_stale && self.initiator => {
+                vec![Action::Close(link), self.open(now, fresh())]
+            }
             Phase::Reconnecting {
                 link,
                 since,
                 restarts,
                 is_ours,
                 ..
-            } if restarts < RESTARTS_MAX => {
+            } if restarts < RESTARTS_MAX && !is_stale => {
                 let next = now + restart_delay(restarts);
                 self.phase = Phase::Reconnecting {
                     link,

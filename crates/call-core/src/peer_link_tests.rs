@@ -237,3 +237,55 @@ fn another_certificate_is_another_half() {
         assert_eq!(actions, void);
     }
 }
+
+#[test]
+fn a_link_for_data_is_opened_anew_where_its_path_was_dead_for_long() {
+    let dead = |initiator| {
+        let now = Instant::now();
+        let mut link = PeerLink::for_data();
+        link.set_initiator(initiator);
+        link.open(now, id(0));
+        link.handle_state(now, LinkState::Connected);
+        link.handle_state(now, LinkState::Reconnecting);
+        (link, now)
+    };
+    let anew = [
+        Action::Close(id(0)),
+        Action::Open {
+            link: id(1),
+            initiator: true,
+        },
+    ];
+    let (mut link, now) = dead(true);
+    assert_eq!(due(&mut link, 9).1, [Action::Restart(id(0))]);
+    assert_eq!(due(&mut link, 9).1, [Action::Restart(id(0))], "after 3 s");
+    assert_eq!(due(&mut link, 1).1, anew, "after 7 s");
+    assert_eq!(link.handle_state(now, LinkState::Connected), []);
+    assert_eq!(link.view(), LinkView::Connected);
+
+    for (after_ms, stays) in [(4_900, true), (5_000, false)] {
+        let (mut link, now) = dead(true);
+        let back = now + Duration::from_millis(after_ms);
+        assert_eq!(link.handle_state(back, LinkState::Connected), []);
+        assert_eq!(link.timeout().is_none(), stays, "{after_ms} ms");
+        let want = if stays { &anew[..0] } else { &anew[..] };
+        assert_eq!(link.handle_timeout(back, || id(1)), want, "{after_ms} ms");
+    }
+
+    let (mut link, now) = dead(false);
+    let back = now + Duration::from_secs(20);
+    assert_eq!(link.handle_state(back, LinkState::Connected), []);
+    assert_eq!(link.timeout(), None, "theirs to open anew");
+
+    // Both initiate, and their offer is first.
+    let (mut link, now) = dead(true);
+    let sdp = |half: &str| format!("a=fingerprint:sha-256 {half}");
+    link.handle_description(now, &sdp("AA"), false, || id(9));
+    let actions =
+        link.handle_description(now + Duration::from_secs(20), &sdp("BB"), true, || id(1));
+    let open = Action::Open {
+        link: id(1),
+        initiator: false,
+    };
+    assert_eq!(actions, [Action::Close(id(0)), open]);
+}

@@ -83,7 +83,7 @@ impl Member {
             salt: None,
             direct: PeerLink::new(initiator),
             away_until: None,
-            data: PeerLink::new(false),
+            data: PeerLink::for_data(),
             we_want_data: false,
             they_want_data: false,
             passage: Passage::default(),

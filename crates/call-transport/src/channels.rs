@@ -12,7 +12,7 @@
 //! first own message or [`FOREIGN_AFTER`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -129,6 +129,8 @@ pub(crate) enum ChannelNotice {
 #[derive(Debug)]
 struct Queue {
     pending_bytes: AtomicUsize,
+    /// Bytes given to SCTP so far.
+    sent_bytes: AtomicU64,
     /// Below this the queue counts as writable.
     writable_bytes: usize,
     is_closed: AtomicBool,
@@ -154,6 +156,7 @@ pub(crate) struct ChannelQueue {
 pub(crate) fn queue(writable_bytes: usize) -> (ChannelOut, ChannelQueue) {
     let queue = Arc::new(Queue {
         pending_bytes: AtomicUsize::new(0),
+        sent_bytes: AtomicU64::new(0),
         writable_bytes,
         is_closed: AtomicBool::new(false),
         changed: Notify::new(),
@@ -172,7 +175,21 @@ pub(crate) fn queue(writable_bytes: usize) -> (ChannelOut, ChannelQueue) {
     )
 }
 
+/// What a channel was given, for who watches it.
+#[derive(Debug)]
+pub(crate) struct Sent(Arc<Queue>);
+
+impl Sent {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.sent_bytes.load(Ordering::Relaxed)
+    }
+}
+
 impl ChannelOut {
+    pub(crate) fn sent(&self) -> Sent {
+        Sent(Arc::clone(&self.queue))
+    }
+
     pub(crate) fn send(&self, data: Bytes) -> Result<(), ChannelError> {
         if data.len() > limits::CHANNEL_MESSAGE_BYTES {
             return Err(ChannelError::TooLarge);
@@ -234,6 +251,8 @@ pub(crate) async fn run_out(
         if let Some(bulk) = &bulk {
             drained(&channel, bulk).await;
         }
+        let bytes = data.len() as u64;
+        queue.queue.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
         let sent = channel.send(BytesMut::from(data)).await;
         queue.queue.pending_bytes.fetch_sub(cost, Ordering::AcqRel);
         queue.queue.changed.notify_waiters();

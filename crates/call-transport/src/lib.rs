@@ -128,6 +128,7 @@ pub mod negotiation;
 mod open;
 mod outgoing;
 mod pacer;
+mod progress;
 pub mod recovery;
 mod responder;
 #[cfg(test)]

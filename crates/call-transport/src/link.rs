@@ -225,6 +225,11 @@ impl Link {
         self.shared.budget.media_bps()
     }
 
+    /// Whether control messages given to this link now would wait: those before them are not acknowledged.
+    pub fn is_stalled(&self) -> bool {
+        self.shared.is_stalled.load(Ordering::Relaxed)
+    }
+
     /// Looks for a new path. The old one is given up at once, so this is for paths that are dead.
     pub fn restart_ice(&self) {
         self.command(Command::RestartIce);

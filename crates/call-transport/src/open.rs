@@ -23,6 +23,7 @@ use crate::event::{ChannelLabel, LinkEvent, LinkState, MediaKind, RtpIn};
 use crate::handler::{Forwarder, NOTICES, Notice};
 use crate::link::{COMMANDS, Link, Running};
 use crate::outgoing::{self, NewTrack, OutStreams, TrackOut};
+use crate::progress;
 use crate::runtime::BufferedRuntime;
 use crate::setup;
 use crate::shared::Shared;
@@ -230,6 +231,10 @@ async fn add_channels(
             way.subscribe(),
             bulk,
         ));
+        if label == ChannelLabel::Control {
+            let (channel, shared) = (Arc::clone(&channel), Arc::clone(shared));
+            children.spawn(progress::run_watch(channel, out.sent(), shared));
+        }
         children.spawn(channels::run_in(
             label,
             channel,

@@ -45,6 +45,10 @@ pub(crate) struct Shared {
     wall_clock: WallClock,
     /// Whether packets may be handed to the stack.
     pub(crate) is_connected: AtomicBool,
+    /// Whether control messages stand still.
+    pub(crate) is_stalled: AtomicBool,
+    /// Wakes the link's task when they do so without hope.
+    pub(crate) gave_up: Notify,
     /// Wakes the link's task when the peer asked for a keyframe.
     pub(crate) keyframe_wanted: Notify,
     /// Of which layers of the camera: a bit each, the highest is the screen's.
@@ -82,6 +86,8 @@ impl Shared {
             rtt_us: AtomicU32::new(0),
             wall_clock: WallClock::new(Instant::now(), SystemTime::now()),
             is_connected: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
+            gave_up: Notify::new(),
             keyframe_wanted: Notify::new(),
             keyframe_layers: AtomicU8::new(0),
             keyframe_requests_in: AtomicU64::new(0),

@@ -171,6 +171,10 @@ impl Task {
                 self.outbox.push_back(LinkEvent::PathNarrow);
                 return Flow::End(LinkState::Failed);
             }
+            () = shared.gave_up.notified() => {
+                tracing::info!("messages stand still on a path that works; link given up");
+                return Flow::End(LinkState::Failed);
+            }
             () = sleep_until(wake_at) => return self.handle_timeout(Instant::now()).await,
         }
         Flow::Continue

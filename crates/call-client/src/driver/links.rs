@@ -307,7 +307,8 @@ impl Driver {
         let open = self.links.iter().filter(|(_, slot)| carries(slot.state));
         let open = open.map(|(id, slot)| OpenLink {
             id: *id,
-            is_interrupted: slot.state == LinkState::Reconnecting,
+            is_interrupted: slot.state == LinkState::Reconnecting
+                || slot.link.as_ref().is_some_and(|link| link.is_stalled()),
         });
         let links: Vec<_> = open.collect();
         for way in channels::route(to, data, &members, &links) {

@@ -8,8 +8,10 @@
 //! Datagrams of more than [`PIECE_BYTES`] can only go through a tunnel: they wait for it, and where
 //! it does not come, or a relay is in the way, the path is [narrow](Endpoint::is_narrow).
 //!
-//! Invariants: only what DTLS protects is put into a tunnel; frames from addresses that DTLS never
-//! went to are ignored, as are those without a known token. Bounds: [`PEERS`] addresses and
+//! Invariants: only what DTLS protects is put into a tunnel; frames are ignored from addresses to which
+//! neither DTLS went nor the answer to a connectivity check, as are those without a known token.
+//! (After an ICE restart who only receives has nothing to say on the new path before a tunnel brings
+//! it something.) Bounds: [`PEERS`] addresses and
 //! [`RECEIVERS`] tunnels from each; the ones silent for longest make room. [`WAITING_BYTES`] wait for
 //! each tunnel, what exceeds them is dropped.
 
@@ -43,6 +45,9 @@ const WAITING_BYTES: usize = 128 * 1024;
 const RELAY_HEADER_BYTES: usize = 64;
 /// First byte of what DTLS protects for applications: record type 23 (RFC 6347, section 4.1).
 const APPLICATION_DATA: u8 = 23;
+/// First bytes of what answers a connectivity check that proved to know our password: a Binding success
+/// response (RFC 8489, section 5).
+const CHECK_PASSED: [u8; 2] = [1, 1];
 
 /// What an incoming datagram is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +73,7 @@ struct Offer {
 
 #[derive(Debug)]
 struct Peer {
-    /// Whether DTLS went there; nothing is accepted before.
+    /// When DTLS or the answer to a check last went there; nothing is accepted before.
     used_at: Instant,
     offer: Option<Offer>,
     sender: Option<Sender>,
@@ -123,6 +128,12 @@ impl Endpoint {
         self.active.map(|(_, at)| at)
     }
 
+    /// Whether there is anything to send or to tell; links without a tunnel save the looking.
+    pub(crate) fn is_used(&self) -> bool {
+        let is_called = |peer: &Peer| peer.welcome.is_some() || !peer.receivers.is_empty();
+        self.active.is_some() || self.is_narrow || self.peers.values().any(is_called)
+    }
+
     /// Whether large datagrams were sent that no tunnel could carry; they are lost.
     pub(crate) fn is_narrow(&self) -> bool {
         self.is_narrow
@@ -143,6 +154,9 @@ impl Endpoint {
         let segment = segment.unwrap_or(contents.len()).max(1);
         // RFC 7983: DTLS.
         if !(20..=63).contains(first) {
+            if contents.starts_with(&CHECK_PASSED) {
+                self.peer(now, to).used_at = now;
+            }
             let is_large = segment > PIECE_BYTES + RELAY_HEADER_BYTES;
             self.is_narrow |= is_large;
             return is_large;

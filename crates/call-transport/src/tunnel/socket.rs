@@ -130,8 +130,7 @@ impl Inner {
 
     /// As the pump, from the stack's own calls.
     fn drive_inline(&self, state: &mut State, now: Instant) {
-        let endpoint = &state.endpoint;
-        if endpoint.active_at().is_none() && !endpoint.is_narrow() {
+        if !state.endpoint.is_used() {
             return;
         }
         let next = self.drive(state, now);

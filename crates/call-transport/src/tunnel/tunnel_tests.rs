@@ -300,6 +300,28 @@ fn frames_of_strangers_change_nothing() {
 }
 
 #[test]
+fn who_only_receives_welcomes_a_tunnel_on_a_path_that_was_checked() {
+    let (unchecked, checked) = addresses();
+    let now = Instant::now();
+    let mut end = endpoint(1);
+    // A request goes to whatever candidates are told, its answer to who knows the password.
+    for (to, kind) in [(unchecked, 0), (checked, 1)] {
+        let mut check = [0; 60];
+        check[..2].copy_from_slice(&[kind, 1]);
+        assert!(!end.handle_outgoing(now, to, &check, None));
+        assert!(!end.is_used());
+    }
+    let mut hello = Vec::new();
+    frame::write_hello(&mut hello, 7);
+    for from in [unchecked, checked] {
+        end.handle_incoming(now, now, from, &hello);
+    }
+    assert!(end.is_used());
+    assert_eq!(end.poll_transmit(now, &mut Vec::new()), Some(checked));
+    assert_eq!(end.poll_transmit(now, &mut Vec::new()), None);
+}
+
+#[test]
 fn a_tunnel_without_progress_is_replaced() {
     let forward = path(20 * MBIT, 60, 0.0, 100);
     let mut simulation = Simulation::new(forward, forward, 4);
