@@ -190,7 +190,8 @@ function talk(output, input) {
   return { send };
 }
 
-async function serveDist() {
+/** Serves the built UI; `origin` is where. */
+export async function serveDist() {
   if (!existsSync(join(DIST, "index.html"))) throw new Error("ui/dist is missing: npm run build");
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, "http://localhost");

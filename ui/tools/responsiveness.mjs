@@ -1,13 +1,17 @@
 /**
  * How fast the window answers while 49 people are on it: presses keys and buttons in a headless
- * Chromium without a GPU and measures from the input to the frame that answers it. Prints tables.
+ * Chromium without a GPU, and in a WebKitGTK if there is one, and measures from the input to the frame
+ * that answers it. Prints tables.
  *
  * "To the next frame" is from the input's own time until the page's work for the next frame is done;
  * "to the screen" is what the Event Timing API says, in steps of 8 ms, until that frame is shown.
+ * WebKitGTK does not say that: "to the frame after" is until the page is asked for another frame, which
+ * is once that one is taken.
  */
 
 import { cpus } from "node:os";
 import { openBrowser } from "./browser.mjs";
+import { openWebKit } from "./webkit.mjs";
 
 const SCENE = "crowd";
 const TILES = 49;
@@ -43,19 +47,22 @@ const TURNS = [
   { key: "Escape" },
 ];
 
-/** In the page, from its start: counts pictures as they are drawn. */
+/** In the page, before pictures come: counts them as they are drawn. */
 const COUNT = `
   globalThis.drawn = 0;
-  const { drawImage } = CanvasRenderingContext2D.prototype;
-  CanvasRenderingContext2D.prototype.drawImage = function (...given) {
-    drawn += 1;
-    drawImage.apply(this, given);
-  };
+  for (const name of ["drawImage", "putImageData"]) {
+    const draw = CanvasRenderingContext2D.prototype[name];
+    CanvasRenderingContext2D.prototype[name] = function (...given) {
+      drawn += 1;
+      draw.apply(this, given);
+    };
+  }
 `;
 
 /** In the page: when what answers an input is done, and what the Event Timing API says of it. */
 const WATCH = `
   globalThis.answers = [];
+  globalThis.followed = [];
   globalThis.shown = [];
   const after = new MessageChannel();
   const waiting = [];
@@ -67,6 +74,7 @@ const WATCH = `
       requestAnimationFrame(() => {
         waiting.push(event.timeStamp);
         after.port2.postMessage(null);
+        requestAnimationFrame(() => followed.push(performance.now() - event.timeStamp));
       });
     }, true);
   }
@@ -79,62 +87,107 @@ const WATCH = `
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const quantile = (sorted, q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
 
-const { page, send, close } = await openBrowser(COUNT);
-try {
-  await page.resize(...SIZE);
-  await page.prefer("light", true);
-  await page.send("Performance.enable");
-  await page.open(SCENE);
-  await page.until(`document.querySelectorAll("canvas.shown").length === ${TILES}`);
-  await pause(WARM_UP_MS);
-  const idle = await measure(() => pause(IDLE_MS));
-  await page.evaluate(WATCH);
-  const busy = await measure(async () => {
-    for (let at = 0; at < INPUTS; at += 1) {
-      await act(TURNS[at % TURNS.length]);
-      await pause(PAUSE_MS);
+const inputs = [];
+const tiles = [];
+await inChromium();
+await inWebKit();
+print([["Input, ms", "webview", "inputs", "median", "p95", "max"], ...inputs]);
+print([
+  [
+    `${TILES} tiles at ${SIZE.join(" × ")}`,
+    "webview",
+    "pictures/s of a tile",
+    "main thread",
+    "all threads",
+  ],
+  ...tiles,
+]);
+process.stdout.write(`${cpus()[0]?.model ?? "?"}, ${cpus().length} processors, no GPU\n`);
+
+async function inChromium() {
+  const { page, send, close } = await openBrowser(COUNT);
+  try {
+    await page.resize(...SIZE);
+    await page.prefer("light", true);
+    await page.send("Performance.enable");
+    await page.open(SCENE);
+    await page.until(`document.querySelectorAll("canvas.shown").length === ${TILES}`);
+    await pause(WARM_UP_MS);
+    const clickAt = async (x, y) => {
+      const at = { x, y, button: "left", clickCount: 1 };
+      await page.send("Input.dispatchMouseEvent", { type: "mousePressed", ...at });
+      await page.send("Input.dispatchMouseEvent", { type: "mouseReleased", ...at });
+    };
+    const measured = (during) => measure(() => figures(page, send), during);
+    const idle = await measured(() => pause(IDLE_MS));
+    await page.evaluate(WATCH);
+    const busy = await measured(() => doAll(page, clickAt));
+    const shown = new Map();
+    for (const [id, ms] of await page.evaluate("shown")) {
+      shown.set(id, Math.max(ms, shown.get(id) ?? 0));
     }
-  });
-  const answers = await page.evaluate("answers");
-  const shown = new Map();
-  for (const [id, ms] of await page.evaluate("shown")) {
-    shown.set(id, Math.max(ms, shown.get(id) ?? 0));
+    // What took less than 16 ms is not told.
+    const screen = [...shown.values(), ...Array(Math.max(0, INPUTS - shown.size)).fill(16)];
+    inputs.push(
+      row("to the next frame", "chromium", await page.evaluate("answers")),
+      row("to the screen", "chromium", screen),
+    );
+    tiles.push(
+      ["nobody touches it", "chromium", ...idle],
+      // Panels and pages take tiles away meanwhile, so their pictures say nothing.
+      [`${INPUTS} inputs`, "chromium", "", ...busy.slice(1)],
+    );
+  } finally {
+    await close();
   }
-  // What took less than 16 ms is not told.
-  const screen = [...shown.values(), ...Array(Math.max(0, INPUTS - shown.size)).fill(16)];
-  print([
-    ["Input, ms", "inputs", "median", "p95", "max"],
-    row("to the next frame", answers),
-    row("to the screen", screen),
-  ]);
-  print([
-    [`${TILES} tiles at ${SIZE.join(" × ")}`, "pictures/s of a tile", "main thread", "all threads"],
-    ["nobody touches it", ...idle],
-    // Panels and pages take tiles away meanwhile, so their pictures say nothing.
-    [`${INPUTS} inputs`, "", ...busy.slice(1)],
-  ]);
-  process.stdout.write(`${cpus()[0]?.model ?? "?"}, ${cpus().length} processors, no GPU\n`);
-} finally {
-  await close();
 }
 
-async function act({ key, click }) {
-  if (key !== undefined) {
-    await page.press(key);
-    return;
+async function inWebKit() {
+  const webkit = await openWebKit(...SIZE);
+  if (webkit === null) return;
+  const { page, close } = webkit;
+  try {
+    await page.open(SCENE);
+    await page.until(`document.querySelectorAll("canvas.shown").length === ${TILES}`);
+    await pause(WARM_UP_MS);
+    await page.run(COUNT);
+    const drawn = async () => {
+      const [at_ms, count] = await page.evaluate("[performance.now(), drawn]");
+      return { at_s: at_ms / 1_000, drawn: count };
+    };
+    const [pictures] = await measure(drawn, () => pause(IDLE_MS));
+    await page.run(WATCH);
+    await doAll(page, (x, y) => page.clickAt(x, y));
+    inputs.push(
+      row("to the next frame", "webkitgtk", await page.evaluate("answers")),
+      row("to the frame after", "webkitgtk", await page.evaluate("followed")),
+    );
+    tiles.push(["nobody touches it", "webkitgtk", pictures, "", ""]);
+  } finally {
+    await close();
   }
-  const found = `document.querySelector('[data-testid="${click}"]')`;
-  const [x, y] = await page.evaluate(`(() => {
-    const { x, y, width, height } = ${found}.getBoundingClientRect();
+}
+
+async function doAll(page, clickAt) {
+  for (let at = 0; at < INPUTS; at += 1) {
+    const { key, click } = TURNS[at % TURNS.length];
+    if (key === undefined) await clickAt(...(await placeOf(page, click)));
+    else await page.press(key);
+    await pause(PAUSE_MS);
+  }
+}
+
+/** The middle of what has a test id. */
+async function placeOf(page, testid) {
+  return page.evaluate(`(() => {
+    const found = document.querySelector('[data-testid="${testid}"]');
+    const { x, y, width, height } = found.getBoundingClientRect();
     return [x + width / 2, y + height / 2];
   })()`);
-  const at = { x, y, button: "left", clickCount: 1 };
-  await page.send("Input.dispatchMouseEvent", { type: "mousePressed", ...at });
-  await page.send("Input.dispatchMouseEvent", { type: "mouseReleased", ...at });
 }
 
 /** Pictures a second of each tile, and the share of one processor, of the main thread and of all. */
-async function measure(during) {
+async function measure(figures, during) {
   const before = await figures();
   await during();
   const after = await figures();
@@ -144,7 +197,7 @@ async function measure(during) {
   return [pictures.toFixed(1), share("main_s"), share("all_s")];
 }
 
-async function figures() {
+async function figures(page, send) {
   const { metrics } = await page.send("Performance.getMetrics");
   const value = (name) => metrics.find((one) => one.name === name).value;
   const { processInfo } = await send("SystemInfo.getProcessInfo");
@@ -156,10 +209,10 @@ async function figures() {
   };
 }
 
-function row(name, values) {
+function row(name, webview, values) {
   const sorted = values.toSorted((a, b) => a - b);
   const told = [quantile(sorted, 0.5), quantile(sorted, 0.95), sorted.at(-1)];
-  return [name, sorted.length, ...told.map((ms) => ms.toFixed(0))];
+  return [name, webview, sorted.length, ...told.map((ms) => ms.toFixed(0))];
 }
 
 function print([head, ...rows]) {

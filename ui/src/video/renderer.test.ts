@@ -128,3 +128,24 @@ it("draws a crowd in passes, and each picture of a few at once", () => {
   expect(show()).toBe(1);
   vi.useRealTimers();
 });
+
+it("draws in memory where the webview draws slowly, and no more of a dense screen than there is to see", () => {
+  const slow = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/605.1.15 Version/60.5 Safari/605.1.15";
+  const drawn = (userAgent: string, place: [number, number], size: [number, number]) => {
+    vi.stubGlobal("navigator", { userAgent });
+    const getContext = vi.fn((...given: unknown[]) => (given.length > 0 ? context : null));
+    const made = { width: 0, height: 0, getContext };
+    renderer.add("8/camera", made as unknown as HTMLCanvasElement, () => undefined);
+    renderer.resize("8/camera", ...place);
+    renderer.show("8/camera", picture(...size));
+    animate();
+    const options = getContext.mock.calls[0]?.[1] as CanvasRenderingContext2DSettings;
+    return [options.willReadFrequently, made.width, made.height];
+  };
+  expect(drawn(slow, [178, 100], [320, 180])).toEqual([true, 178, 100]);
+  expect(drawn(slow, [1920, 1080], [320, 180])).toEqual([true, 1920, 1080]);
+  expect(drawn(slow, [3840, 2160], [1280, 720])).toEqual([true, 1920, 1080]);
+  expect(drawn(slow, [3840, 2160], [2880, 1620])).toEqual([true, 2880, 1620]);
+  const chromium = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0";
+  expect(drawn(chromium, [3840, 2160], [1280, 720])).toEqual([false, 3840, 2160]);
+});

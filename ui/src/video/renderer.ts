@@ -9,7 +9,7 @@
  */
 
 import { contain } from "../layout/arrange";
-import type { Picture } from "./picture";
+import { drawsSlowly, type Picture } from "./picture";
 
 /** Tiles from which on pictures are drawn in passes. Fewer delay pictures one looks at closely. */
 const CROWD_TILES = 17;
@@ -18,6 +18,13 @@ const CROWD_TILES = 17;
  * of this; shorter is smoother than what members send to a crowd (15 to 20 pictures a second).
  */
 export const PASS_MS = 50;
+/**
+ * Where the webview draws slowly, pictures are drawn in memory: WebKitGTK draws places from 128 × 128 on
+ * by OpenGL, which without a GPU took 120 ms a frame for 25 small places or a large one (16 to 40 so).
+ * With a dense screen the memory is what takes long, so that larger places are stretched from this many
+ * pixels, or those of the picture if it has more.
+ */
+const MOST_IN_MEMORY_PX = 1920 * 1080;
 
 export interface TileState {
   /** The canvas shows a picture. */
@@ -51,8 +58,7 @@ export class Renderer {
     this.remove(key);
     this.tiles.set(key, {
       canvas,
-      // Opaque and unsynchronised: the cheapest way to put video on screen without a GPU.
-      context: canvas.getContext("2d", { alpha: false, desynchronized: true }),
+      context: contextOf(canvas),
       width_px: canvas.width,
       height_px: canvas.height,
       waiting: null,
@@ -159,10 +165,11 @@ export class Renderer {
   private drawTile(tile: Tile, picture: Picture): void {
     const { canvas, context } = tile;
     if (!context) return;
-    if (canvas.width !== tile.width_px || canvas.height !== tile.height_px) {
+    const [width_px, height_px] = drawnSize(tile, picture);
+    if (canvas.width !== width_px || canvas.height !== height_px) {
       // Resizing clears, so it happens right before drawing and never flashes.
-      canvas.width = tile.width_px;
-      canvas.height = tile.height_px;
+      canvas.width = width_px;
+      canvas.height = height_px;
     }
     const at = contain(picture.width, picture.height, canvas.width, canvas.height);
     if (at.width < canvas.width || at.height < canvas.height) {
@@ -171,4 +178,18 @@ export class Renderer {
     }
     picture.draw(context, at.x, at.y, at.width, at.height);
   }
+}
+
+/** Opaque and unsynchronised: the cheapest way to put video on screen without a GPU. */
+function contextOf(canvas: HTMLCanvasElement): CanvasRenderingContext2D | null {
+  const willReadFrequently = drawsSlowly(navigator.userAgent);
+  return canvas.getContext("2d", { alpha: false, desynchronized: true, willReadFrequently });
+}
+
+/** How large a canvas is drawn that takes so much of the screen. */
+function drawnSize({ width_px, height_px }: Tile, picture: Picture): [number, number] {
+  const enough_px = Math.max(MOST_IN_MEMORY_PX, picture.width * picture.height);
+  const share = Math.sqrt(enough_px / (width_px * height_px));
+  if (share >= 1 || !drawsSlowly(navigator.userAgent)) return [width_px, height_px];
+  return [Math.round(width_px * share), Math.round(height_px * share)];
 }
