@@ -8,6 +8,9 @@ use call_protocol::limits;
 
 /// Bytes of a pixel.
 pub(crate) const PIXEL: usize = 4;
+/// Longest side of a canvas; what of a screen is beyond it is not shown. Screens have up to 7680, and twice
+/// what a picture may have is what [`halve`] makes one of.
+pub(crate) const MOST_SIDE_PX: u32 = 2 * limits::PICTURE_PX;
 
 /// A part of a canvas, in pixels from its upper left corner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +95,41 @@ pub(crate) fn cut(
     true
 }
 
+/// Makes one pixel of each four, their mean, into `picture`; of a last row or column that is alone, none unless
+/// it is the only one. Returns the size.
+pub(crate) fn halve(
+    pixels: &[u8],
+    (width, height): (u32, u32),
+    picture: &mut Vec<u8>,
+) -> (u32, u32) {
+    let size = ((width / 2).max(1), (height / 2).max(1));
+    let (stride, last) = (width as usize * PIXEL, height.max(1) as usize - 1);
+    picture.clear();
+    picture.resize(size.0 as usize * size.1 as usize * PIXEL, 0);
+    if pixels.is_empty() {
+        return size;
+    }
+    let row = |y: usize| pixels[y.min(last) * stride..][..stride].chunks(2 * PIXEL);
+    let rows = picture.chunks_exact_mut(size.0 as usize * PIXEL);
+    for (y, made) in rows.enumerate() {
+        let both = row(2 * y).zip(row(2 * y + 1));
+        for (pixel, (upper, lower)) in made.chunks_exact_mut(PIXEL).zip(both) {
+            let beside = upper.len() - PIXEL;
+            for (channel, value) in pixel.iter_mut().enumerate() {
+                let four = [
+                    upper[channel],
+                    upper[beside + channel],
+                    lower[channel],
+                    lower[beside + channel],
+                ];
+                let sum: u16 = four.into_iter().map(u16::from).sum();
+                *value = ((sum + 2) / 4) as u8;
+            }
+        }
+    }
+    size
+}
+
 /// What the pointer looks like, and where it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pointer {
@@ -105,7 +143,7 @@ pub(crate) struct Pointer {
 
 /// See the module's text.
 ///
-/// Invariant: sides are within `1..=`[`limits::PICTURE_PX`], and there are as many pixels as they say.
+/// Invariant: sides are within `1..=`[`MOST_SIDE_PX`], and there are as many pixels as they say.
 #[derive(Debug, Default)]
 pub(crate) struct Canvas {
     size: (u32, u32),
@@ -114,10 +152,10 @@ pub(crate) struct Canvas {
 }
 
 impl Canvas {
-    /// Gives it this size, with sides clamped to `1..=`[`limits::PICTURE_PX`]; whether that is news. A
+    /// Gives it this size, with sides clamped to `1..=`[`MOST_SIDE_PX`]; whether that is news. A
     /// resized canvas is black.
     pub(crate) fn resize(&mut self, width: u32, height: u32) -> bool {
-        let side = |side: u32| side.clamp(1, limits::PICTURE_PX);
+        let side = |side: u32| side.clamp(1, MOST_SIDE_PX);
         let size = (side(width), side(height));
         if self.size == size {
             return false;
@@ -265,7 +303,26 @@ mod tests {
         canvas.put(area(2, 1, 2, 1), &[9; 2 * PIXEL]);
         assert_eq!(blues(canvas.pixels()), [9, 9, 7, 0, 7, 7]);
         assert!(canvas.resize(0, 9_999));
-        assert_eq!(canvas.size(), (1, 4_096));
+        assert_eq!(canvas.size(), (1, 8_192));
+    }
+
+    #[test]
+    fn half_a_picture_is_the_mean_of_all_of_it() {
+        let pixels =
+            |blues: &[u8]| -> Vec<u8> { blues.iter().flat_map(|b| [*b, 0, 0, 9]).collect() };
+        let cases: [((u32, u32), &[u8], (u32, u32), &[u8]); 4] = [
+            ((4, 2), &[0, 100, 8, 8, 200, 100, 8, 9], (2, 1), &[100, 8]),
+            ((3, 3), &[4, 4, 90, 4, 4, 90, 90, 90, 90], (1, 1), &[4]),
+            ((1, 4), &[10, 20, 30, 40], (1, 2), &[15, 35]),
+            ((2, 1), &[10, 21], (1, 1), &[16]),
+        ];
+        let mut half = Vec::new();
+        for (size, from, want_size, want) in cases {
+            assert_eq!(halve(&pixels(from), size, &mut half), want_size, "{size:?}");
+            assert_eq!(blues(&half), want, "{size:?}");
+            assert!(half.chunks_exact(PIXEL).all(|pixel| pixel[3] == 9));
+        }
+        assert_eq!(halve(&[], (0, 0), &mut half), (1, 1));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use call_protocol::limits;
 use yuv::{YuvConversionMode, YuvPlanarImageMut, YuvRange, YuvStandardMatrix};
 
-use super::canvas::{Canvas, PIXEL};
+use super::canvas::{Canvas, PIXEL, halve};
 use super::pace::{Pace, Verdict};
 use super::{Grabber, SHARE_BOX_PX};
 use crate::frame::I420Frame;
@@ -23,6 +24,8 @@ pub(crate) struct ScreenSource {
     cost: Duration,
     pool: FramePool,
     scaler: Scaler,
+    /// Of a screen that is larger than a picture may be.
+    half: Vec<u8>,
     /// What was made of the canvas last.
     picture: Option<I420Frame>,
 }
@@ -36,16 +39,22 @@ impl ScreenSource {
             cost: Duration::ZERO,
             pool: FramePool::new(),
             scaler: Scaler::new(),
+            half: Vec::new(),
             picture: None,
         }
     }
 
     fn convert(&mut self, captured_at: Instant) -> Option<I420Frame> {
-        let (width, height) = self.canvas.size();
-        let pool = &mut self.pool;
-        let picture = self
-            .canvas
-            .with_pointer(|pixels| to_i420(pool, (width, height), pixels, captured_at))?;
+        let size = self.canvas.size();
+        let (pool, half) = (&mut self.pool, &mut self.half);
+        let is_large = size.0.max(size.1) > limits::PICTURE_PX;
+        let picture = self.canvas.with_pointer(|pixels| {
+            if is_large {
+                let size = halve(pixels, size, half);
+                return to_i420(pool, size, half, captured_at);
+            }
+            to_i420(pool, size, pixels, captured_at)
+        })?;
         let (most_width, most_height) = SHARE_BOX_PX;
         Some(self.scaler.fit(&picture, most_width, most_height))
     }
@@ -123,7 +132,12 @@ mod tests {
 
     #[test]
     fn what_changes_is_converted_and_shrunk_into_the_box() {
-        let size = (2_400, 1_500);
+        for size in [(2_400, 1_500), (5_120, 3_200)] {
+            check_box(size);
+        }
+    }
+
+    fn check_box(size: (u32, u32)) {
         let mut source = ScreenSource::new(Box::new(Blinking { looks: 0, size }));
         let mut lumas = Vec::new();
         // A screen that is slow to look at shows again what it showed before.

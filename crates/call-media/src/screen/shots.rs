@@ -4,11 +4,10 @@
 //! pointer is not in the shots. A window that is minimised shows what it last did; one that is closed
 //! is an error.
 
-use call_protocol::limits;
 use xcap::image::RgbaImage;
 use xcap::{Monitor, Window, XCapResult};
 
-use super::canvas::{Area, Canvas, PIXEL, cut};
+use super::canvas::{Area, Canvas, MOST_SIDE_PX, PIXEL, cut};
 use super::source::ShareSource;
 use super::{Grabber, Listed};
 use crate::video::capture::CaptureError;
@@ -137,7 +136,7 @@ impl Grabber for ShotGrabber {
 fn show(canvas: &mut Canvas, shot: RgbaImage) -> bool {
     let (width, height) = shot.dimensions();
     // A canvas has a largest size; what is beyond it is not shown.
-    let most = limits::PICTURE_PX;
+    let most = MOST_SIDE_PX;
     let area = Area {
         width: width.min(most),
         height: height.min(most),

@@ -29,16 +29,14 @@ use pipewire::spa::utils::{
 };
 use pipewire::stream::{StreamFlags, StreamListener, StreamRc, StreamState};
 
-use call_protocol::limits;
-
 use super::super::SHARE_FPS;
-use super::super::canvas::{Area, Canvas, cut};
+use super::super::canvas::{Area, Canvas, MOST_SIDE_PX, cut};
 use crate::video::capture::CaptureError;
 
 /// Rounds of the loop in one look: each handles all that is waiting, and may bring more.
 const ROUNDS: u32 = 8;
 
-/// Highest side of a stream; what of it is beyond [`limits::PICTURE_PX`] is not shown.
+/// Highest side of a stream; what of it is beyond [`MOST_SIDE_PX`] is not shown.
 const MOST_PX: u32 = 16_384;
 
 /// What the stream's callbacks leave for the look.
@@ -166,7 +164,7 @@ impl Incoming {
             .map(MetaVideoCrop::meta_region)
             .filter(|region| region.is_valid())
             .map(|region| (region.position(), region.size()));
-        let most = limits::PICTURE_PX;
+        let most = MOST_SIDE_PX;
         let whole = (width.min(most), height.min(most));
         let area = crop.map_or_else(
             || Area::clipped(0, 0, width.into(), height.into(), whole),
