@@ -36,6 +36,9 @@ const DOWN_SOON: Duration = Duration::from_millis(400);
 /// How long the next rung must fit, and the least time since the last step down. Shorter oscillates;
 /// longer keeps a small picture on a path that is good again.
 const UP_AFTER: Duration = Duration::from_secs(5);
+/// Shorter gusts do not begin the wait anew; they do not count for it either. Longer climbs where the budget
+/// swings, shorter leaves the picture small wherever there is jitter.
+const GUST: Duration = Duration::from_millis(700);
 /// An up that lasted less than this was a mistake, and the next wait is twice as long.
 const MISTAKE: Duration = Duration::from_secs(10);
 /// The longest wait before an up.
@@ -164,7 +167,9 @@ pub(crate) struct Ladder {
     /// Since when less than half of what is needed is left.
     starved_since: Option<Instant>,
     fits_since: Option<Instant>,
-    /// The least budget since then.
+    /// Since when it did not for a moment.
+    gust_since: Option<Instant>,
+    /// The least budget while it did.
     fitted_bps: u64,
     down_at: Option<Instant>,
     up_at: Option<Instant>,
@@ -205,6 +210,7 @@ impl Ladder {
             short_since: None,
             starved_since: None,
             fits_since: None,
+            gust_since: None,
             fitted_bps: 0,
             down_at: None,
             up_at: None,
@@ -281,15 +287,29 @@ impl Ladder {
         }
     }
 
-    /// How long a better rung has fitted.
+    /// How long a better rung has fitted, but for gusts; `None` where it does not now.
     fn fitting_for(&mut self, now: Instant, fits: bool, budget_bps: u64) -> Option<Duration> {
-        let is_begun = self.fits_since.is_some();
-        self.fitted_bps = if is_begun {
-            self.fitted_bps.min(budget_bps)
-        } else {
-            budget_bps
+        if !fits {
+            let gust = lasting(&mut self.gust_since, now, self.fits_since.is_some());
+            if gust.is_none_or(|lasted| lasted >= GUST) {
+                self.forget_fitting();
+            }
+            return None;
+        }
+        if let Some(gust) = self.gust_since.take() {
+            let lasted = now.saturating_duration_since(gust);
+            let since = self.fits_since.filter(|_| lasted < GUST);
+            self.fits_since = since.map(|since| since + lasted);
+        }
+        self.fitted_bps = match self.fits_since {
+            Some(_) => self.fitted_bps.min(budget_bps),
+            None => budget_bps,
         };
-        lasting(&mut self.fits_since, now, fits)
+        lasting(&mut self.fits_since, now, true)
+    }
+
+    fn forget_fitting(&mut self) {
+        (self.fits_since, self.gust_since) = (None, None);
     }
 
     /// The best rung that could be entered all the time, `next` at least.
@@ -309,7 +329,8 @@ impl Ladder {
         } else {
             UP_AFTER
         };
-        (self.short_since, self.starved_since, self.fits_since) = (None, None, None);
+        (self.short_since, self.starved_since) = (None, None);
+        self.forget_fitting();
         self.down_at = Some(now);
         self.step = step;
         if step == Step::Off {
@@ -319,7 +340,8 @@ impl Ladder {
     }
 
     fn rise(&mut self, now: Instant, step: Step) {
-        (self.short_since, self.starved_since, self.fits_since) = (None, None, None);
+        (self.short_since, self.starved_since) = (None, None);
+        self.forget_fitting();
         self.up_at = Some(now);
         self.trial = None;
         self.step = step;

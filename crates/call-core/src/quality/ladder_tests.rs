@@ -288,3 +288,28 @@ fn random_targets_never_make_it_oscillate() {
         }
     }
 }
+
+#[test]
+fn gusts_make_the_wait_longer_and_do_not_begin_it_anew() {
+    let (low, high) = (signal(120), signal(280));
+    let small = Step::On(3);
+    let climb = |gust_ticks: u64, pause_ticks: u64| {
+        let gusty = (0..80).map(move |tick| {
+            let is_gust = tick % (gust_ticks + pause_ticks) >= pause_ticks;
+            if is_gust { low } else { high }
+        });
+        let steps = steps(
+            MediaSource::Camera,
+            seconds(3, low).chain(gusty).collect::<Vec<_>>(),
+        );
+        let up = steps.iter().skip_while(|(_, step)| *step != small).nth(1);
+        up.map(|(at, step)| (at - 3.0, *step))
+    };
+    assert_eq!(climb(0, 20), Some((5.0, Step::On(2))), "no gusts");
+    let (after, step) = climb(2, 6).expect("half a second every two");
+    assert!(
+        (6.0..8.0).contains(&after) && step == Step::On(2),
+        "{after}"
+    );
+    assert_eq!(climb(3, 5), None, "as long as a second is no gust");
+}
