@@ -165,7 +165,7 @@ fn a_short_outage_is_repaired_within_seconds_on_the_same_link() {
         world.run(SECOND);
         let before = data_links(&world, 0);
         world.set_path(0, 1, false);
-        world.run(10 * SECOND);
+        world.run(9 * SECOND);
         let peer = LinkPeer::Data(world.me(1));
         let state = LinkView::Reconnecting;
         let told = CallEvent::Link { peer, state };
@@ -180,6 +180,27 @@ fn a_short_outage_is_repaired_within_seconds_on_the_same_link() {
         world.run(SECOND);
         assert!(is_up(&world, 0, 1));
         assert_eq!(data_links(&world, 0), before);
+    }
+}
+
+#[test]
+fn a_long_outage_ends_with_another_link_within_seconds() {
+    for wanted_by in [&[0][..], &[1], &[0, 1]] {
+        let mut world = in_mode(2, TopologyMode::Sfu);
+        for &one in wanted_by {
+            want(&mut world, one, 1 - one, true);
+        }
+        world.run(SECOND);
+        let before = [0, 1].map(|client| data_links(&world, client));
+        world.set_path(0, 1, false);
+        world.run(20 * SECOND);
+        world.set_path(0, 1, true);
+        world.run(5 * SECOND);
+        assert!(is_up(&world, 0, 1), "{wanted_by:?}");
+        for client in [0, 1] {
+            // What SCTP waits to repeat on the old one would come as late again.
+            assert_ne!(data_links(&world, client), before[client], "{wanted_by:?}");
+        }
     }
 }
 

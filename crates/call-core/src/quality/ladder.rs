@@ -10,8 +10,9 @@
 //!
 //! Falling skips rungs, and so does climbing where the budget covered a better one all the time. A
 //! picture is short of bits when it fills what it may take ([`Signal::is_filled`]) and that is less than
-//! its rung needs: one that hardly moves leaves estimates low without being short. It climbs when the budget covers the next rung, or when it
-//! leaves much of its bits unused on a path without queue and unusual loss.
+//! its rung needs: one that hardly moves leaves estimates low without being short. It climbs when the
+//! budget covers the next rung but for gusts, or when it leaves much of its bits unused on a path without
+//! queue and unusual loss.
 //!
 //! Where nothing but sound is sent, the congestion controller cannot learn that the path got better:
 //! its estimate is bound to what is sent. So the smallest picture is tried every few seconds, with so
