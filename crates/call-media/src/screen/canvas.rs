@@ -310,7 +310,8 @@ mod tests {
     fn half_a_picture_is_the_mean_of_all_of_it() {
         let pixels =
             |blues: &[u8]| -> Vec<u8> { blues.iter().flat_map(|b| [*b, 0, 0, 9]).collect() };
-        let cases: [((u32, u32), &[u8], (u32, u32), &[u8]); 4] = [
+        type Case = ((u32, u32), &'static [u8], (u32, u32), &'static [u8]);
+        let cases: [Case; 4] = [
             ((4, 2), &[0, 100, 8, 8, 200, 100, 8, 9], (2, 1), &[100, 8]),
             ((3, 3), &[4, 4, 90, 4, 4, 90, 90, 90, 90], (1, 1), &[4]),
             ((1, 4), &[10, 20, 30, 40], (1, 2), &[15, 35]),
