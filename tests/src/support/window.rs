@@ -17,7 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One app process with its driver. Both end with this value.
 pub struct Window {
-    driver: Child,
+    driver: Driver,
     /// The WebDriver session.
     pub client: Client,
 }
@@ -42,50 +42,23 @@ impl Window {
     /// # Errors
     /// The driver is missing or the app did not open its window.
     pub async fn open(options: &WindowOptions<'_>) -> Result<Self, String> {
-        let port = free_port();
-        let runtime_dir = options.home.join("run");
-        std::fs::create_dir_all(&runtime_dir).map_err(|error| error.to_string())?;
-        let driver = Command::new("dbus-run-session")
-            .args(["--", "WebKitWebDriver", &format!("--port={port}")])
-            .env("DISPLAY", options.display)
-            .env("HOME", options.home)
-            .env("XDG_RUNTIME_DIR", &runtime_dir)
-            .env("XDG_DATA_HOME", options.home.join("data"))
-            .env("XDG_CONFIG_HOME", options.home.join("config"))
-            .env("XDG_CACHE_HOME", options.home.join("cache"))
-            .env("PATH", search_path(options.programs))
-            .env_remove("BROWSER")
-            .env("TAURI_WEBVIEW_AUTOMATION", "true")
-            .env("NO_AT_BRIDGE", "1")
-            .env_remove("WAYLAND_DISPLAY")
-            .stdin(Stdio::null())
-            // What services of its bus print is no part of what a benchmark prints.
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("WebKitWebDriver: {error}"))?;
-        let capabilities = json!({
-            "webkitgtk:browserOptions": { "binary": options.binary, "args": options.args }
-        });
-        let Value::Object(capabilities) = capabilities else {
-            unreachable!("built as an object")
-        };
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        builder.capabilities(capabilities);
-        let address = format!("http://127.0.0.1:{port}");
-        let deadline = Instant::now() + PATIENCE;
+        let mut is_last = false;
         loop {
-            match builder.connect(&address).await {
-                Ok(client) => return Ok(Self { driver, client }),
-                // The driver needs a moment before it listens.
-                Err(error) if Instant::now() > deadline => return Err(error.to_string()),
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            let port = free_port();
+            let driver = Driver::start(options, port)?;
+            match tokio::time::timeout(PATIENCE, connect(options, port)).await {
+                Ok(client) => return client.map(|client| Self { driver, client }),
+                // The driver finds a port for the app, which another program may take meanwhile; it
+                // waits for ever then.
+                Err(_) if !is_last => is_last = true,
+                Err(_) => return Err("the app does not answer its driver".to_owned()),
             }
         }
     }
 
     /// Of what started the driver, which started the app.
     pub fn pid(&self) -> u32 {
-        self.driver.id()
+        self.driver.0.id()
     }
 
     /// Waits for the element with this `data-testid`.
@@ -179,14 +152,66 @@ impl Window {
     }
 }
 
-impl Drop for Window {
+/// WebKitWebDriver on a message bus of its own. It ends with this value.
+struct Driver(Child);
+
+impl Driver {
+    fn start(options: &WindowOptions<'_>, port: u16) -> Result<Self, String> {
+        let runtime_dir = options.home.join("run");
+        std::fs::create_dir_all(&runtime_dir).map_err(|error| error.to_string())?;
+        let driver = Command::new("dbus-run-session")
+            .args(["--", "WebKitWebDriver", &format!("--port={port}")])
+            .env("DISPLAY", options.display)
+            .env("HOME", options.home)
+            .env("XDG_RUNTIME_DIR", &runtime_dir)
+            .env("XDG_DATA_HOME", options.home.join("data"))
+            .env("XDG_CONFIG_HOME", options.home.join("config"))
+            .env("XDG_CACHE_HOME", options.home.join("cache"))
+            .env("PATH", search_path(options.programs))
+            .env_remove("BROWSER")
+            .env("TAURI_WEBVIEW_AUTOMATION", "true")
+            .env("NO_AT_BRIDGE", "1")
+            .env_remove("WAYLAND_DISPLAY")
+            .stdin(Stdio::null())
+            // What services of its bus print is no part of what a benchmark prints.
+            .stdout(Stdio::null())
+            .spawn();
+        driver
+            .map(Self)
+            .map_err(|error| format!("WebKitWebDriver: {error}"))
+    }
+}
+
+impl Drop for Driver {
     fn drop(&mut self) {
         // dbus-run-session passes nothing on, so the driver and the app are found as its children.
         let _ = Command::new("pkill")
-            .args(["-TERM", "-P", &self.driver.id().to_string()])
+            .args(["-TERM", "-P", &self.0.id().to_string()])
             .status();
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Has the driver start the app, once it listens.
+async fn connect(options: &WindowOptions<'_>, port: u16) -> Result<Client, String> {
+    let capabilities = json!({
+        "webkitgtk:browserOptions": { "binary": options.binary, "args": options.args }
+    });
+    let Value::Object(capabilities) = capabilities else {
+        unreachable!("built as an object")
+    };
+    let mut builder = ClientBuilder::new(HttpConnector::new());
+    builder.capabilities(capabilities);
+    let address = format!("http://127.0.0.1:{port}");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match builder.connect(&address).await {
+            Ok(client) => return Ok(client),
+            // The driver needs a moment before it listens.
+            Err(error) if Instant::now() > deadline => return Err(error.to_string()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
     }
 }
 
