@@ -110,9 +110,7 @@ async function inChromium() {
     await page.resize(...SIZE);
     await page.prefer("light", true);
     await page.send("Performance.enable");
-    await page.open(SCENE);
-    await page.until(`document.querySelectorAll("canvas.shown").length === ${TILES}`);
-    await pause(WARM_UP_MS);
+    await showCrowd(page);
     const clickAt = async (x, y) => {
       const at = { x, y, button: "left", clickCount: 1 };
       await page.send("Input.dispatchMouseEvent", { type: "mousePressed", ...at });
@@ -147,9 +145,7 @@ async function inWebKit() {
   if (webkit === null) return;
   const { page, close } = webkit;
   try {
-    await page.open(SCENE);
-    await page.until(`document.querySelectorAll("canvas.shown").length === ${TILES}`);
-    await pause(WARM_UP_MS);
+    await showCrowd(page);
     await page.run(COUNT);
     const drawn = async () => {
       const [at_ms, count] = await page.evaluate("[performance.now(), drawn]");
@@ -166,6 +162,12 @@ async function inWebKit() {
   } finally {
     await close();
   }
+}
+
+async function showCrowd(page) {
+  await page.open(SCENE);
+  await page.until(`document.querySelectorAll("canvas.shown").length === ${TILES}`);
+  await pause(WARM_UP_MS);
 }
 
 async function doAll(page, clickAt) {

@@ -21,9 +21,27 @@ export async function openWebKit(width, height) {
   const binary = BROWSERS.find((path) => existsSync(path));
   if (binary === undefined || !existsSync(DRIVER) || !existsSync("/usr/bin/Xvfb")) return null;
   const server = await serveDist();
+  const started = [];
+  const close = () => {
+    for (const program of started) program.kill();
+    server.close();
+  };
+  try {
+    const { page, end } = await openPage(binary, server.origin, started);
+    await page.resize(width, height);
+    return { page, close: () => end().finally(close) };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** A session with its page; what it takes to run is added to `started`. */
+async function openPage(binary, origin, started) {
   const screen = spawn("Xvfb", ["-displayfd", "3", "-screen", "0", "1600x1200x24"], {
     stdio: ["ignore", "ignore", "ignore", "pipe"],
   });
+  started.push(screen);
   const display = await new Promise((resolve, reject) => {
     screen.stdio[3].once("data", (number) => resolve(`:${String(number).trim()}`));
     screen.once("exit", () => reject(new Error("Xvfb does not start")));
@@ -33,6 +51,7 @@ export async function openWebKit(width, height) {
     env: { ...process.env, DISPLAY: display },
     stdio: "ignore",
   });
+  started.push(driver);
   const ask = async (method, path, body) => {
     const given = { method, body: body && JSON.stringify(body) };
     const answer = await fetch(`http://127.0.0.1:${String(port)}${path}`, given);
@@ -44,15 +63,9 @@ export async function openWebKit(width, height) {
   const options = { "webkitgtk:browserOptions": { binary, args: ["--automation"] } };
   const { sessionId } = await ask("POST", "/session", { capabilities: { alwaysMatch: options } });
   const session = `/session/${sessionId}`;
-  const page = new Page((method, path, body) => ask(method, session + path, body), server.origin);
-  await page.resize(width, height);
-  const close = async () => {
-    await ask("DELETE", session).catch(() => undefined);
-    driver.kill();
-    screen.kill();
-    server.close();
-  };
-  return { page, close };
+  const page = new Page((method, path, body) => ask(method, session + path, body), origin);
+  const end = () => ask("DELETE", session).catch(() => undefined);
+  return { page, end };
 }
 
 class Page {

@@ -214,28 +214,24 @@ impl PeerLink {
 
     /// The transport reports a new state.
     pub(crate) fn handle_state(&mut self, now: Instant, state: LinkState) -> Vec<Action> {
-        let is_stale = self.is_stale(now);
-        match (&mut self.phase, state) {
-            (Phase::Reconnecting { next, .. }, LinkState::Connected)
-                if is_stale && self.initiator =>
-            {
-                *next = now;
-                Vec::new()
-            }
+        let is_void = self.initiator && self.is_stale(now) && state == LinkState::Connected;
+        if let Phase::Reconnecting { next, .. } = &mut self.phase
+            && is_void
+        {
+            *next = now;
+            return Vec::new();
+        }
+        match (self.phase, state) {
             (
                 Phase::Connecting { link, .. } | Phase::Reconnecting { link, .. },
                 LinkState::Connected,
             ) => {
-                self.phase = Phase::Connected {
-                    link: *link,
-                    since: now,
-                };
+                self.phase = Phase::Connected { link, since: now };
                 self.was_connected = true;
                 self.failures = 0;
                 Vec::new()
             }
             (Phase::Connected { link, .. }, LinkState::Reconnecting) => {
-                let link = *link;
                 self.lose(now, link, false);
                 Vec::new()
             }

@@ -42,18 +42,18 @@ impl Window {
     /// # Errors
     /// The driver is missing or the app did not open its window.
     pub async fn open(options: &WindowOptions<'_>) -> Result<Self, String> {
-        let mut is_last = false;
-        loop {
+        // The driver finds a port for the app, which another program may take meanwhile; it waits for ever
+        // then.
+        for _ in 0..2 {
             let port = free_port();
             let driver = Driver::start(options, port)?;
-            match tokio::time::timeout(PATIENCE, connect(options, port)).await {
-                Ok(client) => return client.map(|client| Self { driver, client }),
-                // The driver finds a port for the app, which another program may take meanwhile; it
-                // waits for ever then.
-                Err(_) if !is_last => is_last = true,
-                Err(_) => return Err("the app does not answer its driver".to_owned()),
+            // What fails instead of waiting has its say before.
+            let most = PATIENCE + Duration::from_secs(5);
+            if let Ok(client) = tokio::time::timeout(most, connect(options, port)).await {
+                return client.map(|client| Self { driver, client });
             }
         }
+        Err("the app does not answer its driver".to_owned())
     }
 
     /// Of what started the driver, which started the app.
