@@ -361,6 +361,7 @@ impl Outlet {
                 let packet = RtpOut {
                     timestamp,
                     marker: index == last,
+                    starts_keyframe: frame.keyframe && index == 0,
                     payload: payload.clone(),
                     level_dbov: None,
                     captured_at: Some(frame.captured_at),
@@ -399,6 +400,7 @@ impl Outlet {
             receiver.link.send_audio(RtpOut {
                 timestamp,
                 marker: audio.marker,
+                starts_keyframe: false,
                 payload: payload.clone(),
                 level_dbov: Some(audio.level_dbov),
                 captured_at: Some(captured_at),

@@ -19,6 +19,8 @@ use crate::network::{Jitter, Loss, PathConfig};
 const JITTER: Jitter = Jitter::Bounded(Duration::from_millis(5));
 /// Capacity of all cases of ours but one.
 const STEADY: [(u32, u64); 1] = [(0, 2_000_000)];
+/// What hardly carries a picture, for half a minute.
+const NARROW: [(u32, u64); 3] = [(0, 2_000_000), (15, 200_000), (45, 2_000_000)];
 /// Longest wait at the bottleneck (RFC 8867, section 4).
 const QUEUE: Duration = Duration::from_millis(300);
 
@@ -291,6 +293,22 @@ pub fn ours() -> Vec<Case> {
                 loss: Loss::None,
             }),
             ..case("route", "40 ms longer each way from 30 s on", 60, &STEADY)
+        },
+        Case {
+            capacity: [NARROW.to_vec(), NARROW.to_vec()],
+            flows: vec![
+                slower(flow(0, 70), 20),
+                Flow {
+                    direction: Direction::Back,
+                    ..slower(flow(0, 70), 20)
+                },
+            ],
+            ..case(
+                "narrow",
+                "2 Mbit/s, 200 kbit/s from 15 to 45 s, both ways",
+                70,
+                &[],
+            )
         },
         jittery(
             "moderate",

@@ -6,9 +6,13 @@
 //! encoders take it off themselves. Probes are not counted: they are a few milliseconds each few
 //! seconds.
 //!
+//! A path that became much narrower leaves pictures waiting that nobody will want any more when it is
+//! their turn. The pacer throws them away then and *cuts* their layers: what follows of those is not sent
+//! either, up to a keyframe.
+//!
 //! Invariants: [`media_bps`](Budget::media_bps) is between a quarter of the estimate and all of it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// Waiting is normal for this long: a keyframe. More lets a backlog stay, less takes the bits of
 /// every larger picture off the next ones twice, because encoders do that themselves.
@@ -26,6 +30,8 @@ pub(crate) struct Budget {
     lost_permille: AtomicU64,
     waiting_bits: AtomicU64,
     repairs_bps: AtomicU64,
+    /// A bit for each layer of the camera.
+    cut_layers: AtomicU8,
 }
 
 impl Budget {
@@ -36,7 +42,23 @@ impl Budget {
             lost_permille: AtomicU64::new(0),
             waiting_bits: AtomicU64::new(0),
             repairs_bps: AtomicU64::new(0),
+            cut_layers: AtomicU8::new(0),
         }
+    }
+
+    /// Cuts a layer of the camera, below 8.
+    pub(crate) fn cut(&self, layer: usize) {
+        self.cut_layers.fetch_or(1 << layer, Ordering::Relaxed);
+    }
+
+    /// Whether only a keyframe of this layer is worth sending.
+    pub(crate) fn is_cut(&self, layer: u8) -> bool {
+        self.cut_layers.load(Ordering::Relaxed) & (1 << layer) != 0
+    }
+
+    /// A keyframe of this layer is sent.
+    pub(crate) fn mend(&self, layer: u8) {
+        self.cut_layers.fetch_and(!(1 << layer), Ordering::Relaxed);
     }
 
     /// What the path carries, whether that is kept low to empty a queue in it, and the share of

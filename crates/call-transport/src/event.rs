@@ -220,6 +220,8 @@ pub struct RtpOut {
     pub timestamp: u32,
     /// RTP marker, see [`RtpIn::marker`].
     pub marker: bool,
+    /// Whether it is the first of a keyframe. Video only.
+    pub starts_keyframe: bool,
     /// The payload, at most [`RtpOut::PAYLOAD_BYTES`]; larger ones are dropped and counted.
     pub payload: Bytes,
     /// Loudness in -dBov, 0 (loudest) to 127 (silence), RFC 6464. Audio only.

@@ -150,6 +150,14 @@ impl Histories {
         self.streams.remove(&ssrc);
     }
 
+    /// Nothing that was sent before on this stream is worth sending again.
+    pub(crate) fn forget(&mut self, ssrc: u32) {
+        if let Some(stream) = self.streams.get_mut(&ssrc) {
+            stream.packets.clear();
+            stream.padded = 0;
+        }
+    }
+
     /// A packet is about to be sent.
     pub(crate) fn push(&mut self, packet: &rtp::Packet) {
         if let Some(stream) = self.streams.get_mut(&packet.header.ssrc) {

@@ -3,7 +3,8 @@
 //! own, with its own SSRC and its own retransmission stream.
 //!
 //! The queue is bounded and drops the newest packet; as the number is taken before, the receiver
-//! sees a gap and not a damaged picture.
+//! sees a gap and not a damaged picture. Of a layer that was [cut](crate::budget::Budget::cut) only a
+//! keyframe is sent again, which is asked for as soon as the path has room for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -171,12 +172,31 @@ impl TrackOut {
         }
     }
 
+    /// Whether the packet belongs to a picture that cannot be decoded any more.
+    fn is_cut(&self, packet: &RtpOut) -> bool {
+        let (budget, layer) = (&self.shared.budget, self.shared.streams.layer(self.ssrc));
+        let Some(layer) = layer.filter(|layer| budget.is_cut(*layer)) else {
+            return false;
+        };
+        if packet.starts_keyframe {
+            // What was lost before is no longer needed.
+            self.shared.histories().forget(self.ssrc);
+            budget.mend(layer);
+            return false;
+        }
+        if packet.marker && !budget.is_draining() {
+            self.shared.want_keyframe(self.ssrc);
+        }
+        true
+    }
+
     /// Numbers and queues a packet, or drops and counts it.
     pub(crate) fn send(&self, codec: Codec, packet: RtpOut) {
         let formats = self.shared.formats();
         let payload_type = formats.payload_type(codec).filter(|_| {
             self.shared.is_connected.load(Ordering::Relaxed)
                 && packet.payload.len() <= RtpOut::PAYLOAD_BYTES
+                && !self.is_cut(&packet)
         });
         let Some(payload_type) = payload_type else {
             self.shared.dropped_out.fetch_add(1, Ordering::Relaxed);

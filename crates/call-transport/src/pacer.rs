@@ -9,9 +9,14 @@
 //! its few milliseconds: what waits goes first, then padding, which is packets sent before, once
 //! more on their retransmission stream (RFC 4588) as libwebrtc does it; receivers drop them.
 //!
+//! Where a queue in the path is being emptied and the pictures of the camera that wait here would take
+//! longer than [`STALE_S`] at the target, the path became much narrower: they and what is to be
+//! repeated would keep it full for seconds, with the sound behind them. They are dropped, and their
+//! layers [cut](Budget::cut). A screen is not: its keyframes are that large, and come seldom.
+//!
 //! Invariants: the queue empties within [`DRAIN`], whatever the target; at most [`MAX_PACKETS`]
-//! wait, beyond that the oldest leave unpaced (nothing is dropped here); padding leaves only
-//! within a probe and only when nothing waits.
+//! wait, beyond that the oldest leave unpaced; padding leaves only within a probe and only when
+//! nothing waits.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -44,6 +49,9 @@ const DRAIN: Duration = Duration::from_millis(1_500);
 const REPAIRS_S: f64 = 0.25;
 /// Over which the rate of retransmissions is averaged.
 const REPAIRS_AVERAGE_S: f64 = 0.5;
+/// Pictures that would leave later than this are stale. Longer keeps a narrow path full; shorter drops
+/// what a queue's drain, which is over soon, only makes wait.
+const STALE_S: f64 = 0.7;
 /// Some seconds of video; a bound for memory, not for behaviour.
 const MAX_PACKETS: usize = 2_048;
 /// Saved-up time is worth at most this much sending.
@@ -183,6 +191,26 @@ impl Pacer {
         repair.or_else(|| queues.find_map(VecDeque::pop_front))
     }
 
+    /// Drops what the path will not carry in time.
+    fn drop_stale(&mut self) {
+        let [_, camera @ ..] = &mut self.queues;
+        let waiting_bits: f64 = camera.iter().flatten().map(bits_of).sum();
+        if !self.budget.is_draining() || waiting_bits <= STALE_S * self.target_bps {
+            return;
+        }
+        for (layer, queue) in camera.iter_mut().enumerate() {
+            if !queue.is_empty() {
+                queue.clear();
+                self.budget.cut(layer);
+            }
+        }
+        self.repairs.clear();
+        self.repair_bits = 0.0;
+        self.queued_bits = self.queues.iter().flatten().map(bits_of).sum();
+        self.drain_bps = self.queued_bits / DRAIN.as_secs_f64();
+        tracing::debug!(waiting_bits, self.target_bps, "stale pictures dropped");
+    }
+
     fn report_load(&mut self, now: Instant) {
         let elapsed_s = self
             .averaged_at
@@ -241,6 +269,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Pacer {
         for attribute in &msg.message.attributes {
             if let Attribute::TargetBitrateChanged { bits_per_second } = attribute {
                 self.target_bps = *bits_per_second;
+                self.drop_stale();
             }
         }
         self.inbound.push_back(msg);

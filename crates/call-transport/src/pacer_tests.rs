@@ -209,3 +209,38 @@ fn more_repairs_than_the_path_carries_are_dropped() {
     assert!((0.9 * most..most + 20_000.0).contains(&bits), "{bits}");
     assert!(pacer.budget.media_bps() < START_BPS as u64, "they cost");
 }
+
+/// From 600 to 100 kbit/s, with 80 kbit waiting, and 30.
+#[test]
+fn pictures_that_a_narrow_path_would_carry_too_late_are_dropped_with_their_repairs() {
+    for (packets, is_draining, dropped) in [(9, true, true), (9, false, false), (4, true, false)] {
+        let start = Instant::now();
+        let mut pacer = pacer();
+        for sequence in 0..packets {
+            let packet = packet(start, VIDEO, sequence, 1_100);
+            pacer.handle_write(packet).unwrap();
+        }
+        let mut again = packet(start, 12, 0, 1_100);
+        again.message = again.message.with(Attribute::Retransmission);
+        pacer.handle_write(again).unwrap();
+        drain(&mut pacer);
+        let budget = Arc::clone(&pacer.budget);
+        budget.set_estimate(100_000.0, is_draining, 0.0);
+        let target = Attribute::TargetBitrateChanged {
+            bits_per_second: 100_000.0,
+        };
+        let feedback = AttributedPacket::new(Packet::Rtcp(Vec::new())).with(target);
+        let feedback = TaggedPacket {
+            now: start,
+            transport: TransportContext::default(),
+            message: feedback,
+        };
+        pacer.handle_read(feedback).unwrap();
+        assert_eq!(pacer.is_empty(), dropped, "{packets} {is_draining}");
+        assert_eq!(budget.is_cut(0), dropped, "{packets} {is_draining}");
+        assert!(!budget.is_cut(1), "nothing of it waited");
+        if dropped {
+            assert_eq!((pacer.queued_bits, pacer.drain_bps), (0.0, 0.0));
+        }
+    }
+}

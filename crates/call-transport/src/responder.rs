@@ -5,7 +5,8 @@
 //! repeat of a request at once.
 //!
 //! What is lost again comes a round trip later still, which on a far path is after its picture was due.
-//! So there, and where much is lost without a queue, each answer is followed by a second copy.
+//! So there, and where much is lost without a queue, each answer is followed by a second copy. Of a
+//! layer that was [cut](crate::budget::Budget::cut) nothing is sent again: a keyframe will follow.
 //!
 //! Invariant: a packet is sent again at most once per round trip, and then at most twice.
 
@@ -46,6 +47,10 @@ impl NackResponder {
     }
 
     fn handle_nack(&mut self, now: Instant, nack: &TransportLayerNack) {
+        let layer = self.shared.streams.layer(nack.media_ssrc);
+        if layer.is_some_and(|layer| self.shared.budget.is_cut(layer)) {
+            return;
+        }
         // Before the first measurement the peer may know the round trip better than we do.
         let rtt = self.shared.measured_rtt().unwrap_or_default();
         let not_before = rtt.mul_f32(0.9).max(REPEAT_MIN);

@@ -134,16 +134,23 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner) = ids;
     }
 
-    /// The peer asks for a keyframe of the stream with this SSRC; whether it is one of ours.
-    pub(crate) fn want_keyframe(&self, ssrc: u32) {
+    /// The peer asks for a keyframe of the stream with this SSRC.
+    pub(crate) fn handle_keyframe_request(&self, ssrc: u32) {
+        if self.want_keyframe(ssrc) {
+            self.keyframe_requests_in.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A keyframe of the stream with this SSRC is needed; whether it is one of ours.
+    pub(crate) fn want_keyframe(&self, ssrc: u32) -> bool {
         let bit = match self.streams.layer(ssrc) {
             Some(layer) if layer < SCREEN_BIT => layer,
             None if self.streams.is_screen(ssrc) => SCREEN_BIT,
-            _ => return,
+            _ => return false,
         };
-        self.keyframe_requests_in.fetch_add(1, Ordering::Relaxed);
         self.keyframe_layers.fetch_or(1 << bit, Ordering::AcqRel);
         self.keyframe_wanted.notify_one();
+        true
     }
 
     /// The pictures and layers asked for since the previous call.

@@ -60,7 +60,7 @@ impl Tap {
 
     fn handle_keyframe_request(&self, ssrcs: impl Iterator<Item = u32>) {
         for ssrc in ssrcs {
-            self.shared.want_keyframe(ssrc);
+            self.shared.handle_keyframe_request(ssrc);
         }
     }
 

@@ -84,6 +84,7 @@ async fn sound_carries_its_level_and_figures_are_plausible() {
         link.send_audio(RtpOut {
             timestamp: number * 960,
             marker: number == 0,
+            starts_keyframe: false,
             payload,
             level_dbov: Some(42),
             captured_at: None,

@@ -160,6 +160,7 @@ pub(crate) fn numbered(number: u32, bytes: usize) -> RtpOut {
     RtpOut {
         timestamp: number.wrapping_mul(3_000),
         marker: true,
+        starts_keyframe: false,
         payload: payload.into(),
         level_dbov: None,
         captured_at: None,

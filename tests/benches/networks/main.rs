@@ -37,7 +37,7 @@ mod linux {
 
     use crate::clip::Clip;
     use crate::contenders::{Call, Contender, present};
-    use crate::networks::{Network, matrix, profiles};
+    use crate::networks::{Network, matrix, narrowing, profiles};
     use crate::report::table;
 
     /// On the bad network, and not measured.
@@ -70,7 +70,11 @@ mod linux {
                 || arguments.network.iter().any(|it| network.name.contains(it))
         };
         let clip = Clip::make();
-        for (title, networks) in [("Loss and round trip", matrix()), ("Profile", profiles())] {
+        for (title, networks) in [
+            ("Loss and round trip", matrix()),
+            ("Profile", profiles()),
+            ("Narrow link", narrowing()),
+        ] {
             let rows: Vec<_> = networks
                 .into_iter()
                 .filter(is_wanted)

@@ -101,3 +101,19 @@ pub(crate) fn profiles() -> Vec<Network> {
         spike,
     ]
 }
+
+/// A link that becomes too narrow for a picture of any size, and wide again.
+pub(crate) fn narrowing() -> Vec<Network> {
+    let secs = Duration::from_secs;
+    // A queue of 300 ms, of a full-sized packet four at least.
+    let path = |rate_bps: u64| PathConfig {
+        rate_bps: Some(rate_bps),
+        queue_bytes: (rate_bps as usize * 3 / 80).max(6_000),
+        ..path(Duration::from_millis(20))
+    };
+    let name = "2 Mbit/s, 150 kbit/s for 20 of 40 s".to_owned();
+    let mut narrow = Network::lasting(name, path(2_000_000), secs(40));
+    let worse = Conditions::symmetric(path(150_000));
+    narrow.episode = Some((secs(5), secs(25), worse));
+    vec![narrow]
+}

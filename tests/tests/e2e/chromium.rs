@@ -274,6 +274,7 @@ impl Call {
             let packet = RtpOut {
                 timestamp,
                 marker: index == last,
+                starts_keyframe: encoded.keyframe && index == 0,
                 payload,
                 level_dbov: None,
                 captured_at: None,
@@ -299,6 +300,7 @@ impl Call {
             self.link.send_audio(RtpOut {
                 timestamp,
                 marker,
+                starts_keyframe: false,
                 payload,
                 level_dbov: Some(13),
                 captured_at: None,

@@ -20,10 +20,10 @@ const MOST_CONCEALED: f64 = 0.01;
 /// Seconds after each of the two falls in which the queue of 300 ms that fills at once is heard, and
 /// how much of them may be missing, in seconds.
 const FALLS: usize = 2 * 3;
-const MOST_AT_FALLS: f64 = 2.0;
+const MOST_AT_FALLS: f64 = 1.5;
 /// From the good link to a picture again. Wanted are 8 s; a link that carries sound alone learns of
 /// more only by probes, and those have little to send.
-const BACK: Duration = Duration::from_secs(20);
+const BACK: Duration = Duration::from_secs(12);
 
 fn path(rate_bps: u64) -> PathConfig {
     PathConfig {

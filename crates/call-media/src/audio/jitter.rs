@@ -54,6 +54,10 @@ const ADJUST_FRAMES: u32 = 2;
 /// Frames after packets were late (200 ms) in which nothing is accelerated: the target needs some
 /// packets to learn of a new delay. Raising it works a spike off later.
 const HOLD_FRAMES: u32 = 10;
+/// Sound that has to wait in the buffer, in RTP ticks (40 ms), for anything to be accelerated. A delay
+/// above the target without that is one of the network's, of a queue that is full at the moment:
+/// what is left out then is missing a moment later. Raising it works a spike off later.
+const SPARE_TICKS: i64 = FRAME_TICKS;
 /// Least correlation at a seam for a change that has time. Lowering it makes changes come sooner
 /// and roughens vowels in motion.
 const GOOD_MATCH: f32 = 0.9;
@@ -150,7 +154,7 @@ pub struct JitterBuffer {
     since_adjusted: u32,
     frames_off: u32,
     /// Frames since playout stood still for late packets.
-    since_late: u32,
+    since_short: u32,
     /// The last pull was a frame of the stream.
     plays: bool,
     stats: JitterStats,
@@ -191,7 +195,7 @@ impl JitterBuffer {
             concealing: false,
             since_adjusted: 0,
             frames_off: 0,
-            since_late: HOLD_FRAMES,
+            since_short: HOLD_FRAMES,
             plays: false,
             stats: JitterStats::default(),
         }
@@ -397,8 +401,11 @@ impl JitterBuffer {
 
     fn choose_adjustment(&mut self, excess_ticks: i64) -> Adjustment {
         self.since_adjusted = self.since_adjusted.saturating_add(1);
-        self.since_late = self.since_late.saturating_add(1);
-        if excess_ticks > 0 && self.since_late <= HOLD_FRAMES {
+        self.since_short = self.since_short.saturating_add(1);
+        if self.waiting_ticks() < SPARE_TICKS {
+            self.since_short = 0;
+        }
+        if excess_ticks > 0 && self.since_short <= HOLD_FRAMES {
             return Adjustment::Keep;
         }
         let off = excess_ticks.abs();
@@ -428,6 +435,11 @@ impl JitterBuffer {
                 least_match,
             }
         }
+    }
+
+    /// Sound that waits behind the frame pulled last, holes included, in RTP ticks.
+    fn waiting_ticks(&self) -> i64 {
+        self.highest_timestamp + FRAME_TICKS - self.next_timestamp
     }
 
     /// Too far behind to catch up by stretching: drops all but what the target delay holds.
@@ -471,7 +483,7 @@ impl JitterBuffer {
         }
         self.count_concealed(waited);
         if seq <= self.next_seq {
-            self.since_late = 0;
+            self.since_short = 0;
         }
         while waited >= FRAME_BLOCKS
             && self.next_seq < seq

@@ -51,8 +51,16 @@ const FIRST_PROBE: f64 = 3.0;
 const NEXT_PROBE: f64 = 2.0;
 /// Between probes while less is sent than the target allows (libwebrtc: 5 s).
 const LIMITED_EVERY_MS: f64 = 5_000.0;
+/// And what is probed then at most, in multiples of what is sent: more would not be used soon.
+const LIMITED_PROBE: f64 = 3.0;
 /// Between probes out of curiosity: the result of one has to have its effect first.
 const CURIOUS_EVERY_MS: f64 = 500.0;
+/// Below, a moment brings too few packets for a rate: those that wait for each other tell it. Higher
+/// takes what jitter lets through at once for the capacity.
+const TRAINS_BELOW_BPS: f64 = 300_000.0;
+/// Smaller targets are not probed beyond: the packets a probe needs at least would fill the path for half
+/// a second. They grow soon enough without.
+const PROBED_LEAST_BPS: f64 = 100_000.0;
 /// Rates are measured over this: fifteen pictures. Shorter follows sooner and takes a large picture
 /// for a rate.
 const RATE_MS: f64 = 500.0;
@@ -155,9 +163,13 @@ impl Estimator {
         let is_due = self.control.is_limited() && since_ms >= LIMITED_EVERY_MS
             || is_curious && since_ms >= CURIOUS_EVERY_MS;
         if is_due && self.next_probe_bps.is_none() {
-            self.next_probe_bps = Some(NEXT_PROBE * self.control.target_bps());
+            let most_bps = match self.sent.bps(RATE_MS) {
+                Some(sent_bps) if self.control.is_limited() => LIMITED_PROBE * sent_bps,
+                _ => MAX_BPS,
+            };
+            self.next_probe_bps = Some((NEXT_PROBE * self.control.target_bps()).min(most_bps));
         }
-        if self.control.is_draining() {
+        if self.control.is_draining() || self.control.target_bps() < PROBED_LEAST_BPS {
             self.next_probe_bps = None;
             self.prober.withdraw();
         }
@@ -181,7 +193,13 @@ impl BandwidthEstimator for Estimator {
         // What was lost by chance had passed the bottleneck, or would have.
         let kept = self.loss.told_share();
         let received_bps = self.received.bps(RATE_MS).map(|bps| bps / kept);
+        let train_bps = self.queue.train_bps();
+        let is_slow = self.control.target_bps() < TRAINS_BELOW_BPS;
         let just_received_bps = self.received.bps(JUST_MS).map(|bps| bps / kept);
+        let just_received_bps = just_received_bps
+            .into_iter()
+            .chain(train_bps.filter(|_| is_slow))
+            .reduce(f64::max);
         let arrived = reports.iter().filter(|report| report.arrived).count();
         // What lost feedback would have told of comes first.
         let untold = if self.feedbacks.handle_feedback(now_ms) {

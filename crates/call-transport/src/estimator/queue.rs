@@ -34,6 +34,10 @@ const FASTER_MS: f64 = 8.0;
 const FASTER_BUCKETS: usize = 3;
 /// What arrives within this time arrives at once. Longer takes what a bottleneck lets through for that.
 const AT_ONCE_MS: f64 = 10.0;
+/// Packets that took so much longer than the path waited for each other. Lower couples what jitter delays.
+const WAITED_MS: f64 = 8.0;
+/// How long a train has a rate that no other measure knows better.
+const TRAIN_MS: (f64, f64) = (40.0, 400.0);
 /// Delays kept for the windows: 8 Mbit/s of small packets in a tenth of a second.
 const MAX_SAMPLES: usize = 2_048;
 
@@ -51,6 +55,16 @@ pub(super) struct QueueDelay {
     buckets: VecDeque<f64>,
     current: Option<(f64, f64)>,
     base_ms: Option<f64>,
+    train: Option<Train>,
+}
+
+/// Packets that waited for each other.
+#[derive(Clone, Copy, Debug)]
+struct Train {
+    /// When the bottleneck began with the first of them.
+    from_ms: f64,
+    arrived_ms: f64,
+    bytes: usize,
 }
 
 impl QueueDelay {
@@ -85,6 +99,31 @@ impl QueueDelay {
         if self.buckets.len() < FASTER_BUCKETS {
             *base_ms = base_ms.min(delay_ms);
         }
+        let above_ms = delay_ms - *base_ms;
+        self.couple(arrived_ms, above_ms, bytes);
+    }
+
+    fn couple(&mut self, arrived_ms: f64, above_ms: f64, bytes: usize) {
+        if above_ms < WAITED_MS {
+            self.train = None;
+            return;
+        }
+        let train = self.train.get_or_insert(Train {
+            from_ms: arrived_ms - above_ms,
+            arrived_ms,
+            bytes: 0,
+        });
+        train.arrived_ms = arrived_ms;
+        train.bytes += bytes;
+    }
+
+    /// What the bottleneck carries by the packets that wait for each other at the moment; `None` where
+    /// they are too few, or so many that any rate says the same.
+    pub(super) fn train_bps(&self) -> Option<f64> {
+        let train = self.train?;
+        let span_ms = train.arrived_ms - train.from_ms;
+        let is_short = (TRAIN_MS.0..=TRAIN_MS.1).contains(&span_ms);
+        is_short.then(|| train.bytes as f64 * 8e3 / span_ms)
     }
 
     fn close(&mut self, least_ms: f64) {
@@ -220,6 +259,30 @@ mod tests {
         assert!((held.clump_ms(960_000.0) - 90.0).abs() < 1.0);
         // Of a faster flow they are worth less, and so are small packets.
         assert!((held.clump_ms(9_600_000.0) - 9.0).abs() < 1.0);
+    }
+
+    /// At 150 kbit/s: a packet of sound every 20 ms, and a picture of 1 200 bytes before the tenth.
+    #[test]
+    fn a_picture_and_the_sound_behind_it_tell_the_rate() {
+        let mut queue = QueueDelay::default();
+        let rate_bps = 150_000.0;
+        let mut free_ms = 0.0_f64;
+        let mut send = |at_ms: f64, bytes: usize| {
+            free_ms = free_ms.max(at_ms) + bytes as f64 * 8e3 / rate_bps;
+            queue.handle_packet(free_ms + 20.0, free_ms + 20.0 - at_ms, bytes);
+            queue.train_bps()
+        };
+        for index in 0..10 {
+            assert_eq!(send(f64::from(index) * 20.0, 80), None);
+        }
+        assert!(send(200.0, 1_200).is_some());
+        let told_bps = send(200.0, 80).expect("it waits");
+        assert!((0.9..1.1).contains(&(told_bps / rate_bps)), "{told_bps}");
+        let rates: Vec<Option<f64>> = (11..20)
+            .map(|index| send(f64::from(index) * 20.0, 80))
+            .collect();
+        assert!(rates[0].is_some());
+        assert_eq!(rates.last(), Some(&None), "nothing waits any more");
     }
 
     #[test]

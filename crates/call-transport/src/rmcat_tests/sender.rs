@@ -2,7 +2,8 @@
 //!
 //! The camera: 30 pictures a second whose sizes vary as in RFC 8593 (Laplacian, scale 0.15), a
 //! keyframe of four pictures' size at first and every ten seconds, paid back over the pictures after
-//! it, and a rate that follows the target one picture late. The sound: 50 packets a second, not
+//! it, and a rate that follows the target one picture late. What was cut goes on with a keyframe once
+//! the path has room for it. The sound: 50 packets a second, not
 //! paced.
 
 use std::collections::BTreeMap;
@@ -37,7 +38,7 @@ const OVERHEAD_BYTES: usize = 44;
 /// Kept of the target for the sound, as the engine does.
 const SOUND_BPS: f64 = 50_000.0;
 /// The engine sends no picture of less.
-const FLOOR_BPS: f64 = 100_000.0;
+const FLOOR_BPS: f64 = 45_000.0;
 const FRAME: Duration = Duration::from_nanos(33_333_333);
 const AUDIO_EVERY: Duration = Duration::from_millis(20);
 const KEYFRAME_EVERY: u64 = 300;
@@ -73,6 +74,7 @@ pub(super) struct Sender {
     target_bps: f64,
     debt_bits: f64,
     frames: u64,
+    is_keyframe_owed: bool,
     frame_at: Instant,
     audio_at: Instant,
     video_sequence: u16,
@@ -135,6 +137,7 @@ impl Sender {
             target_bps,
             debt_bits: 0.0,
             frames: 0,
+            is_keyframe_owed: false,
             frame_at: start + phase,
             audio_at: start,
             video_sequence: 0,
@@ -187,8 +190,17 @@ impl Sender {
             .max(FLOOR_BPS)
             .min(self.most_bps);
         let budget_bits = video_bps * FRAME.as_secs_f64();
-        let is_keyframe = self.frames.is_multiple_of(KEYFRAME_EVERY);
+        let is_cut = self.budget.is_cut(0);
+        let is_keyframe = self.frames.is_multiple_of(KEYFRAME_EVERY)
+            || std::mem::take(&mut self.is_keyframe_owed);
         self.frames += 1;
+        if is_cut && is_keyframe {
+            self.history.clear();
+            self.budget.mend(0);
+        } else if is_cut {
+            self.is_keyframe_owed = !self.budget.is_draining();
+            return;
+        }
         let unit = self.random.unit() - 0.5;
         let noise = -0.15 * unit.signum() * (1.0 - 2.0 * unit.abs()).max(1e-9).ln();
         let size = if is_keyframe { KEYFRAME_SIZE } else { 1.0 };
@@ -275,6 +287,9 @@ impl Sender {
     }
 
     pub(super) fn handle_nack(&mut self, now: Instant, lost: &[u16]) {
+        if self.budget.is_cut(0) {
+            return;
+        }
         for sequence in lost {
             if let Some(bytes) = self.history.get(sequence) {
                 let packet = rtp_packet(RTX, *sequence, bytes + 2);
