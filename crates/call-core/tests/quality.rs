@@ -25,6 +25,7 @@ fn report(world: &mut World, client: usize, seconds: u32, targets_kbps: &[(usize
                 target_bps: kbps * 1_000,
                 loss: 0.0,
                 rtt_ms: Some(40.0),
+                jitter_ms: 1.0,
                 loss_in: 0.0,
                 received_bps: 0,
             })

@@ -190,6 +190,7 @@ fn random_report(dice: &mut Dice, link: LinkId) -> QualityReport {
         target_bps: u64::from(dice.below(3_000)) * 1_000,
         loss: f64::from(dice.below(12)) / 10.0 - 0.1,
         rtt_ms: Some(f64::NAN).filter(|_| dice.below(2) == 0),
+        jitter_ms: [f64::NAN, f64::INFINITY, -1.0][dice.below(3) as usize],
         loss_in: f64::INFINITY,
         received_bps: u64::MAX,
     };

@@ -67,6 +67,7 @@ fn report_link(world: &mut World, client: usize, loss_in: f64) {
             target_bps: 2_000_000,
             loss: 0.0,
             rtt_ms: Some(40.0),
+            jitter_ms: 1.0,
             loss_in,
             received_bps: 1_000_000,
         };

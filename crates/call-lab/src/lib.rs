@@ -5,6 +5,8 @@
 //!
 //! * [`network`]: a path that delays, reorders, drops and queues packets.
 //! * [`link`]: two of them that follow a plan.
+//! * [`nat`]: a router that translates addresses, of every kind.
+//! * [`homes`]: hosts behind such routers.
 //! * [`dumbbell`]: several flows that share one bottleneck in each direction.
 //! * [`tcp`]: a flow that fills it until packets get lost.
 //! * [`rmcat`]: the test cases for congestion control of RFC 8867, as data.
@@ -15,7 +17,9 @@
 //! Deliberately not here: assertions about any one crate.
 
 pub mod dumbbell;
+pub mod homes;
 pub mod link;
+pub mod nat;
 pub mod network;
 pub mod random;
 pub mod rmcat;

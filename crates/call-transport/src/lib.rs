@@ -124,6 +124,8 @@ mod link;
 mod loss;
 mod meter;
 mod nack;
+#[cfg(test)]
+mod nat_tests;
 pub mod negotiation;
 mod open;
 mod outgoing;

@@ -32,6 +32,8 @@ pub(super) struct LinkSlot {
     pending: VecDeque<PeerSignal>,
     pub(super) state: LinkState,
     pub(super) rtt_ms: Option<f64>,
+    /// Of our sound at the other end.
+    pub(super) jitter_ms: f64,
     /// Shares of our and their packets that were lost in the last second, 0 to 1.
     pub(super) loss: f64,
     pub(super) loss_in: f64,
@@ -99,6 +101,7 @@ impl Driver {
             pending: VecDeque::new(),
             state: LinkState::Connecting,
             rtt_ms: None,
+            jitter_ms: 0.0,
             loss: 0.0,
             loss_in: 0.0,
             received_bps: 0,

@@ -55,6 +55,7 @@ impl Driver {
                 target_bps: *target_bps,
                 loss: slot.map_or(0.0, |slot| slot.loss),
                 rtt_ms: slot.and_then(|slot| slot.rtt_ms),
+                jitter_ms: slot.map_or(0.0, |slot| slot.jitter_ms),
                 loss_in: slot.map_or(0.0, |slot| slot.loss_in),
                 received_bps: slot.map_or(0, |slot| slot.received_bps),
             }

@@ -143,6 +143,7 @@ impl Driver {
                 continue;
             };
             slot.rtt_ms = stats.rtt_ms;
+            slot.jitter_ms = stats.audio_out.jitter_ms;
             let rtt = slot.rtt_ms.map(|ms| Duration::try_from_secs_f64(ms / 1e3));
             if let Some(Ok(rtt)) = rtt {
                 self.hub.set_rtt(*id, rtt);

@@ -46,6 +46,10 @@ pub use worth::{layer_picture_bps, single_picture_bps};
 /// Round trips this much above the link's shortest mean a queue, in milliseconds. Lower takes jitter
 /// for one; higher notices one when the sound already does.
 const QUEUE_MS: f64 = 150.0;
+/// Jitter moves round trips by so many times itself, of which so much is believed: of normal jitter each
+/// way nineteen in twenty round trips are within.
+const JITTER_TIMES: f64 = 2.5;
+const MOST_JITTER_MS: f64 = 150.0;
 /// From this loss on a path is not calm, 0 to 1, nor from this many times what it usually loses,
 /// which is at most [`MOST_USUAL`]: a path that always loses a tenth would never be.
 const LOSSY: f64 = 0.05;
@@ -85,6 +89,9 @@ pub struct LinkFigures {
     pub loss: f64,
     /// Round trip in milliseconds.
     pub rtt_ms: Option<f64>,
+    /// How much the arrival of one's own sound varies at the other end, in milliseconds (RFC 3550, section
+    /// 6.4.1).
+    pub jitter_ms: f64,
     /// Share of the others' packets lost on it, 0 to 1.
     pub loss_in: f64,
     /// What comes over it, in bit/s of payload.
@@ -192,7 +199,9 @@ impl Path {
         let shortest_ms = self.shortest_rtt_ms.unwrap_or(rtt_ms) * (1.0 + FORGET_RTT);
         let shortest_ms = shortest_ms.min(rtt_ms);
         self.shortest_rtt_ms = Some(shortest_ms);
-        is_whole && rtt_ms < shortest_ms + QUEUE_MS
+        // Not a number counts as none.
+        let jitter_ms = figures.jitter_ms.max(0.0).min(MOST_JITTER_MS);
+        is_whole && rtt_ms < shortest_ms + QUEUE_MS + JITTER_TIMES * jitter_ms
     }
 }
 

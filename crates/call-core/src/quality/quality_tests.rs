@@ -25,6 +25,7 @@ fn figures(id: u32, target_kbps: u64) -> LinkFigures {
         target_bps: target_kbps * 1_000,
         loss: 0.0,
         rtt_ms: Some(50.0),
+        jitter_ms: 0.0,
         loss_in: 0.0,
         received_bps: 0,
     }
@@ -145,6 +146,27 @@ fn a_queue_on_the_path_is_no_calm_path() {
         reports.count() > 1_000,
         "a longer path is believed some day"
     );
+}
+
+#[test]
+fn round_trips_that_jitter_makes_longer_are_no_queue() {
+    for (jitter_ms, rtt_ms, want) in [
+        (0.0, 260.0, false),
+        (40.0, 260.0, true),
+        (40.0, 320.0, false),
+        (1_000.0, 600.0, false),
+        (f64::NAN, 190.0, true),
+        (-50.0, 190.0, true),
+    ] {
+        let mut path = Path::default();
+        path.note(&figures(1, 100));
+        let figures = LinkFigures {
+            rtt_ms: Some(rtt_ms),
+            jitter_ms,
+            ..figures(1, 100)
+        };
+        assert_eq!(path.note(&figures), want, "{jitter_ms} ms, {rtt_ms} ms");
+    }
 }
 
 #[test]
