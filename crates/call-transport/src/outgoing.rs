@@ -272,3 +272,74 @@ fn bound_codec(codecs: &[VideoCodec]) -> RTCRtpCodec {
     let codec = everywhere.into_iter().find(|codec| codecs.contains(codec));
     setup::video(codec.or(codecs.first().copied()).unwrap_or(VideoCodec::Vp8))
 }
+
+#[cfg(test)]
+mod tests {
+    use call_protocol::MediaSource;
+
+    use super::*;
+    use crate::formats::Formats;
+
+    const CODEC: Codec = Codec::Video(VideoCodec::Vp8);
+
+    fn shared() -> Arc<Shared> {
+        let streams = OutStreams {
+            audio: None,
+            layers: vec![(1, 2), (3, 4)],
+            screen: None,
+        };
+        let shared = Shared::new(streams, None);
+        let mut formats = Formats::default();
+        formats.codecs.insert(96, CODEC);
+        formats.rtx.insert(96, 97);
+        shared.set_formats(formats);
+        shared.histories().bind(1, Some(2));
+        shared.is_connected.store(true, Ordering::Relaxed);
+        Arc::new(shared)
+    }
+
+    fn picture(starts_keyframe: bool, timestamp: u32) -> RtpOut {
+        RtpOut {
+            timestamp,
+            marker: true,
+            starts_keyframe,
+            payload: vec![0x10; 50].into(),
+            level_dbov: None,
+            captured_at: None,
+            descriptor: None,
+        }
+    }
+
+    #[test]
+    fn of_a_layer_that_was_cut_nothing_leaves_before_a_keyframe() {
+        let shared = shared();
+        let mut tracks = TrackOut::video(&[VideoCodec::Vp8], &shared);
+        let mut left = |layer: usize, starts_keyframe, timestamp| {
+            let NewTrack { out, packets, .. } = &mut tracks[layer];
+            out.send(CODEC, picture(starts_keyframe, timestamp));
+            let packet = packets.try_recv().ok()?;
+            shared.histories().push(&packet);
+            Some(packet.header.sequence_number)
+        };
+        let wanted = || shared.take_wanted_keyframes().collect::<Vec<_>>();
+        let first = left(0, true, 0).expect("it is sent");
+        shared.budget.set_estimate(1e5, true, 0.0);
+        shared.budget.cut(0);
+        assert_eq!(left(0, false, 1), None);
+        assert_eq!(wanted(), [], "not while the queue is full");
+        assert!(left(1, false, 1).is_some(), "another layer");
+        shared.budget.set_estimate(1e5, false, 0.0);
+        assert_eq!(left(0, false, 2), None);
+        assert_eq!(wanted(), [(MediaSource::Camera, 0)]);
+        let next = first.wrapping_add(1);
+        assert_eq!(left(0, true, 3), Some(next), "no number is missing");
+        assert_eq!(left(0, false, 4), Some(next.wrapping_add(1)));
+        assert_eq!(wanted(), []);
+        let (now, formats) = (std::time::Instant::now(), shared.formats());
+        let mut again = |sequence| {
+            let mut histories = shared.histories();
+            histories.repeat(now, (1, sequence), std::time::Duration::ZERO, &formats)
+        };
+        assert!(again(first).is_none() && again(next).is_some());
+    }
+}

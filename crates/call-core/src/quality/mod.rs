@@ -199,8 +199,10 @@ impl Path {
         let shortest_ms = self.shortest_rtt_ms.unwrap_or(rtt_ms) * (1.0 + FORGET_RTT);
         let shortest_ms = shortest_ms.min(rtt_ms);
         self.shortest_rtt_ms = Some(shortest_ms);
-        // Not a number counts as none.
-        let jitter_ms = figures.jitter_ms.max(0.0).min(MOST_JITTER_MS);
+        let jitter_ms = match figures.jitter_ms {
+            unknown if unknown.is_nan() => 0.0,
+            jitter_ms => jitter_ms.clamp(0.0, MOST_JITTER_MS),
+        };
         is_whole && rtt_ms < shortest_ms + QUEUE_MS + JITTER_TIMES * jitter_ms
     }
 }

@@ -8,8 +8,8 @@
 //! **Delay.** The target is estimated from the packets' transit times (see `delay`), within
 //! [`MIN_DELAY_MS`]..=[`MAX_DELAY_MS`]. After a pause of the sender playout re-aligns to it at
 //! once; within speech each frame comes with an [`Adjustment`] that shortens or lengthens it by a
-//! period of the voice where the delay is off by more than `TOLERANCE_TICKS`. This also absorbs
-//! the difference between the sender's clock and ours.
+//! period of the voice where the delay is off by more than `TOLERANCE_TICKS`, and shortens it only
+//! while more waits. This also absorbs the difference between the sender's clock and ours.
 //!
 //! **Loss and pauses.** A frame is missed when it is due and not before. A hole in the sequence
 //! numbers is loss: it is concealed, from the next packet's redundancy where that packet is there.
@@ -51,12 +51,13 @@ const HOPELESS_TICKS: i64 = 400 * TICKS_PER_MS;
 /// Frames from one change to the next that is not urgent (40 ms). Lowering it gets to the target
 /// sooner and lets changes be heard as roughness.
 const ADJUST_FRAMES: u32 = 2;
-/// Frames after packets were late (200 ms) in which nothing is accelerated: the target needs some
-/// packets to learn of a new delay. Raising it works a spike off later.
+/// Frames after packets were late, or fewer than [`SPARE_TICKS`] waited (200 ms), in which nothing is
+/// accelerated: the target needs some packets to learn of a new delay. Raising it works a spike off
+/// later.
 const HOLD_FRAMES: u32 = 10;
-/// Sound that has to wait in the buffer, in RTP ticks (40 ms), for anything to be accelerated. A delay
+/// Sound that has to wait in the buffer, in RTP ticks (20 ms), for anything to be accelerated. A delay
 /// above the target without that is one of the network's, of a queue that is full at the moment:
-/// what is left out then is missing a moment later. Raising it works a spike off later.
+/// what is left out then is missing a moment later. Raising it follows a fast sender's clock later.
 const SPARE_TICKS: i64 = FRAME_TICKS;
 /// Least correlation at a seam for a change that has time. Lowering it makes changes come sooner
 /// and roughens vowels in motion.
@@ -153,7 +154,7 @@ pub struct JitterBuffer {
     /// Frames since the last change, and frames in which one was wanted and did not succeed.
     since_adjusted: u32,
     frames_off: u32,
-    /// Frames since playout stood still for late packets.
+    /// Frames since playout stood still for late packets or had hardly any left.
     since_short: u32,
     /// The last pull was a frame of the stream.
     plays: bool,
