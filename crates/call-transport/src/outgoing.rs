@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(left(0, false, 4), Some(next.wrapping_add(1)));
         assert_eq!(wanted(), []);
         let (now, formats) = (std::time::Instant::now(), shared.formats());
-        let mut again = |sequence| {
+        let again = |sequence| {
             let mut histories = shared.histories();
             histories.repeat(now, (1, sequence), std::time::Duration::ZERO, &formats)
         };
