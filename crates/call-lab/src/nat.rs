@@ -155,11 +155,6 @@ impl Nat {
         is_let_in.then_some(mapping.inside)
     }
 
-    /// The router is switched off and on: everything is forgotten.
-    pub fn restart(&mut self) {
-        self.mappings.clear();
-    }
-
     fn forget_old(&mut self, now: Instant) {
         let lasts = self.config.lasts;
         self.mappings
@@ -264,7 +259,5 @@ mod tests {
             nat.handle_outbound(late, host, to);
         }
         assert!(nat.mappings.len() <= MOST_MAPPINGS);
-        nat.restart();
-        assert!(nat.mappings.is_empty());
     }
 }

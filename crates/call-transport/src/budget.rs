@@ -47,7 +47,7 @@ impl Budget {
     }
 
     /// Cuts a layer of the camera, below 8.
-    pub(crate) fn cut(&self, layer: usize) {
+    pub(crate) fn cut(&self, layer: u8) {
         self.cut_layers.fetch_or(1 << layer, Ordering::Relaxed);
     }
 

@@ -172,22 +172,23 @@ impl TrackOut {
         }
     }
 
-    /// Whether the packet belongs to a picture that cannot be decoded any more.
-    fn is_cut(&self, packet: &RtpOut) -> bool {
+    /// Lets a packet pass unless it belongs to a picture that cannot be decoded, because its layer was
+    /// cut. With a keyframe the layer goes on; without, one is asked for.
+    fn admit(&self, packet: &RtpOut) -> bool {
         let (budget, layer) = (&self.shared.budget, self.shared.streams.layer(self.ssrc));
         let Some(layer) = layer.filter(|layer| budget.is_cut(*layer)) else {
-            return false;
+            return true;
         };
         if packet.starts_keyframe {
             // What was lost before is no longer needed.
             self.shared.histories().forget(self.ssrc);
             budget.mend(layer);
-            return false;
+            return true;
         }
         if packet.marker && !budget.is_draining() {
             self.shared.want_keyframe(self.ssrc);
         }
-        true
+        false
     }
 
     /// Numbers and queues a packet, or drops and counts it.
@@ -196,7 +197,7 @@ impl TrackOut {
         let payload_type = formats.payload_type(codec).filter(|_| {
             self.shared.is_connected.load(Ordering::Relaxed)
                 && packet.payload.len() <= RtpOut::PAYLOAD_BYTES
-                && !self.is_cut(&packet)
+                && self.admit(&packet)
         });
         let Some(payload_type) = payload_type else {
             self.shared.dropped_out.fetch_add(1, Ordering::Relaxed);

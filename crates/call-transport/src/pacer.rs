@@ -193,12 +193,15 @@ impl Pacer {
 
     /// Drops what the path will not carry in time.
     fn drop_stale(&mut self) {
-        let [_, camera @ ..] = &mut self.queues;
-        let waiting_bits: f64 = camera.iter().flatten().map(bits_of).sum();
-        if !self.budget.is_draining() || waiting_bits <= STALE_S * self.target_bps {
+        if !self.budget.is_draining() {
             return;
         }
-        for (layer, queue) in camera.iter_mut().enumerate() {
+        let [_, camera @ ..] = &mut self.queues;
+        let waiting_bits: f64 = camera.iter().flatten().map(bits_of).sum();
+        if waiting_bits <= STALE_S * self.target_bps {
+            return;
+        }
+        for (layer, queue) in (0..).zip(camera) {
             if !queue.is_empty() {
                 queue.clear();
                 self.budget.cut(layer);
