@@ -175,10 +175,10 @@ impl TrackOut {
     /// Lets a packet pass unless it belongs to a picture that cannot be decoded, because its layer was
     /// cut. With a keyframe the layer goes on; without, one is asked for.
     fn admit(&self, packet: &RtpOut) -> bool {
-        let (budget, layer) = (&self.shared.budget, self.shared.streams.layer(self.ssrc));
-        let Some(layer) = layer.filter(|layer| budget.is_cut(*layer)) else {
+        let Some(layer) = self.shared.cut_layer(self.ssrc) else {
             return true;
         };
+        let budget = &self.shared.budget;
         if packet.starts_keyframe {
             // What was lost before is no longer needed.
             self.shared.histories().forget(self.ssrc);

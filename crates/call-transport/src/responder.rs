@@ -47,8 +47,7 @@ impl NackResponder {
     }
 
     fn handle_nack(&mut self, now: Instant, nack: &TransportLayerNack) {
-        let layer = self.shared.streams.layer(nack.media_ssrc);
-        if layer.is_some_and(|layer| self.shared.budget.is_cut(layer)) {
+        if self.shared.cut_layer(nack.media_ssrc).is_some() {
             return;
         }
         // Before the first measurement the peer may know the round trip better than we do.

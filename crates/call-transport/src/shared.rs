@@ -134,6 +134,12 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner) = ids;
     }
 
+    /// The layer of the camera with this SSRC, if it was [cut](Budget::cut).
+    pub(crate) fn cut_layer(&self, ssrc: u32) -> Option<u8> {
+        let layer = self.streams.layer(ssrc);
+        layer.filter(|layer| self.budget.is_cut(*layer))
+    }
+
     /// The peer asks for a keyframe of the stream with this SSRC.
     pub(crate) fn handle_keyframe_request(&self, ssrc: u32) {
         if self.want_keyframe(ssrc) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use call_lab::link::{Conditions, Plan};
 use call_lab::network::{Jitter, Loss, PathConfig};
+use visavis_tests::support::link::cheap_path;
 
 /// Of every link, each way: more than a picture of this size needs.
 const RATE_BPS: u64 = 3_000_000;
@@ -105,15 +106,9 @@ pub(crate) fn profiles() -> Vec<Network> {
 /// A link that becomes too narrow for a picture of any size, and wide again.
 pub(crate) fn narrowing() -> Vec<Network> {
     let secs = Duration::from_secs;
-    // A queue of 300 ms, of a full-sized packet four at least.
-    let path = |rate_bps: u64| PathConfig {
-        rate_bps: Some(rate_bps),
-        queue_bytes: (rate_bps as usize * 3 / 80).max(6_000),
-        ..path(Duration::from_millis(20))
-    };
     let name = "2 Mbit/s, 150 kbit/s for 20 of 40 s".to_owned();
-    let mut narrow = Network::lasting(name, path(2_000_000), secs(40));
-    let worse = Conditions::symmetric(path(150_000));
+    let mut narrow = Network::lasting(name, cheap_path(2_000_000), secs(40));
+    let worse = Conditions::symmetric(cheap_path(150_000));
     narrow.episode = Some((secs(5), secs(25), worse));
     vec![narrow]
 }

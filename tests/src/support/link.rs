@@ -5,12 +5,24 @@ use std::fs::File;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use call_lab::link::Plan;
+use call_lab::network::PathConfig;
 use call_lab::tun::TunLink;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::network::{Namespace, Place, sh};
+
+/// One way through a cheap router: 20 ms, and a queue of 300 ms, of a full-sized packet four at least.
+pub fn cheap_path(rate_bps: u64) -> PathConfig {
+    PathConfig {
+        delay: Duration::from_millis(20),
+        rate_bps: Some(rate_bps),
+        queue_bytes: (rate_bps as usize * 3 / 80).max(6_000),
+        ..PathConfig::default()
+    }
+}
 
 /// One end of a link.
 #[derive(Clone, Copy)]

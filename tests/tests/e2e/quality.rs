@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use call_lab::link::{Conditions, Plan};
-use call_lab::network::PathConfig;
 use serde_json::Value;
 use visavis_tests::support::headless::Lines;
+use visavis_tests::support::link::cheap_path;
 use visavis_tests::support::namespace::run_in_own_network;
 use visavis_tests::support::real_time;
 use visavis_tests::support::transfer::Across;
@@ -24,16 +24,6 @@ const MOST_AT_FALLS: f64 = 1.5;
 /// From the good link to a picture again. Wanted are 8 s; a link that carries sound alone learns of
 /// more only by probes, and those have little to send.
 const BACK: Duration = Duration::from_secs(12);
-
-fn path(rate_bps: u64) -> PathConfig {
-    PathConfig {
-        delay: Duration::from_millis(20),
-        rate_bps: Some(rate_bps),
-        // What a cheap router has: 300 ms, of a full-sized packet four at least.
-        queue_bytes: (rate_bps as usize * 3 / 80).max(6_000),
-        ..PathConfig::default()
-    }
-}
 
 /// The figures of the sound that came since a line.
 fn concealed(lines: &Lines, from: usize) -> Vec<f64> {
@@ -87,7 +77,7 @@ fn a_narrow_link_costs_the_picture_and_never_the_sound() {
 
 fn scenario() {
     let _machine = real_time();
-    let plan = Plan::constant(path(GOOD_BPS), 1);
+    let plan = Plan::constant(cheap_path(GOOD_BPS), 1);
     let media = ["--video", "pattern:1280x720@15", "--audio", "tone:440"];
     let Some(mut call) = Across::meet(plan, &media, None) else {
         return;
@@ -98,9 +88,9 @@ fn scenario() {
     ann.watch(Duration::ZERO);
 
     let narrow_from = [ann.seen.len(), bo.seen.len()];
-    link.set_conditions(Conditions::symmetric(path(NARROW_BPS)));
+    link.set_conditions(Conditions::symmetric(cheap_path(NARROW_BPS)));
     bo.watch(Duration::from_secs(10));
-    link.set_conditions(Conditions::symmetric(path(LEAST_BPS)));
+    link.set_conditions(Conditions::symmetric(cheap_path(LEAST_BPS)));
     bo.until_from(narrow_from[1], "sound only", |line| {
         is_sound_only(line, false, true)
     });
@@ -114,7 +104,7 @@ fn scenario() {
     ann.watch(Duration::ZERO);
     let narrow_to = [ann.seen.len(), bo.seen.len()];
 
-    link.set_conditions(Conditions::symmetric(path(GOOD_BPS)));
+    link.set_conditions(Conditions::symmetric(cheap_path(GOOD_BPS)));
     let good_at = Instant::now();
     let back_at = |lines: &mut Lines, from, of_others| {
         lines.until_from(from, "a picture again", |line| {
