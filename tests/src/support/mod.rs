@@ -13,6 +13,7 @@ pub mod network;
 pub mod paint;
 pub mod recording;
 pub mod sound_server;
+#[cfg(target_os = "linux")]
 pub mod transfer;
 pub mod usage;
 #[cfg(target_os = "linux")]

@@ -31,6 +31,7 @@ mod lan;
 mod link;
 mod lip_sync;
 mod mouth_to_ear;
+#[cfg(target_os = "linux")]
 mod quality;
 #[cfg(target_os = "linux")]
 mod reconnect;
