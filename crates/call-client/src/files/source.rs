@@ -28,7 +28,7 @@ pub(super) const BLOCK_BYTES: u64 = limits::GROUP_BYTES;
 /// channel with its header, and smaller ones cost more per byte.
 const PIECE_BYTES: u64 = BLOCK_BYTES / 2;
 /// Blocks kept: 4 MiB. More lets members share reads who are further apart.
-const KEPT_BLOCKS: usize = 16;
+pub(super) const KEPT_BLOCKS: usize = 16;
 
 /// One offer's files.
 pub(super) type Source = Arc<Vec<SourceFile>>;
