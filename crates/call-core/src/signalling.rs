@@ -37,6 +37,9 @@ const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// How long a doubted connection has for a sign of life. A repeated packet on a mobile network takes
 /// over a second; raising it delays the next connection after a change of networks nobody saw.
 const DOUBT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long after an address there is a route from it, and nobody is reached without. Lower makes the first
+/// try fail, and the next one waits for longer than this.
+const ROUTE_AFTER_ADDRESS: Duration = Duration::from_millis(50);
 
 /// The connection to the server.
 #[derive(Debug)]
@@ -171,10 +174,10 @@ impl Signalling {
         self.doubted_until = None;
     }
 
-    /// The machine's network is another one: whoever waits tries now.
+    /// The machine's network is another one: whoever waits tries at once.
     pub(crate) fn handle_network(&mut self, now: Instant) {
         if let State::Waiting { until } = &mut self.state {
-            *until = now;
+            *until = now + ROUTE_AFTER_ADDRESS;
             self.tries = 0;
         }
     }

@@ -159,6 +159,8 @@ pub use ws::{ConnectError, SendError, ServerConnection, ServerEvent, ServerSende
 /// packet and per refused candidate.
 pub const LOG_DIRECTIVES: &[&str] = &[
     "webrtc=error",
+    // Each packet while there is no network, with both addresses.
+    "webrtc::peer_connection::driver=off",
     // Each candidate a relay refuses, as it should with private ones.
     "webrtc::peer_connection::transport::turn_relayer=off",
     "rtc=off",

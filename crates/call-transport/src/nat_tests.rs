@@ -21,6 +21,8 @@ use rtc::ice::{Agent, AgentConfig};
 use rtc::sansio::Protocol;
 use rtc::shared::{TransportContext, TransportMessage};
 
+use crate::setup::REFLEXIVE_WAIT;
+
 const PORT: u16 = 5_000;
 /// A server of the internet, which nobody really sends to.
 const STUN: &str = "12.0.0.1:3478";
@@ -47,6 +49,8 @@ impl Peer {
     fn new(now: Instant, homes: &mut Homes<Vec<u8>>, home: usize) -> Self {
         let config = AgentConfig {
             multicast_dns_mode: MulticastDnsMode::Disabled,
+            srflx_acceptance_min_wait: Some(REFLEXIVE_WAIT),
+            prflx_acceptance_min_wait: Some(REFLEXIVE_WAIT),
             ..AgentConfig::default()
         };
         let provider = rtc::crypto::default_provider().expect("the stack has one");
@@ -187,7 +191,7 @@ fn all_pairs_of_routers_are_passed_that_can_be() {
                 let took = meet(nats, Loss::None, 1);
                 println!("{name}: {took:?}");
                 assert_eq!(took.is_none(), is_hopeless, "{name}");
-                let most = Duration::from_millis(2_500);
+                let most = Duration::from_millis(1_000);
                 assert!(took.is_none_or(|took| took < most), "{name}: {took:?}");
             }
         }

@@ -11,6 +11,8 @@
 //! * a restart that is wanted while an offer is out repeats that offer: signals may be lost with the
 //!   server's connection. Repeated offers may be answered twice; an answer to a restart shows new
 //!   credentials (RFC 8839, section 4.4.1.1.1), so that one that does not is a late one and ignored;
+//! * the impolite side repeats its offer where it ignores a restart: whoever restarts has lost its path,
+//!   and may have lost the server, and our offer, with it;
 //! * candidates are handed on only while a remote description is set; earlier ones wait, at most
 //!   [`limits::PENDING_CANDIDATES`], the oldest dropped first;
 //! * candidates that follow an ignored offer are dropped until the next description;
@@ -236,14 +238,17 @@ impl Negotiation {
 
     fn handle_offer(&mut self, sdp: String) -> Vec<Step> {
         let withdrawn = self.outstanding;
-        if withdrawn.is_some() && !self.polite {
-            self.is_ignoring = true;
-            return Vec::new();
-        }
-        self.is_ignoring = false;
         let ufrag = ice_ufrag(&sdp);
         let is_restart = self.remote_ufrag.is_some() && self.remote_ufrag != ufrag;
         let mut steps = Vec::new();
+        if withdrawn.is_some() && !self.polite {
+            self.is_ignoring = true;
+            if is_restart {
+                steps.push(Step::RepeatOffer);
+            }
+            return steps;
+        }
+        self.is_ignoring = false;
         if let Some(offer) = withdrawn {
             self.outstanding = None;
             steps.push(Step::Rollback);

@@ -137,6 +137,21 @@ fn table() {
             ],
         ),
         (
+            "a restart that is ignored finds our offer repeated: it may be lost with the path",
+            false,
+            vec![
+                (Wish, "offer"),
+                (Signal(answer("b")), "remote-answer"),
+                (Restart, "restart"),
+                (Signal(offer("b")), ""),
+                (Signal(offer("c")), "repeat"),
+                (Signal(candidate(1)), ""),
+                (Signal(answer("d")), "remote-answer"),
+                (Signal(answer("d")), ""),
+                (Signal(candidate(2)), "candidate:2"),
+            ],
+        ),
+        (
             "candidates before the description wait",
             true,
             vec![

@@ -6,7 +6,7 @@ use std::time::Instant;
 use call_client::pattern_seed;
 use call_lab::score::chirps::{self, ChirpScore};
 use call_lab::score::picture::{Luma, PictureScore, PictureScorer};
-use call_media::audio::{SAMPLE_RATE_HZ, read_wav, tone_strength};
+use call_media::audio::{SAMPLE_RATE_HZ, WavWriter, read_wav, tone_strength};
 use call_media::frame::I420Frame;
 use call_media::video::synthetic::{Mark, Pattern, read_mark};
 use call_media::video::y4m::Y4mReader;
@@ -124,6 +124,14 @@ pub struct PictureGaps {
 /// # Panics
 /// When it cannot be read.
 pub fn picture_gaps(path: &Path) -> PictureGaps {
+    picture_gaps_before(path, f64::INFINITY)
+}
+
+/// As [`picture_gaps`], of what was captured in the first `before_ms`.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn picture_gaps_before(path: &Path, before_ms: f64) -> PictureGaps {
     let mut file = Y4mReader::open(path)
         .unwrap_or_else(|error| panic!("{} is a recording: {error}", path.display()));
     let mut gaps = PictureGaps::default();
@@ -133,8 +141,11 @@ pub fn picture_gaps(path: &Path) -> PictureGaps {
         let Some(mark) = read_mark(&picture) else {
             continue;
         };
-        gaps.marked += 1;
         let first_us = *first_us.get_or_insert(mark.captured_us);
+        if mark.captured_us.saturating_sub(first_us) as f64 / 1e3 > before_ms {
+            break;
+        }
+        gaps.marked += 1;
         if let Some(before) = newest {
             if mark.frame < before.frame {
                 gaps.backwards += 1;
@@ -151,14 +162,41 @@ pub fn picture_gaps(path: &Path) -> PictureGaps {
     gaps
 }
 
+/// Writes a second of chirps as a file to be repeated, and gives it as a source of sound.
+///
+/// # Panics
+/// When it cannot be written, or the path is no text.
+pub fn chirp_file(directory: &Path) -> String {
+    let path = directory.join("chirps.wav");
+    let mut wav = WavWriter::create(&path).expect("a file can be made");
+    let sound = chirps::train(25);
+    assert_eq!(sound.len(), SAMPLE_RATE_HZ as usize);
+    wav.write(&sound).expect("a file can be written");
+    wav.finish().expect("a file can be finished");
+    path.into_os_string()
+        .into_string()
+        .expect("test paths are text")
+}
+
 /// The longest gap in recorded sound that a member sent as a chirp train.
 ///
 /// # Panics
 /// When the file cannot be read or holds no chirps.
 pub fn sound_gaps(path: &Path) -> ChirpScore {
+    sound_gaps_before(path, f64::INFINITY)
+}
+
+/// As [`sound_gaps`], of the first `before_ms`.
+///
+/// # Panics
+/// When the file cannot be read or holds no chirps.
+pub fn sound_gaps_before(path: &Path, before_ms: f64) -> ChirpScore {
     let wav = read_wav(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert_eq!(wav.rate_hz, SAMPLE_RATE_HZ);
-    chirps::score(&wav.samples).unwrap_or_else(|| panic!("{} has no chirps", path.display()))
+    let samples =
+        (before_ms / 1e3 * f64::from(SAMPLE_RATE_HZ)).min(wav.samples.len() as f64) as usize;
+    chirps::score(&wav.samples[..samples])
+        .unwrap_or_else(|| panic!("{} has no chirps", path.display()))
 }
 
 /// Mean chroma above the mark.

@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use call_lab::score::chirps;
-use call_media::audio::{SAMPLE_RATE_HZ, WavWriter};
 use serde_json::Value;
 use visavis_tests::support::headless::{
     Lines, MemberOptions, PATIENCE, Server, code_of, member_with,
 };
 use visavis_tests::support::namespace::run_in_own_network;
 use visavis_tests::support::network::{Namespace, limit};
-use visavis_tests::support::recording::{picture_gaps, sound_gaps};
+use visavis_tests::support::recording::{chirp_file, picture_gaps, sound_gaps};
 use visavis_tests::support::{cpu_seconds, http_get, real_time};
 
 /// What nobody may notice at a switch (the requirement).
@@ -160,26 +158,15 @@ fn open_links(seen: &[Value]) -> (bool, usize) {
     (sfu, last.values().filter(|up| **up).count())
 }
 
-/// Writes a second of chirps as a file to be repeated.
-fn chirp_file(directory: &Path) -> PathBuf {
-    let path = directory.join("chirps.wav");
-    let mut wav = WavWriter::create(&path).expect("a file can be made");
-    let sound = chirps::train(25);
-    assert_eq!(sound.len(), SAMPLE_RATE_HZ as usize);
-    wav.write(&sound).expect("a file can be written");
-    wav.finish().expect("a file can be finished");
-    path
-}
-
 #[test]
 fn nobody_hears_or_sees_the_room_move_to_the_sfu_and_back() {
     let _machine = real_time();
     let server = Server::start();
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let chirp_path = chirp_file(directory.path());
+    let chirps = chirp_file(directory.path());
     let mut party = Party {
         server: &server,
-        chirps: chirp_path.to_str().expect("test paths are text"),
+        chirps: &chirps,
         directory: directory.path(),
         code: None,
         present: Vec::new(),
