@@ -1,19 +1,19 @@
 //! Two links joined by a signalling path the test controls, and a relay that loses packets.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use call_lab::link::{Conditions, Plan};
+use call_lab::network::PathConfig;
+use call_lab::random::Random;
+use call_lab::relay::UdpRelay;
 use call_protocol::VideoCodec;
 use call_protocol::peer::PeerSignal;
 use call_transport::{ChannelLabel, Link, LinkConfig, LinkEvent, LinkState, RtpIn, RtpOut};
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -181,32 +181,36 @@ pub(crate) async fn send_video(link: &Link, from: u32, count: u32, every: Durati
     }
 }
 
-/// A UDP relay one end's candidates are replaced with: every packet of both directions passes it.
+/// What one end's candidates are replaced with: every packet of both directions passes a relay.
 #[derive(Clone)]
 pub(crate) struct Relay {
     state: Arc<RelayState>,
 }
 
-#[derive(Default)]
 struct RelayState {
     /// Of 1000 SRTP packets, how many are lost.
     loss_per_mille: AtomicU64,
     /// Of 1000 other packets.
     data_loss_per_mille: AtomicU64,
-    /// In each direction.
-    delay_ms: AtomicU64,
     /// Whether it drops what is neither STUN, DTLS nor SRTP.
     is_strict: AtomicBool,
-    random: AtomicU64,
+    random: Mutex<Random>,
     dropped: AtomicU64,
-    tasks: std::sync::Mutex<JoinSet<()>>,
+    /// One for each candidate.
+    relays: Mutex<Vec<UdpRelay>>,
+    conditions: Mutex<Conditions>,
 }
 
 impl Relay {
     pub(crate) fn new() -> Self {
         let state = RelayState {
-            random: AtomicU64::new(0x1234_5678_9abc_def1),
-            ..Default::default()
+            loss_per_mille: AtomicU64::new(0),
+            data_loss_per_mille: AtomicU64::new(0),
+            is_strict: AtomicBool::new(false),
+            random: Mutex::new(Random::new(1)),
+            dropped: AtomicU64::new(0),
+            relays: Mutex::default(),
+            conditions: Mutex::default(),
         };
         Self {
             state: Arc::new(state),
@@ -222,7 +226,14 @@ impl Relay {
         self.state
             .data_loss_per_mille
             .store(loss_per_mille, Ordering::Relaxed);
-        self.state.delay_ms.store(delay_ms, Ordering::Relaxed);
+        let conditions = Conditions::symmetric(PathConfig {
+            delay: Duration::from_millis(delay_ms),
+            ..PathConfig::default()
+        });
+        *self.state.conditions.lock().unwrap() = conditions;
+        for relay in &*self.state.relays.lock().unwrap() {
+            relay.set_conditions(conditions);
+        }
     }
 
     /// Lets only pass what every WebRTC stack sends.
@@ -232,7 +243,7 @@ impl Relay {
 
     /// Loses everything on the present paths; paths of later candidates work again.
     pub(crate) fn cut(&self) {
-        self.state.tasks.lock().unwrap().abort_all();
+        self.state.relays.lock().unwrap().clear();
     }
 
     pub(crate) fn dropped(&self) -> u64 {
@@ -282,117 +293,37 @@ impl Relay {
             return None;
         }
         let target: SocketAddr = format!("127.0.0.1:{}", fields[5]).parse().ok()?;
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a relay socket");
-        socket.set_nonblocking(true).expect("nonblocking");
-        fields[5] = socket.local_addr().expect("bound").port().to_string();
-        let socket = UdpSocket::from_std(socket).expect("a tokio socket");
+        let plan = Plan {
+            conditions: *self.state.conditions.lock().unwrap(),
+            ..Plan::default()
+        };
         let state = Arc::clone(&self.state);
-        self.state
-            .tasks
-            .lock()
-            .unwrap()
-            .spawn(state.run(socket, target));
+        let admits = Box::new(move |_, packet: &[u8]| !state.loses(packet));
+        let relay = UdpRelay::start_admitting(target, plan, admits).expect("a relay");
+        fields[5] = relay.address().port().to_string();
+        self.state.relays.lock().unwrap().push(relay);
         Some(fields.join(" "))
     }
 }
 
 impl RelayState {
-    /// Like a NAT: every client gets a socket of its own towards the target.
-    async fn run(self: Arc<Self>, socket: UdpSocket, target: SocketAddr) {
-        let socket = Arc::new(socket);
-        let mut clients: BTreeMap<SocketAddr, Arc<UdpSocket>> = BTreeMap::new();
-        let mut returns = JoinSet::new();
-        let mut buffer = vec![0; 2_048];
-        let (late, waiting) = mpsc::unbounded_channel();
-        returns.spawn(carry(waiting));
-        while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
-            let outer = match clients.entry(client) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => {
-                    let outer = UdpSocket::bind("127.0.0.1:0")
-                        .await
-                        .expect("a relay socket");
-                    let outer = unknown.insert(Arc::new(outer));
-                    let back =
-                        Arc::clone(&self).run_back(Arc::clone(outer), Arc::clone(&socket), client);
-                    returns.spawn(back);
-                    outer
-                }
-            };
-            if !self.loses(&buffer[..length]) {
-                self.pass(&late, outer, &buffer[..length], target).await;
-            }
-        }
-    }
-
-    async fn run_back(
-        self: Arc<Self>,
-        outer: Arc<UdpSocket>,
-        inner: Arc<UdpSocket>,
-        client: SocketAddr,
-    ) {
-        let mut buffer = vec![0; 2_048];
-        let (late, waiting) = mpsc::unbounded_channel();
-        let mut carrier = JoinSet::new();
-        carrier.spawn(carry(waiting));
-        while let Ok((length, _)) = outer.recv_from(&mut buffer).await {
-            if !self.loses(&buffer[..length]) {
-                self.pass(&late, &inner, &buffer[..length], client).await;
-            }
-        }
-    }
-
-    async fn pass(
-        &self,
-        late: &mpsc::UnboundedSender<Late>,
-        socket: &Arc<UdpSocket>,
-        packet: &[u8],
-        to: SocketAddr,
-    ) {
-        let delay = Duration::from_millis(self.delay_ms.load(Ordering::Relaxed));
-        if delay.is_zero() {
-            let _ = socket.send_to(packet, to).await;
-            return;
-        }
-        let at = tokio::time::Instant::now() + delay;
-        let _ = late.send((at, Arc::clone(socket), packet.to_vec(), to));
-    }
-
     /// Media has a loss of its own: RFC 7983 tells it by the first byte, RFC 5761 RTCP by the second.
     fn loses(&self, packet: &[u8]) -> bool {
         let is_media = packet.len() > 12
             && (128..192).contains(&packet[0])
             && !(192..=223).contains(&packet[1]);
-        let step = |state: u64| {
-            let state = state ^ (state << 13);
-            let state = state ^ (state >> 7);
-            Some(state ^ (state << 17))
-        };
-        let random = self
-            .random
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
-            .unwrap();
         let loss = if is_media {
             &self.loss_per_mille
         } else {
             &self.data_loss_per_mille
         };
-        let is_foreign = self.is_strict.load(Ordering::Relaxed) && packet[0] >= 192;
-        let is_lost = is_foreign || random % 1_000 < loss.load(Ordering::Relaxed);
+        let loss = loss.load(Ordering::Relaxed) as f64 / 1e3;
+        let is_foreign = self.is_strict.load(Ordering::Relaxed)
+            && packet.first().is_some_and(|first| *first >= 192);
+        let is_lost = is_foreign || self.random.lock().unwrap().chance(loss);
         self.dropped
             .fetch_add(u64::from(is_lost), Ordering::Relaxed);
         is_lost
-    }
-}
-
-/// A delayed packet.
-type Late = (tokio::time::Instant, Arc<UdpSocket>, Vec<u8>, SocketAddr);
-
-/// Sends packets when their time has come, in order.
-async fn carry(mut waiting: mpsc::UnboundedReceiver<Late>) {
-    while let Some((at, socket, packet, to)) = waiting.recv().await {
-        tokio::time::sleep_until(at).await;
-        let _ = socket.send_to(&packet, to).await;
     }
 }
 
