@@ -158,12 +158,14 @@ impl Histories {
         }
     }
 
-    /// A packet is about to be sent.
-    pub(crate) fn push(&mut self, packet: &rtp::Packet) {
-        if let Some(stream) = self.streams.get_mut(&packet.header.ssrc) {
-            stream.push(packet.clone());
-            self.newest = Some(packet.header.ssrc);
-        }
+    /// A packet is about to be sent. Whether its stream is kept.
+    pub(crate) fn push(&mut self, packet: &rtp::Packet) -> bool {
+        let Some(stream) = self.streams.get_mut(&packet.header.ssrc) else {
+            return false;
+        };
+        stream.push(packet.clone());
+        self.newest = Some(packet.header.ssrc);
+        true
     }
 
     /// A packet to be sent again, unless it is unknown or was repeated less than `not_before` ago.

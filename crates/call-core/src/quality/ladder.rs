@@ -32,7 +32,8 @@ use super::lasting::lasting;
 /// Shortness must last so long. Shorter follows every dip of an estimate; longer sends a slide show
 /// meanwhile.
 const DOWN_AFTER: Duration = Duration::from_millis(1_000);
-/// The same when less than half of what the rung needs is left.
+/// The same when less than half of what the rung needs is left, but not for the step to sound alone: what
+/// jitter makes of an estimate for a moment may leave nothing.
 const DOWN_SOON: Duration = Duration::from_millis(400);
 /// How long the next rung must fit, and the least time since the last step down. Shorter oscillates;
 /// longer keeps a small picture on a path that is good again.
@@ -274,8 +275,16 @@ impl Ladder {
         let short_for = lasting(&mut self.short_since, now, is_short);
         let starved_for = lasting(&mut self.starved_since, now, is_starved);
         let is_due = |lasted: Option<Duration>, least| lasted.is_some_and(|lasted| lasted >= least);
-        if is_due(short_for, DOWN_AFTER) || is_due(starved_for, DOWN_SOON) {
-            return self.fall(now, signal.budget_bps);
+        let is_lasting = is_due(short_for, DOWN_AFTER);
+        if is_lasting || is_due(starved_for, DOWN_SOON) {
+            let last = (!is_lasting).then_some(self.rungs.len() - 1);
+            let rung = fitting(self.rungs, signal.budget_bps).or(last);
+            if rung != Some(index) {
+                let short_since = self.short_since.filter(|_| !is_lasting);
+                self.fall(now, rung);
+                self.short_since = short_since;
+                return;
+            }
         }
         let Some(above) = index.checked_sub(1) else {
             return;
@@ -320,8 +329,9 @@ impl Ladder {
         best.map_or(next, |best| best.min(next))
     }
 
-    fn fall(&mut self, now: Instant, budget_bps: u64) {
-        let step = fitting(self.rungs, budget_bps).map_or(Step::Off, Step::On);
+    /// To a rung, or to sound alone.
+    fn fall(&mut self, now: Instant, rung: Option<usize>) {
+        let step = rung.map_or(Step::Off, Step::On);
         let was_mistake = self
             .up_at
             .is_some_and(|at| now.saturating_duration_since(at) < MISTAKE);

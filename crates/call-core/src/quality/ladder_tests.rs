@@ -100,7 +100,7 @@ fn a_dip_falls_at_once_and_climbs_to_what_fitted_all_the_time() {
         ..signal(500)
     };
     let run = seconds(2, signal(20)).chain(seconds(8, restless));
-    let want = [(0.0, Step::On(0)), (0.5, Step::Off), (7.0, Step::On(1))];
+    let want = [&OFF[..], &[(7.0, Step::On(1))]].concat();
     assert_eq!(steps(MediaSource::Camera, run), want);
 }
 
@@ -125,16 +125,27 @@ fn what_is_not_filled_is_not_short_and_what_is_easy_climbs() {
     assert_eq!(steps(MediaSource::Camera, run), want);
 }
 
+/// With much too little from the beginning on: the least picture first, for what is short may be over soon.
+const OFF: [(f64, Step); 3] = [(0.0, Step::On(0)), (0.5, Step::On(5)), (1.0, Step::Off)];
+
+#[test]
+fn a_moment_without_anything_costs_size_and_not_the_picture() {
+    let run = seconds(5, signal(2_000)).chain(seconds(20, signal(0)).take(3));
+    let run = run.chain(seconds(20, signal(2_000)));
+    let want = [(0.0, Step::On(0)), (5.5, Step::On(5)), (10.75, Step::On(0))];
+    assert_eq!(steps(MediaSource::Camera, run), want);
+}
+
 #[test]
 fn at_the_bottom_there_is_sound_only_and_trials_that_fail_change_nothing() {
     // 90 kbit/s in all.
     let run = seconds(20, signal(40));
     let steps = steps(MediaSource::Camera, run);
-    assert_eq!(steps[..2], [(0.0, Step::On(0)), (0.5, Step::Off)]);
+    assert_eq!(steps[..3], OFF);
     let trials = steps.iter().filter(|(_, step)| *step == Step::Trial);
     assert!((2..=4).contains(&trials.count()), "{steps:?}");
     let is_picture = |(_, step): &(f64, Step)| matches!(step, Step::On(_));
-    assert_eq!(steps.iter().filter(|step| is_picture(step)).count(), 1);
+    assert_eq!(steps.iter().filter(|step| is_picture(step)).count(), 2);
     for pair in steps.windows(2) {
         let lasted = pair[1].0 - pair[0].0;
         assert!(pair[0].1 != Step::Trial || lasted <= 1.25, "{steps:?}");
@@ -150,7 +161,7 @@ fn nothing_is_tried_on_a_path_with_a_queue_or_while_others_see_the_picture() {
             ..signal(0)
         };
         let steps = steps(MediaSource::Camera, seconds(60, signal));
-        assert_eq!(steps, [(0.0, Step::On(0)), (0.5, Step::Off)]);
+        assert_eq!(steps, OFF);
     }
 }
 

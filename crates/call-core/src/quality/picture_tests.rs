@@ -171,6 +171,7 @@ fn sound_only_tries_a_thumbnail_on_whatever_layer_is_wanted() {
         let mut picture = Picture::new(MediaSource::Camera);
         let mut seen = Vec::new();
         let mut now = Instant::now();
+        now = settled(&mut picture, now, 2, &wanted, &[(link, 60)], FREE);
         for _ in 0..20 {
             now = settled(&mut picture, now, 1, &wanted, &[(link, 60)], FREE);
             seen.push(encoded(&picture));

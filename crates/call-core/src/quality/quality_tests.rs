@@ -109,7 +109,7 @@ fn a_call_gives_way_in_order_and_comes_back() {
             log.push((second, state));
         }
     }
-    let want = [(0, (false, 32)), (15, (true, 16)), (31, (false, 32))];
+    let want = [(0, (false, 32)), (16, (true, 16)), (31, (false, 32))];
     assert_eq!(log, want, "the picture goes before the sound's bits do");
     assert!(quality.camera.is_at_best());
     quality.stop();

@@ -146,6 +146,8 @@ struct Drain {
     most_queue_ms: f64,
     /// Whether the rate was rising too fast for what arrived to be the capacity.
     is_guess: bool,
+    /// Whether a report covers what was sent since.
+    is_answered: bool,
     /// What was before.
     target_before_bps: f64,
     capacity_before_bps: Option<f64>,
@@ -218,6 +220,20 @@ impl RateControl {
         matches!(self.phase, Phase::Draining(_))
     }
 
+    /// What the path carries as far as we are sure. Where jitter looks like queues, one is doubtful until the
+    /// path has answered: we yield, and what is made to be sent does not follow yet.
+    pub(super) fn believed_bps(&self) -> f64 {
+        match self.phase {
+            Phase::Draining(drain) if self.is_doubtful() => drain.target_before_bps,
+            _ => self.target_bps,
+        }
+    }
+
+    /// Whether a queue is drained that may be none.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(self.phase, Phase::Draining(drain) if !drain.is_answered && self.is_blind())
+    }
+
     /// The standing queue in milliseconds from which on we yield.
     fn limit_ms(&self) -> f64 {
         self.calm_limit_ms() + self.noise_ms
@@ -232,6 +248,17 @@ impl RateControl {
     /// Whether jitter hides what a probe would show.
     fn is_blind(&self) -> bool {
         self.noise_ms > self.calm_limit_ms()
+    }
+
+    /// What arrived over the last moment: where jitter holds packets back, over longer, or a moment with
+    /// none would be a path that carries nothing.
+    fn just_received_bps(&self, sight: Sight) -> Option<f64> {
+        let long = sight.received_bps.filter(|_| self.is_blind());
+        sight
+            .just_received_bps
+            .into_iter()
+            .chain(long)
+            .reduce(f64::max)
     }
 
     pub(super) fn handle_sight(&mut self, sight: Sight, bound_bps: Option<f64>) -> Advice {
@@ -315,7 +342,7 @@ impl RateControl {
     fn begin_draining(&mut self, sight: Sight) {
         let is_long = sight.glance_ms > GLANCE_LIMITS * self.limit_ms();
         let is_guess = self.capacity_bps.is_none() && sight.now_ms - self.found_at_ms < GUESS_MS;
-        let (just, long) = (sight.just_received_bps, sight.received_bps);
+        let (just, long) = (self.just_received_bps(sight), sight.received_bps);
         // Growing or shrinking, only the last moment shows what it is now.
         let measured = if is_long || self.capacity_bps.is_none() {
             just.or(long)
@@ -335,6 +362,7 @@ impl RateControl {
             least_queue_ms: sight.queue_ms,
             most_queue_ms: sight.glance_ms,
             is_guess,
+            is_answered: false,
             target_before_bps: self.target_bps,
             capacity_before_bps,
         });
@@ -374,7 +402,7 @@ impl RateControl {
         }
         if sight.newest_sent_ms <= drain.began_ms + RATCHET_MS
             && sight.glance_ms > GLANCE_LIMITS * limit_ms
-            && let Some(just_bps) = sight.just_received_bps
+            && let Some(just_bps) = self.just_received_bps(sight)
         {
             let capacity_bps = self.capacity_bps.unwrap_or(just_bps);
             let least_bps = if self.tolerance > COMPETING {
@@ -385,6 +413,7 @@ impl RateControl {
             self.capacity_bps = Some(capacity_bps.min(just_bps).max(least_bps));
         }
         let is_unanswered = sight.newest_sent_ms <= drain.began_ms;
+        drain.is_answered = !is_unanswered;
         if is_unanswered
             && sight.queue_ms <= GONE_LIMITS * limit_ms
             && drain.most_queue_ms > NOISE_LIMITS * self.calm_limit_ms()

@@ -8,6 +8,7 @@ struct Bench {
     now_ms: f64,
     used: f64,
     arriving_bps: Option<f64>,
+    just_arriving_bps: Option<f64>,
     clump_ms: f64,
 }
 
@@ -18,6 +19,7 @@ impl Bench {
             now_ms: 1_000.0,
             used: 1.0,
             arriving_bps: None,
+            just_arriving_bps: None,
             clump_ms: 0.0,
         }
     }
@@ -36,7 +38,7 @@ impl Bench {
                 glance_ms: queue_ms,
                 clump_ms: self.clump_ms,
                 received_bps: Some(received_bps),
-                just_received_bps: Some(received_bps),
+                just_received_bps: self.just_arriving_bps.or(Some(received_bps)),
                 sent_bps: Some(sent_bps),
                 just_sent_bps: Some(sent_bps),
                 rtt_ms: 100.0,
@@ -214,4 +216,37 @@ fn short_clumps_are_pictures() {
     bench.clump_ms = CLUMP_MS;
     bench.see(0.2, 60.0);
     assert!(bench.control.is_draining());
+}
+
+#[test]
+fn where_jitter_looks_like_queues_they_are_doubted_until_the_path_answers() {
+    let mut bench = Bench::new(600_000.0);
+    bench.clump_ms = 120.0;
+    bench.see(0.5, 0.0);
+    // A gust lets nothing through for a moment.
+    bench.just_arriving_bps = Some(0.0);
+    bench.see(0.05, 120.0);
+    let before = bench.target();
+    bench.see(0.05, 120.0);
+    assert!(bench.control.is_draining() && bench.control.is_doubtful());
+    assert!(bench.target() < 0.8 * before, "we yield");
+    assert!(
+        bench.target() > DRAIN_LEAST * before,
+        "a moment without anything is no capacity"
+    );
+    assert_eq!(
+        bench.control.believed_bps(),
+        before,
+        "nothing else does yet"
+    );
+    bench.see(0.2, 120.0);
+    assert!(bench.control.is_draining() && !bench.control.is_doubtful());
+    assert_eq!(bench.control.believed_bps(), bench.target());
+    // Without jitter there is nothing to doubt, and the last moment counts.
+    let mut bench = Bench::new(600_000.0);
+    bench.see(0.5, 0.0);
+    bench.just_arriving_bps = Some(0.0);
+    bench.see(0.1, 400.0);
+    assert!(bench.control.is_draining() && !bench.control.is_doubtful());
+    assert_eq!(bench.target(), MIN_BPS);
 }

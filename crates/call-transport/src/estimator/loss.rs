@@ -52,7 +52,7 @@ const RECOVERY_PER_S: f64 = 1.25;
 struct Trial {
     /// Lost of how many.
     before: f64,
-    packets: usize,
+    chances: usize,
     /// What was sent and allowed before; given back if less did not help.
     rate_bps: f64,
     bound_bps: Option<f64>,
@@ -68,15 +68,17 @@ struct Own {
     until_ms: f64,
 }
 
-/// The standard deviation of the share that is lost of `packets`, each with the chance `share`.
-fn deviation(share: f64, packets: usize) -> f64 {
-    (share * (1.0 - share) / packets.max(1) as f64).sqrt()
+/// The standard deviation of the share that is lost of `chances` packets, each with the chance `share`.
+fn deviation(share: f64, chances: usize) -> f64 {
+    (share * (1.0 - share) / chances.max(1) as f64).sqrt()
 }
 
 /// What feedback told of packets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told {
     pub(super) lost: usize,
+    /// How often one was lost whose predecessor was not.
+    pub(super) bursts: usize,
     /// With those that were lost.
     pub(super) total: usize,
     /// Sent besides, and told of by feedback that got lost.
@@ -96,7 +98,8 @@ pub(super) struct LossJudge {
     /// Of all packets, those no feedback told of.
     untold: f64,
     share: f64,
-    packets: usize,
+    /// As many packets, each lost for itself, would say as much as those that were told of.
+    chances: usize,
     own: Option<Own>,
     bound_bps: Option<f64>,
     trial: Option<Trial>,
@@ -110,7 +113,7 @@ impl Default for LossJudge {
             entries: VecDeque::new(),
             untold: 0.0,
             share: 0.0,
-            packets: 0,
+            chances: 0,
             own: None,
             bound_bps: None,
             trial: None,
@@ -136,7 +139,7 @@ impl LossJudge {
     /// Lost of all, up to which nothing is bounded. Among few packets chance makes more of the same.
     fn tolerated(&self) -> f64 {
         let own = self.own.map_or(0.0, |own| {
-            let seen = deviation(own.share, self.packets);
+            let seen = deviation(own.share, self.chances);
             own.share + MARGIN.max(DEVIATIONS * own.deviation.hypot(seen))
         });
         own.max(self.with_chance(TOLERATED))
@@ -144,7 +147,7 @@ impl LossJudge {
 
     /// The most that a share which was never tried may look like.
     fn with_chance(&self, share: f64) -> f64 {
-        share + UNTRIED_DEVIATIONS * deviation(share, self.packets)
+        share + UNTRIED_DEVIATIONS * deviation(share, self.chances)
     }
 
     /// What losses allow, if they bound anything.
@@ -178,13 +181,18 @@ impl LossJudge {
         let lost: usize = sum(|told| told.lost);
         let total: usize = sum(|told| told.total);
         let untold: usize = sum(|told| told.untold);
+        let bursts: usize = sum(|told| told.bursts);
         let elapsed_s = (now_ms - self.seen_at_ms).clamp(0.0, 300.0) / 1e3;
         self.seen_at_ms = now_ms;
         if total < LEAST_PACKETS {
             return None;
         }
         self.share = lost as f64 / total as f64;
-        self.packets = total;
+        // Those of a burst are lost by one chance.
+        self.chances = match lost {
+            0 => total,
+            _ => (total * bursts / lost).clamp(1, total),
+        };
         self.untold = untold as f64 / (untold + total) as f64;
         self.own = self.own.filter(|own| now_ms <= own.until_ms);
         let given_back_bps = self.judge_trial(now_ms);
@@ -203,16 +211,16 @@ impl LossJudge {
             return None;
         }
         // Losses that are the same with less are so by chance: what was seen before counts as well.
-        let packets = trial.packets + self.packets;
-        let lost = trial.before * trial.packets as f64 + self.share * self.packets as f64;
-        let share = self.share.max(lost / packets as f64);
+        let chances = trial.chances + self.chances;
+        let lost = trial.before * trial.chances as f64 + self.share * self.chances as f64;
+        let share = self.share.max(lost / chances as f64);
         let is_most = share >= MOST_TOLERATED;
         let found = Own {
             share: share.min(MOST_TOLERATED),
             deviation: if is_most {
                 0.0
             } else {
-                deviation(share, packets)
+                deviation(share, chances)
             },
             until_ms: now_ms + REMEMBERED_MS,
         };
@@ -254,7 +262,7 @@ impl LossJudge {
         self.bound_bps = Some(bound_bps);
         tracing::debug!(
             share = self.share,
-            packets = self.packets,
+            chances = self.chances,
             bound_bps,
             "losses bound what is sent"
         );
@@ -262,7 +270,7 @@ impl LossJudge {
         if !is_tried && bound_bps > MIN_BPS {
             self.trial = Some(Trial {
                 before: self.share,
-                packets: self.packets,
+                chances: self.chances,
                 rate_bps: before_bps,
                 bound_bps: allowed_bps,
                 judged_at_ms: now_ms + WINDOW_MS + rtt_ms + PAUSE_MS,
@@ -278,6 +286,7 @@ mod tests {
     fn told(lost: usize, total: usize) -> Told {
         Told {
             lost,
+            bursts: lost,
             total,
             untold: 0,
         }
@@ -289,6 +298,7 @@ mod tests {
         for step in 0..20 {
             let told = Told {
                 lost: 0,
+                bursts: 0,
                 total: 8,
                 untold: 2,
             };
@@ -320,6 +330,23 @@ mod tests {
             let mut judge = LossJudge::default();
             let rate = run(&mut judge, 20, |_| share);
             assert!(rate > 1.8e6, "{share}: {rate}");
+        }
+    }
+
+    #[test]
+    fn losses_in_a_row_say_less_than_as_many_for_themselves() {
+        for (in_a_row, is_bounded) in [(1, true), (3, false)] {
+            let mut judge = LossJudge::default();
+            for step in 0..10 {
+                let told = Told {
+                    lost: 3,
+                    bursts: 3 / in_a_row,
+                    total: 20,
+                    untold: 0,
+                };
+                judge.handle_reports(f64::from(step) * 100.0, told, 3e5, 4e5, 100.0);
+            }
+            assert_eq!(judge.bound_bps().is_some(), is_bounded, "{in_a_row}");
         }
     }
 

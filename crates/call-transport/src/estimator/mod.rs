@@ -182,6 +182,13 @@ impl Estimator {
     }
 }
 
+/// How often a packet was lost whose predecessor was not.
+fn bursts(reports: &[PacketReport]) -> usize {
+    let begins = |pair: &&[PacketReport]| pair[0].arrived && !pair[1].arrived;
+    let first = reports.first().is_some_and(|first| !first.arrived);
+    usize::from(first) + reports.windows(2).filter(begins).count()
+}
+
 impl BandwidthEstimator for Estimator {
     fn on_reports(&mut self, now: Instant, reports: &[PacketReport]) {
         let Some(first) = reports.first() else {
@@ -210,11 +217,12 @@ impl BandwidthEstimator for Estimator {
         };
         let total = reports.len() - untold;
         let rtt_ms = self.rtt_ms.unwrap_or(0.0);
-        let target_bps = self.control.target_bps();
         // Losses of a queue we see are answered by draining it.
-        if !self.control.is_draining() {
+        if !self.control.is_draining() || self.control.is_doubtful() {
+            let target_bps = self.control.believed_bps();
             let told = Told {
                 lost: total - arrived,
+                bursts: bursts(&reports[untold..]),
                 total,
                 untold,
             };
@@ -246,9 +254,9 @@ impl BandwidthEstimator for Estimator {
             self.queue.rebase();
         }
         self.probe(now, now_ms, reports, kept, advice.is_curious);
-        let (target_bps, is_draining) = (self.control.target_bps(), self.control.is_draining());
+        let is_draining = self.control.is_draining() && !self.control.is_doubtful();
         self.budget
-            .set_estimate(target_bps, is_draining, self.loss.share());
+            .set_estimate(self.control.believed_bps(), is_draining, self.loss.share());
     }
 
     fn target_bitrate(&self) -> f64 {
