@@ -49,9 +49,6 @@ const DRAIN_LEAST: f64 = 0.25;
 const DRAIN_MOST: f64 = 0.92;
 /// Used of the measured capacity once the queue is gone.
 const RESUME: f64 = 0.95;
-/// Used of what was allowed before where jitter may have looked like a queue and nothing told the capacity.
-/// Lower follows jitter down, higher fills real queues oftener until the capacity is found.
-const UNPROVEN: f64 = 0.7;
 /// Growth near the capacity: of the target, and of everybody, in a second. Higher finds more sooner
 /// and queues oftener.
 const NEAR_PER_S: f64 = 0.012;
@@ -151,8 +148,6 @@ struct Drain {
     is_guess: bool,
     /// Whether a report covers what was sent since.
     is_answered: bool,
-    /// Whether less was sent than was allowed, so that what arrived need not have been the capacity.
-    was_limited: bool,
     /// What was before.
     target_before_bps: f64,
     capacity_before_bps: Option<f64>,
@@ -368,7 +363,6 @@ impl RateControl {
             most_queue_ms: sight.glance_ms,
             is_guess,
             is_answered: false,
-            was_limited: self.is_limited,
             target_before_bps: self.target_bps,
             capacity_before_bps,
         });
@@ -437,10 +431,6 @@ impl RateControl {
                 return self.give_back(drain);
             }
             self.resume();
-            if self.is_blind() && drain.was_limited {
-                self.target_bps = self.target_bps.max(UNPROVEN * drain.target_before_bps);
-                self.capacity_bps = drain.capacity_before_bps;
-            }
             if drain.is_guess {
                 self.capacity_bps = None;
             }

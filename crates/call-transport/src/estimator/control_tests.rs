@@ -250,25 +250,3 @@ fn where_jitter_looks_like_queues_they_are_doubted_until_the_path_answers() {
     assert!(bench.control.is_draining() && !bench.control.is_doubtful());
     assert_eq!(bench.target(), MIN_BPS);
 }
-
-#[test]
-fn what_was_not_used_is_not_taken_for_the_capacity_where_jitter_may_be_the_queue() {
-    for (clump_ms, is_kept) in [(120.0, true), (0.0, false)] {
-        let mut bench = Bench::new(1_000_000.0);
-        bench.clump_ms = clump_ms;
-        bench.see(0.5, 0.0);
-        let before = bench.target();
-        bench.used = 0.3;
-        bench.see(0.2, 0.0);
-        bench.see(0.4, 150.0);
-        assert!(bench.control.is_draining() && !bench.control.is_doubtful());
-        bench.see(0.6, 0.0);
-        assert!(!bench.control.is_draining());
-        assert_eq!(
-            bench.target() >= UNPROVEN * before,
-            is_kept,
-            "{}",
-            bench.target()
-        );
-    }
-}

@@ -41,8 +41,6 @@ const WINDOW_MS: f64 = 2_000.0;
 const PAUSE_MS: f64 = 300.0;
 /// With less the share means nothing.
 const LEAST_PACKETS: usize = 20;
-/// With fewer, one burst more or less is another share.
-const LEAST_CHANCES: usize = 12;
 /// Losses that fell to less than this part when less was sent were those of a queue.
 const HELPED: f64 = 0.6;
 /// And more than this is not what is left of a queue's losses, however bad the moment before was.
@@ -197,9 +195,6 @@ impl LossJudge {
         };
         self.untold = untold as f64 / (untold + total) as f64;
         self.own = self.own.filter(|own| now_ms <= own.until_ms);
-        if self.chances < LEAST_CHANCES {
-            return None;
-        }
         let given_back_bps = self.judge_trial(now_ms);
         if self.share <= self.tolerated() {
             self.recover(elapsed_s, target_bps);
@@ -387,15 +382,9 @@ mod tests {
     }
 
     #[test]
-    fn a_few_packets_or_bursts_say_nothing() {
-        let burst = Told {
-            bursts: 3,
-            ..told(18, 60)
-        };
-        for told in [told(9, 19), burst] {
-            let mut judge = LossJudge::default();
-            judge.handle_reports(0.0, told, 0.0, 1e6, 100.0);
-            assert_eq!(judge.bound_bps(), None);
-        }
+    fn a_few_packets_say_nothing() {
+        let mut judge = LossJudge::default();
+        judge.handle_reports(0.0, told(9, 19), 0.0, 1e6, 100.0);
+        assert_eq!(judge.bound_bps(), None);
     }
 }
