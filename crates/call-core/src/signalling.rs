@@ -174,7 +174,7 @@ impl Signalling {
         self.doubted_until = None;
     }
 
-    /// The machine's network is another one: whoever waits tries at once.
+    /// The machine's network is another one: whoever waits tries as soon as there is a route.
     pub(crate) fn handle_network(&mut self, now: Instant) {
         if let State::Waiting { until } = &mut self.state {
             *until = now + ROUTE_AFTER_ADDRESS;

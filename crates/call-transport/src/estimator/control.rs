@@ -14,7 +14,8 @@
 //! alike, whatever their round trips. A queue that does not fall while we send less is somebody
 //! else's: it becomes part of the path, and the limit rises for a while. One that is gone in packets
 //! from before we yielded was jitter: nothing follows but a higher limit. So it does where packets come
-//! in clumps that no bottleneck of this rate would let through.
+//! in clumps that no bottleneck of this rate would let through. Where jitter was seen, a queue is *doubtful*
+//! until the path has answered: only the pace yields, and a moment without arrivals is no capacity.
 //!
 //! Invariants: `MIN_BPS ≤ target ≤ MAX_BPS`; the target does not grow while less is sent than
 //! it allows (but where jitter hides what probes would find), and never beyond [`UNTESTED`] times

@@ -6,6 +6,8 @@
 //! what was sent and allowed before is given back. That goes up to [`MOST_TOLERATED`]; above, the bound
 //! falls as in Google congestion control (draft-ietf-rmcat-gcc-02, section 6).
 //!
+//! Losses in a row are one chance, so that a share says as much as there were bursts.
+//!
 //! Invariants: the bound never rises above what the caller limits it to, nor falls below [`MIN_BPS`],
 //! which is sent anyway and from where the way back would be long; nothing is concluded from fewer than
 //! [`LEAST_PACKETS`] packets, nor from what chance makes of a share that is tolerated.
