@@ -5,7 +5,7 @@
 //! says so, and what the target answers comes back. Every client gets a socket of its own towards the
 //! target, as behind a NAT, so that peers tell them apart; all of them share the one link.
 //!
-//! Invariants: what arrives was sent, at most once, unchanged; of [`CLIENTS`] clients at most, packets of
+//! Invariants: what arrives was sent, at most once, unchanged; of 256 clients at most, packets of
 //! further ones are dropped; everything ends with the value. Where the machine is too slow, packets wait
 //! in the kernel and are lost there, as they would be at a host.
 //!
