@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub type Admits = Box<dyn FnMut(Direction, &[u8]) -> bool + Send>;
 /// See the [module documentation](self).
 pub struct UdpRelay {
     address: SocketAddr,
-    events: Option<SyncSender<Event>>,
+    events: SyncSender<Event>,
     stats: Arc<Mutex<[PathStats; 2]>>,
     is_over: Arc<AtomicBool>,
     carrier: Option<JoinHandle<()>>,
@@ -94,10 +94,10 @@ impl UdpRelay {
             admits,
             stats: Arc::clone(&stats),
         };
-        let carrier = spawn(move || carrier.run(plan, &incoming))?;
+        let carrier = spawn(move || carrier.run(plan, incoming))?;
         Ok(Self {
             address,
-            events: Some(events),
+            events,
             stats,
             is_over,
             carrier: Some(carrier),
@@ -111,10 +111,8 @@ impl UdpRelay {
 
     /// Changes the link from now on, until the plan's next change.
     pub fn set_conditions(&self, conditions: Conditions) {
-        if let Some(events) = &self.events {
-            // Once the carrier is gone there is nothing to change.
-            let _ = events.send(Event::Conditions(conditions));
-        }
+        // Once the carrier is gone there is nothing to change.
+        let _ = self.events.send(Event::Conditions(conditions));
     }
 
     /// Counters of both directions, as [`Direction::BOTH`] orders them.
@@ -126,7 +124,6 @@ impl UdpRelay {
 impl Drop for UdpRelay {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
-        self.events = None;
         if let Some(carrier) = self.carrier.take() {
             // It does not panic; if it did, it has said so.
             let _ = carrier.join();
@@ -207,7 +204,7 @@ struct Carrier {
 }
 
 impl Carrier {
-    fn run(mut self, plan: Plan, events: &Receiver<Event>) {
+    fn run(mut self, plan: Plan, events: Receiver<Event>) {
         let mut link = Link::new(Instant::now(), plan);
         while !self.reader.is_over.load(Ordering::Relaxed) {
             let wait = link.poll_timeout().map_or(IDLE, |at| {
@@ -221,8 +218,8 @@ impl Carrier {
                     }
                 }
                 Ok(Event::Conditions(conditions)) => link.set_conditions(conditions),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                // Nothing came: never that nobody can send, for the readers' way is kept here.
+                Err(_) => {}
             }
             link.handle_timeout(Instant::now());
             // First, so that whoever has got a packet finds it counted.
@@ -231,6 +228,8 @@ impl Carrier {
                 self.deliver(direction, &parcel);
             }
         }
+        // A reader that waits for room would wait for ever.
+        drop(events);
         for reader in self.readers {
             let _ = reader.join();
         }
