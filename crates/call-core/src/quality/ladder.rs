@@ -280,10 +280,10 @@ impl Ladder {
             let last = (!is_lasting).then_some(self.rungs.len() - 1);
             let rung = fitting(self.rungs, signal.budget_bps).or(last);
             if rung != Some(index) {
-                let short_since = self.short_since.filter(|_| !is_lasting);
-                self.fall(now, rung);
-                self.short_since = short_since;
-                return;
+                if is_lasting {
+                    self.short_since = None;
+                }
+                return self.fall(now, rung);
             }
         }
         let Some(above) = index.checked_sub(1) else {
@@ -329,7 +329,7 @@ impl Ladder {
         best.map_or(next, |best| best.min(next))
     }
 
-    /// To a rung, or to sound alone.
+    /// To a rung, or to sound alone. How long it has been short goes on counting.
     fn fall(&mut self, now: Instant, rung: Option<usize>) {
         let step = rung.map_or(Step::Off, Step::On);
         let was_mistake = self
@@ -340,7 +340,7 @@ impl Ladder {
         } else {
             UP_AFTER
         };
-        (self.short_since, self.starved_since) = (None, None);
+        self.starved_since = None;
         self.forget_fitting();
         self.down_at = Some(now);
         self.step = step;

@@ -230,8 +230,12 @@ impl RateControl {
         }
     }
 
-    /// Whether a queue is drained that may be none.
-    pub(super) fn is_doubtful(&self) -> bool {
+    /// Whether a queue is drained that surely is one.
+    pub(super) fn is_certain(&self) -> bool {
+        self.is_draining() && !self.is_doubtful()
+    }
+
+    fn is_doubtful(&self) -> bool {
         matches!(self.phase, Phase::Draining(drain) if !drain.is_answered && self.is_blind())
     }
 
@@ -413,9 +417,8 @@ impl RateControl {
             };
             self.capacity_bps = Some(capacity_bps.min(just_bps).max(least_bps));
         }
-        let is_unanswered = sight.newest_sent_ms <= drain.began_ms;
-        drain.is_answered = !is_unanswered;
-        if is_unanswered
+        drain.is_answered = sight.newest_sent_ms > drain.began_ms;
+        if !drain.is_answered
             && sight.queue_ms <= GONE_LIMITS * limit_ms
             && drain.most_queue_ms > NOISE_LIMITS * self.calm_limit_ms()
         {
@@ -428,7 +431,7 @@ impl RateControl {
         let is_shown = sight.queue_ms <= SHOWN_LIMITS * limit_ms;
         if left_ms <= GONE_LIMITS * limit_ms && is_shown {
             // Over before anything of our yielding was reported, on a path that has jitter.
-            if self.is_blind() && is_unanswered {
+            if self.is_blind() && !drain.is_answered {
                 return self.give_back(drain);
             }
             self.resume();

@@ -218,7 +218,7 @@ impl BandwidthEstimator for Estimator {
         let total = reports.len() - untold;
         let rtt_ms = self.rtt_ms.unwrap_or(0.0);
         // Losses of a queue we see are answered by draining it.
-        if !self.control.is_draining() || self.control.is_doubtful() {
+        if !self.control.is_certain() {
             let target_bps = self.control.believed_bps();
             let told = Told {
                 lost: total - arrived,
@@ -254,9 +254,11 @@ impl BandwidthEstimator for Estimator {
             self.queue.rebase();
         }
         self.probe(now, now_ms, reports, kept, advice.is_curious);
-        let is_draining = self.control.is_draining() && !self.control.is_doubtful();
-        self.budget
-            .set_estimate(self.control.believed_bps(), is_draining, self.loss.share());
+        self.budget.set_estimate(
+            self.control.believed_bps(),
+            self.control.is_certain(),
+            self.loss.share(),
+        );
     }
 
     fn target_bitrate(&self) -> f64 {
